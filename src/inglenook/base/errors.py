@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one error tree. Features add leaves with a code of their own; nothing here knows of HTTP.
+
+    InglenookError
+    ├── NotFound       the thing named does not exist                      (door: 404)
+    ├── Invalid        a value cannot be accepted; `field` names it        (door: 400)
+    ├── TooLarge       more bytes, pixels or items than allowed            (door: 413)
+    ├── Conflict       the thing is in a state that does not allow it      (door: 409)
+    ├── Denied         the caller may not                                  (door: 403)
+    ├── Busy           no room now; `retry_after_s` says when to come back (door: 429)
+    ├── Unavailable    a part that is needed is missing or is starting     (door: 503)
+    ├── Cancelled      somebody asked for it to stop                       (door: 499)
+    └── Failed         we tried, and it did not work                       (door: 500)
+
+A message gives the fact and the value; `hint` says what to do next. Neither guesses.
+"""
+
+from typing import ClassVar
+
+
+class InglenookError(Exception):
+    """Base of every error that a person may read.
+
+    Args:
+        message: what happened, with the value. One or two sentences.
+        code: stable and machine-readable, ``<feature>.<what>``; defaults to the class's own.
+        hint: what to do next, or None when there is nothing.
+        field: the request field that is wrong, where there is one.
+        retry_after_s: seconds after which the same request may succeed, where that is known.
+    """
+
+    kind: ClassVar[str] = "failed"
+    default_code: ClassVar[str] = "failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+        self.hint = hint
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
+
+
+class NotFound(InglenookError):
+    kind = "not_found"
+    default_code = "not_found"
+
+
+class Invalid(InglenookError):
+    kind = "invalid"
+    default_code = "invalid"
+
+
+class TooLarge(InglenookError):
+    kind = "too_large"
+    default_code = "too_large"
+
+
+class Conflict(InglenookError):
+    kind = "conflict"
+    default_code = "conflict"
+
+
+class Denied(InglenookError):
+    kind = "denied"
+    default_code = "denied"
+
+
+class Busy(InglenookError):
+    kind = "busy"
+    default_code = "busy"
+
+
+class Unavailable(InglenookError):
+    kind = "unavailable"
+    default_code = "unavailable"
+
+
+class Cancelled(InglenookError):
+    kind = "cancelled"
+    default_code = "cancelled"
+
+
+class Failed(InglenookError):
+    kind = "failed"
+    default_code = "failed"
