@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that more than one folder of tests uses. Keep it small."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from inglenook.store import schema
+from inglenook.store.database import Database, sqlite_url
+from inglenook.testing import parts
+from inglenook.testing.clock import FakeClock
+from inglenook.testing.postgres import ThrowAwayPostgres, can_run
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Database]:
+    database = Database(url)
+    schema.upgrade(database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[ThrowAwayPostgres]:
+    """A server for the whole session; each test takes a database of its own."""
+    binaries = parts.postgres_bin()
+    parts.require(binaries is not None, "PostgreSQL is not installed")
+    parts.require(can_run(), "PostgreSQL does not run as root, and there is no account postgres")
+    assert binaries is not None
+    with ThrowAwayPostgres(binaries) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: ThrowAwayPostgres) -> Iterator[str]:
+    """The name of a database with our tables, to be copied."""
+    with postgres.database() as url:
+        made = Database(url)
+        schema.upgrade(made)
+        made.close()
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables, on each kind of database."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path / "inglenook.db")
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with our tables, on each kind of database."""
+    if request.param == "sqlite":
+        with _opened(sqlite_url(tmp_path / "inglenook.db")) as made:
+            yield made
+        return
+    template = request.getfixturevalue("postgres_template")
+    with request.getfixturevalue("postgres").database(template) as url, _opened(url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    """A database with our tables, on SQLite alone: for tests that are not about the database."""
+    with _opened(sqlite_url(tmp_path / "inglenook.db")) as made:
+        yield made

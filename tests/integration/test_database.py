@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database on both of its kinds: migrations, transactions, and what a person reads when it fails."""
+
+import importlib
+import pkgutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+import inglenook
+from inglenook.base.errors import Busy, Conflict, Failed, Invalid, Unavailable
+from inglenook.base.ids import OWNER
+from inglenook.store import database as databases
+from inglenook.store import schema
+from inglenook.store.columns import Line, Moment, metadata
+from inglenook.store.database import Database, sqlite_url
+from inglenook.store.migrations import HEAD, REVISIONS
+from inglenook.store.overrides import SettingOverrides
+from inglenook.testing.clock import FakeClock
+
+
+@pytest.fixture
+def empty(empty_url: str) -> Iterator[Database]:
+    made = Database(empty_url)
+    yield made
+    made.close()
+
+
+def import_every_table() -> None:
+    for found in pkgutil.walk_packages(inglenook.__path__, "inglenook."):
+        if found.name.endswith(".records") or found.name.startswith("inglenook.store.overrides"):
+            importlib.import_module(found.name)
+
+
+def table_names(database: Database) -> set[str]:
+    with database.read() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_records_declare(empty: Database) -> None:
+    import_every_table()
+    schema.upgrade(empty)
+    with empty.write() as connection:
+        command.check(schema.config(connection, metadata))  # raises when a migration is missing
+
+
+def test_the_list_of_revisions_is_the_folder_of_migrations(empty: Database) -> None:
+    with empty.read() as connection:
+        scripts = ScriptDirectory.from_config(schema.config(connection))
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(REVISIONS))
+    assert all(len(revision) <= 32 for revision in REVISIONS)
+
+
+def test_a_database_is_upgraded_once_and_can_go_back(empty: Database) -> None:
+    assert schema.version(empty) is None
+    assert schema.upgrade(empty) is True
+    assert schema.version(empty) == HEAD
+    assert schema.upgrade(empty) is False
+    schema.downgrade(empty, "base")
+    assert table_names(empty) == {"alembic_version"}
+    assert schema.upgrade(empty) is True
+    assert "jobs" in table_names(empty)
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(empty: Database) -> None:
+    with empty.write() as connection:
+        connection.execute(sa.text("CREATE TABLE setting_overrides (section INTEGER)"))
+    with pytest.raises(sa.exc.DBAPIError, match="setting_overrides"):
+        schema.upgrade(empty)
+    assert table_names(empty) == {"setting_overrides"}
+    assert schema.version(empty) is None
+
+
+def test_a_database_of_a_newer_program_is_refused_with_both_versions(empty: Database) -> None:
+    schema.upgrade(empty)
+    with empty.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999_far_future'"))
+    with pytest.raises(Conflict, match="9999_far_future") as refused:
+        schema.upgrade(empty)
+    assert refused.value.code == "store.newer"
+    assert HEAD in refused.value.message
+
+
+def test_two_servers_that_upgrade_one_database_at_once_both_succeed(empty_url: str) -> None:
+    barrier = threading.Barrier(4)
+    done: list[bool] = []
+
+    def start() -> None:
+        mine = Database(empty_url)
+        barrier.wait()
+        done.append(schema.upgrade(mine))
+        mine.close()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [False, False, False, True]
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "x.db")
+    made = Database(url)
+    schema.upgrade(made)
+    made.close()
+    program = (
+        "import sys\n"
+        "from inglenook.store import schema\n"
+        "from inglenook.store.database import Database\n"
+        "assert schema.upgrade(Database(sys.argv[1])) is False\n"
+        "assert not [name for name in sys.modules if name.startswith(('alembic', 'mako', 'pg8000'))]\n"
+    )
+    subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
+
+
+def test_a_write_that_raises_is_undone(database: Database) -> None:
+    overrides = SettingOverrides(database=database, clock=FakeClock())
+    overrides.put("images", "max_side_px", 512, person=OWNER)
+    with pytest.raises(RuntimeError), database.write() as connection:
+        connection.execute(sa.text("DELETE FROM setting_overrides"))
+        raise RuntimeError
+    assert overrides.mapping() == {"images": {"max_side_px": 512}}
+
+
+def test_a_read_keeps_nothing_of_what_it_wrote(database: Database) -> None:
+    overrides = SettingOverrides(database=database, clock=FakeClock())
+    overrides.put("images", "max_side_px", 512, person=OWNER)
+    with database.read() as connection:
+        connection.execute(sa.text("DELETE FROM setting_overrides"))
+    assert overrides.mapping() == {"images": {"max_side_px": 512}}
+
+
+def test_a_hundred_threads_that_count_up_lose_no_count(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("CREATE TABLE tally (n INTEGER)"))
+        connection.execute(sa.text("INSERT INTO tally VALUES (0)"))
+
+    def count_up() -> None:
+        for _ in range(5):
+            with database.write() as connection:
+                connection.execute(sa.text("UPDATE tally SET n = n + 1"))
+
+    threads = [threading.Thread(target=count_up) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT n FROM tally")).scalar_one() == 500
+
+
+def test_overrides_are_set_replaced_and_cleared(database: Database) -> None:
+    clock = FakeClock()
+    overrides = SettingOverrides(database=database, clock=clock)
+    overrides.put("jobs", "queue_limit", 5, person=OWNER)
+    clock.advance(60)
+    overrides.put("jobs", "queue_limit", {"nested": [1, None, "ü"]}, person=OWNER)
+    overrides.put("images", "default_model", None, person=OWNER)
+    found = overrides.listing()
+    assert [(one.section, one.key, one.value) for one in found] == [
+        ("images", "default_model", None),
+        ("jobs", "queue_limit", {"nested": [1, None, "ü"]}),
+    ]
+    assert found[1].changed_at == clock.now()
+    assert overrides.clear("jobs", "queue_limit") is True
+    assert overrides.clear("jobs", "queue_limit") is False
+    assert overrides.mapping() == {"images": {"default_model": None}}
+
+
+def test_times_come_back_in_utc_to_the_microsecond_and_text_without_what_databases_refuse(
+    database: Database,
+) -> None:
+    scratch = sa.Table("scratch", sa.MetaData(), sa.Column("at", Moment()), sa.Column("text", Line()))
+    east = timezone(timedelta(hours=5, minutes=30))
+    with database.write() as connection:
+        scratch.create(connection)
+        connection.execute(
+            sa.insert(scratch).values(
+                at=datetime(2026, 3, 1, 2, 0, 0, 123456, east), text="a\x00b\ud800c\U0001f98a"
+            )
+        )
+    with database.read() as connection:
+        at, text = connection.execute(sa.select(scratch)).one()
+    assert at == datetime(2026, 2, 28, 20, 30, 0, 123456, UTC)
+    assert at.tzinfo is UTC
+    assert text == "a\ufffdb\ufffdc\U0001f98a"
+
+
+def test_sqlite_is_set_up_as_promised(sqlite: Database) -> None:
+    with sqlite.read() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "busy_timeout", "foreign_keys", "synchronous")
+        }
+    assert pragmas == {"journal_mode": "wal", "busy_timeout": 5000, "foreign_keys": 1, "synchronous": 1}
+    assert sqlite.path is not None
+    assert sqlite.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_read_goes_on_while_another_thread_writes(sqlite: Database) -> None:
+    with sqlite.write() as writing, sqlite.read() as reading:
+        writing.execute(sa.text("CREATE TABLE fresh (n INTEGER)"))
+        assert "fresh" not in sa.inspect(reading).get_table_names()
+    assert "fresh" in table_names(sqlite)
+
+
+def test_a_file_that_another_process_holds_gives_busy(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.01)
+    assert sqlite.path is not None
+    short = Database(sqlite_url(sqlite.path))
+    other = sqlite3.connect(sqlite.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Busy) as refused, short.write():
+        pass
+    other.execute("ROLLBACK")
+    other.close()
+    assert refused.value.code == "store.busy"
+    with short.write():
+        pass
+    short.close()
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"this is not a database at all, but long enough to be read as one" * 100)
+    broken = Database(sqlite_url(path))
+    with pytest.raises(Failed, match="not a database") as refused:
+        schema.upgrade(broken)
+    assert refused.value.code == "store.broken"
+    broken.close()
+
+
+def test_a_folder_that_is_missing_says_which(tmp_path: Path) -> None:
+    lost = Database(sqlite_url(tmp_path / "nowhere" / "x.db"))
+    with pytest.raises(Unavailable, match="nowhere") as refused:
+        schema.upgrade(lost)
+    assert refused.value.code == "store.unreachable"
+    lost.close()
+
+
+def test_a_path_with_odd_characters_is_only_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "50% ?mode=ro&x=#1 käse"
+    folder.mkdir()
+    odd = Database(sqlite_url(folder / "x.db"))
+    schema.upgrade(odd)
+    odd.close()
+    assert (folder / "x.db").is_file()
+
+
+@pytest.mark.parametrize("url", ["", "not a url", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])
+def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        Database(url)
+    assert refused.value.code == "store.url"
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    nobody = Database("postgresql://me:hush@127.0.0.1:1/mine")
+    with pytest.raises(Unavailable) as refused:
+        schema.upgrade(nobody)
+    nobody.close()
+    assert refused.value.code == "store.unreachable"
+    assert "127.0.0.1:1/mine" in refused.value.message
+    assert "hush" not in str(refused.value)
+
+
+def test_a_postgres_database_that_does_not_exist_is_named(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("postgres")
+    missing = Database(server.url("no_such_database").replace("postgresql:", "postgres:"))
+    with pytest.raises(Unavailable, match="no_such_database"):
+        schema.upgrade(missing)
+    missing.close()
+
+
+def test_a_postgres_server_that_was_restarted_is_used_again(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("postgres")
+    with server.database() as url:
+        ours = Database(url)
+        schema.upgrade(ours)
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{url.rpartition('/')[2]}' AND pid <> pg_backend_pid()"
+        )
+        assert schema.version(ours) == HEAD
+        ours.close()
