@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`inglenook models`: what is in the model folders, and what is wrong with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inglenook.base.units import format_bytes
+from inglenook.cli.options import load_settings, settings_options
+from inglenook.cli.screen import put, put_json, say, table
+
+if TYPE_CHECKING:
+    from inglenook.catalog.model import ModelRecord
+    from inglenook.settings import Settings
+
+
+@click.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(config: Path | None, data: Path | None, as_json: bool) -> None:
+    """List the models.
+
+    Those that cannot be used are listed with the reason.
+    """
+    settings = load_settings(config=config, data=data).settings
+    records = found_models(settings)
+    if as_json:
+        put_json([_as_json(record) for record in records])
+        return
+    if not records:
+        say("no models found")
+        say(f"hint: put model folders or .safetensors files into {settings.server.data / 'models'}")
+        return
+    put(table([_row(record) for record in records], header=["model", "kind", "family", "size", "state"]))
+    for record in records:
+        if record.problem is not None:
+            say(f"{record.id}: {record.problem}")
+
+
+def found_models(settings: "Settings") -> "list[ModelRecord]":
+    """All models in the folders that the settings name, and those that came with the package."""
+    from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
+
+    catalog = CatalogService(
+        roots=settings.model_folders, builtin=BUILTIN_MODELS, picture_model=settings.images.default_model
+    )
+    return catalog.list()
+
+
+def _row(record: "ModelRecord") -> list[str]:
+    if record.problem is not None:
+        state = "cannot be used"
+    else:
+        state = "came with the package" if record.builtin else "usable"
+    return [record.id, str(record.kind), record.family or "-", format_bytes(record.weights_bytes), state]
+
+
+def _as_json(record: "ModelRecord") -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "kind": str(record.kind),
+        "family": record.family,
+        "path": str(record.path),
+        "layout": record.layout,
+        "weights_bytes": record.weights_bytes,
+        "parameters": record.parameters,
+        "dtype": record.dtype,
+        "builtin": record.builtin,
+        "licence": record.licence,
+        "problem": record.problem,
+    }

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting, declared once. The example file, the reference page and all checks come from here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from inglenook.base.units import GIB, KIB, MIB, TIB
+from inglenook.settings.fields import (
+    Budgets,
+    Bytes,
+    DatabaseUrl,
+    Devices,
+    Folder,
+    Folders,
+    HostNames,
+    LoopbackHost,
+    ModelName,
+    ModelNames,
+    Seconds,
+    SecondsOrNever,
+    Whole,
+    WholeOrAuto,
+)
+
+SCHEMA_VERSION = 1
+"""Of the file. Rises when a setting is renamed or changes its meaning; see `document.migrate`."""
+
+
+def default_data_folder() -> Path:
+    """Where this platform keeps a program's data for one person."""
+    return user_data_path("inglenook", appauthor=False)
+
+
+def setting(
+    default: Any = None,
+    *,
+    says: str,
+    accepts: str,
+    unit: str | None = None,
+    default_text: str | None = None,
+    example: str | None = None,
+    none: str = "",
+    early: bool = False,
+    secret: bool = False,
+    **checks: Any,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: the value, or a function that makes it.
+        says: one sentence for people.
+        accepts: what may be written, in words; numeric bounds are added from `checks`.
+        unit: of a number, as its name ends.
+        default_text: how the default reads where the value says too little or differs between machines.
+        example: what the example file shows where the default differs between machines.
+        none: the word for None in the file and in the environment.
+        early: needed before the database is open, so no override in the database can change it.
+        secret: never shown.
+        checks: `ge`, `gt`, `le`, `lt`, `min_length`, `max_length` as in pydantic.
+    """
+    extra: JsonDict = {
+        "accepts": accepts,
+        "unit": unit,
+        "default_text": default_text,
+        "example": example,
+        "none": none,
+        "early": early,
+        "secret": secret,
+    }
+    if callable(default):
+        return Field(default_factory=default, description=says, json_schema_extra=extra, **checks)
+    return Field(default, description=says, json_schema_extra=extra, validate_default=True, **checks)
+
+
+class Section(BaseModel):
+    """Settings of one topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """How the server is reached, and where it keeps what is its own."""
+
+    host: LoopbackHost = setting(
+        "127.0.0.1",
+        says="Address to listen on; only this machine's own, as long as there are no accounts.",
+        accepts="127.0.0.0/8, ::1 or localhost",
+        early=True,
+    )
+    port: Whole = setting(
+        8190,
+        says="Port to listen on; 0 takes any that is free.",
+        accepts="whole number",
+        unit="port",
+        ge=0,
+        le=65535,
+        early=True,
+    )
+    data: Folder = setting(
+        default_data_folder,
+        says="Folder for all that is kept; a relative path in a file counts from that file's folder.",
+        accepts="folder",
+        default_text="the platform's folder for data of programs (Linux: ~/.local/share/inglenook)",
+        example="~/inglenook",
+        early=True,
+    )
+    allowed_hosts: HostNames = setting(
+        (),
+        says="Further host names under which browsers may reach the server, for instance behind a tunnel.",
+        accepts="list of host names",
+        max_length=64,
+        early=True,
+    )
+    max_upload_bytes: Bytes = setting(
+        32 * MIB,
+        says="Largest body of a request; larger ones are refused before they are read.",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=64 * KIB,
+        le=4 * GIB,
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info",
+        says="Least important messages that are still written to the log; prompts are never written.",
+        accepts="debug, info, warning or error",
+        early=True,
+    )
+
+
+class RuntimeSettings(Section):
+    """The accelerator, and who may use it."""
+
+    devices: Devices = setting(
+        "auto",
+        says="Devices that models may use, the best first; auto takes all that are found.",
+        accepts="auto, or a list of devices like cuda:0, rocm:0, mps, cpu",
+    )
+    budgets: Budgets = setting(
+        dict[str, int],
+        says="Memory that models may fill on a device; else all but the reserve, and 70 % of the CPU's.",
+        accepts="map from a device to an amount of memory",
+        unit="bytes",
+        max_length=64,
+    )
+    reserve_bytes: Bytes = setting(
+        1 * GIB,
+        says="Memory left free on each accelerator for the screen and for other programs.",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=0,
+        le=1 * TIB,
+    )
+    cpu_threads: WholeOrAuto = setting(
+        None,
+        says="CPU threads of one model's process; auto leaves it to the numeric library.",
+        accepts="whole number, or auto",
+        unit="threads",
+        none="auto",
+        ge=1,
+        le=1024,
+    )
+    idle_unload_s: SecondsOrNever = setting(
+        300.0,
+        says="A model that nobody has used for so long is unloaded; never keeps it until memory is short.",
+        accepts="number, or never",
+        unit="seconds",
+        none="never",
+        ge=1,
+        le=7 * 86400,
+    )
+    start_timeout_s: Seconds = setting(
+        120.0,
+        says="A model that is not loaded after so long is given up.",
+        accepts="number",
+        unit="seconds",
+        ge=1,
+        le=3600,
+    )
+    cancel_grace_s: Seconds = setting(
+        10.0,
+        says="Time that a cancelled picture gets to stop at its next step before its process is ended.",
+        accepts="number",
+        unit="seconds",
+        ge=0.1,
+        le=600,
+    )
+    stop_grace_s: Seconds = setting(
+        5.0,
+        says="Time that a model's process gets to end by itself before it is killed.",
+        accepts="number",
+        unit="seconds",
+        ge=0,
+        le=300,
+    )
+    switch_patience_s: Seconds = setting(
+        5.0,
+        says="Requests for a loaded model may go before one that would unload it, for at most so long.",
+        accepts="number",
+        unit="seconds",
+        ge=0,
+        le=600,
+    )
+    aging_s: Seconds = setting(
+        60.0,
+        says="After waiting so long, a request counts as one class more urgent, and so on.",
+        accepts="number",
+        unit="seconds",
+        ge=1,
+        le=86400,
+    )
+
+
+class JobSettings(Section):
+    """Work that takes longer than a request."""
+
+    queue_limit: Whole = setting(
+        1000,
+        says="Unfinished jobs that are kept; further ones are refused, with the time to wait.",
+        accepts="whole number",
+        unit="jobs",
+        ge=1,
+        le=100_000,
+    )
+    person_limit: Whole = setting(
+        200,
+        says="Unfinished jobs of one person that are kept.",
+        accepts="whole number",
+        unit="jobs",
+        ge=1,
+        le=100_000,
+    )
+    max_active: Whole = setting(
+        64,
+        says="Jobs of one class (interactive, batch, training) that ask for the accelerator at once.",
+        accepts="whole number",
+        unit="jobs",
+        ge=1,
+        le=1024,
+    )
+
+
+class ImageSettings(Section):
+    """What one request for pictures may ask for."""
+
+    default_model: ModelName = setting(
+        "auto",
+        says="Model that draws when a request names none; auto chooses among those that are there.",
+        accepts="auto, or the id of a model",
+    )
+    max_side_px: Whole = setting(
+        2048,
+        says="Longest side of a picture that may be asked for.",
+        accepts="whole number",
+        unit="pixels",
+        ge=64,
+        le=4096,
+    )
+    max_pixels: Whole = setting(
+        4_194_304,
+        says="Most pixels (width times height) of a picture that may be asked for.",
+        accepts="whole number",
+        unit="pixels",
+        ge=64 * 64,
+        le=4096 * 4096,
+    )
+    max_input_pixels: Whole = setting(
+        64_000_000,
+        says="Most pixels of a picture or mask that is sent to be changed; larger ones are not decoded.",
+        accepts="whole number",
+        unit="pixels",
+        ge=64 * 64,
+        le=268_435_456,
+    )
+    max_pictures: Whole = setting(
+        10,
+        says="Most pictures that one request may ask for.",
+        accepts="whole number",
+        unit="pictures",
+        ge=1,
+        le=32,
+    )
+    max_steps: Whole = setting(
+        150,
+        says="Most steps that one request may ask for.",
+        accepts="whole number",
+        unit="steps",
+        ge=1,
+        le=500,
+    )
+
+
+class ModelSettings(Section):
+    """Where model files are."""
+
+    folders: Folders = setting(
+        (),
+        says="Further folders with model files, read in place; `models` in the data folder is always one.",
+        accepts="list of folders",
+        max_length=64,
+    )
+    pinned: ModelNames = setting(
+        (),
+        says="Models that stay loaded once they are, whoever else needs the memory.",
+        accepts="list of model ids",
+        max_length=64,
+    )
+
+
+class StoreSettings(Section):
+    """Where records are kept."""
+
+    database_url: DatabaseUrl = setting(
+        None,
+        says="PostgreSQL database for the records; without it, an SQLite file in the data folder.",
+        accepts="postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE, or empty",
+        none="",
+        early=True,
+        secret=True,
+    )
+
+
+class Settings(Section):
+    """All settings of a server."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    runtime: RuntimeSettings = Field(default_factory=RuntimeSettings)
+    jobs: JobSettings = Field(default_factory=JobSettings)
+    images: ImageSettings = Field(default_factory=ImageSettings)
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """All folders that hold models of the person; the data folder's own comes first."""
+        return (self.server.data / "models", *self.models.folders)
+
+
+def sections() -> Mapping[str, type[Section]]:
+    """Each section's class by its name, in the order of the file."""
+    found: dict[str, type[Section]] = {}
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, Section)
+        found[name] = field.annotation
+    return found
+
+
+def is_early(key: str) -> bool:
+    """Whether the setting ``section.key`` is needed before the database is open."""
+    section, _, name = key.partition(".")
+    return bool(extra_of(sections()[section], name)["early"])
+
+
+def extra_of(section: type[Section], name: str) -> dict[str, Any]:
+    """What `setting` was told beside the checks."""
+    extra = section.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return dict(extra)
+
+
+def is_bytes(section: type[Section], name: str) -> bool:
+    """Whether its numbers are amounts of memory."""
+    return bool(extra_of(section, name)["unit"] == "bytes")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`inglenook config` as whole screens."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from inglenook.cli import program
+from inglenook.settings.pages import pages
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("INGLENOOK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(program, list(arguments), env=environ)
+
+
+SCREEN = """\
+server.host                127.0.0.1             default
+server.port                9000                  environment INGLENOOK_SERVER__PORT
+server.data                {data}  command line --data
+server.allowed_hosts       [studio.lan, me.lan]  file {file}:4
+server.max_upload_bytes    32 MiB                default
+server.log_level           info                  default
+runtime.devices            [cuda:0, cpu]         file {file}:6
+runtime.budgets            {{cuda:0: 12 GiB}}      file {file}:7
+runtime.reserve_bytes      1 GiB                 default
+runtime.cpu_threads        auto                  default
+runtime.idle_unload_s      never                 file {file}:9
+runtime.start_timeout_s    120                   default
+runtime.cancel_grace_s     10                    default
+runtime.stop_grace_s       5                     default
+runtime.switch_patience_s  5                     default
+runtime.aging_s            60                    default
+jobs.queue_limit           1000                  default
+jobs.person_limit          200                   default
+jobs.max_active            64                    default
+images.default_model       auto                  default
+images.max_side_px         2048                  default
+images.max_pixels          4194304               default
+images.max_input_pixels    64000000              default
+images.max_pictures        10                    default
+images.max_steps           150                   default
+models.folders             []                    default
+models.pinned              []                    default
+store.database_url         ********              file {file}:11
+"""
+
+FILE = """\
+schema_version: 1
+server:
+  # names behind the tunnel
+  allowed_hosts: [studio.lan, me.lan]
+runtime:
+  devices: [cuda:0, cpu]
+  budgets:
+    cuda:0: 12 GiB
+  idle_unload_s: never
+store:
+  database_url: postgresql://app:swordfish@db/inglenook
+"""
+
+
+def test_every_value_is_shown_with_its_origin_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    file = data / "config.yaml"
+    file.write_text(FILE)
+    done = run("config", "show", "--data", str(data), INGLENOOK_SERVER__PORT="9000")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    width = max(20, len(str(data)))
+    wide = [
+        line if "{data}" in line else f"{line[:27]}{line[27:49].rstrip():<{width}}  {line[49:]}"
+        for line in SCREEN.splitlines()
+    ]
+    assert done.stdout == "\n".join(wide).format(data=data, file=file) + "\n"
+    assert "swordfish" not in done.output
+
+
+def test_the_same_as_json(tmp_path: Path) -> None:
+    done = run("config", "show", "--json", "--data", str(tmp_path), INGLENOOK_JOBS__MAX_ACTIVE="3")
+    shown = json.loads(done.stdout)
+    assert shown["jobs.max_active"] == {"value": 3, "origin": "environment INGLENOOK_JOBS__MAX_ACTIVE"}
+    assert shown["server.data"] == {"value": str(tmp_path), "origin": "command line --data"}
+    assert shown["store.database_url"] == {"value": None, "origin": "default"}
+
+
+def test_a_mistyped_setting_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("server:\n  prot: 9000\n  log_level: loud\n")
+    done = run("config", "show", "--data", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"error: {tmp_path}/config.yaml:2: server.prot = 9000 is not a setting\n"
+        "hint: did you mean server.port?\n"
+        f"error: {tmp_path}/config.yaml:3: server.log_level = 'loud' must be debug, info, warning or error\n"
+    )
+
+
+def test_a_server_with_a_bad_setting_does_not_start(tmp_path: Path) -> None:
+    done = run("serve", "--data", str(tmp_path), "--host", "0.0.0.0")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: command line --host: server.host = '0.0.0.0' would let other machines in, and there are no "
+        "accounts yet to tell people apart\n"
+        "hint: use 127.0.0.1; from elsewhere, forward the port: ssh -L 8190:127.0.0.1:8190 HOST\n"
+    )
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    done = run("config", "show", "--config", str(tmp_path / "none.yaml"))
+    assert done.exit_code == 1
+    assert done.stderr == f"error: {tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+def test_the_path_is_told_whether_or_not_the_file_is_there(tmp_path: Path) -> None:
+    done = run("config", "path", "--data", str(tmp_path))
+    assert done.stdout == f"{tmp_path}/config.yaml\n"
+    assert done.stderr.startswith("hint: the file is not there")
+    (tmp_path / "config.yaml").write_text("")
+    done = run("config", "path", "--data", str(tmp_path))
+    assert (done.stdout, done.stderr) == (f"{tmp_path}/config.yaml\n", "")
+
+
+def test_the_example_can_be_used_as_it_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(run("config", "example").stdout)
+    done = run("config", "show", "--json", "--data", str(tmp_path))
+    origins = {key: shown["origin"] for key, shown in json.loads(done.stdout).items()}
+    assert origins.pop("server.data") == "command line --data"
+    assert set(origins.values()) == {"default"}
+
+
+def test_generated_files_are_written_then_found_current_then_found_stale(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    done = run("config", "generate", "--check", "--folder", folder)
+    assert done.exit_code == 1
+    assert "config.example.yaml is not current\n" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+    done = run("config", "generate", "--folder", folder)
+    assert done.stdout.splitlines() == [str(tmp_path / page) for page in pages()]
+    assert run("config", "generate", "--check", "--folder", folder).exit_code == 0
+
+    (tmp_path / "config.example.yaml").write_text("server:\n")
+    done = run("config", "generate", "--check", "--folder", folder)
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"error: {tmp_path}/config.example.yaml is not current\nhint: run `inglenook config generate`\n"
+    )
