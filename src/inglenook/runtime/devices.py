@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hardware there is, what is used of it, and by which process.
+
+| kind | found through                       | total                     | used, by process               |
+|------|-------------------------------------|---------------------------|--------------------------------|
+| cuda | NVML (`nvidia-ml-py`)               | NVML                      | NVML, per process              |
+| rocm | `/sys/class/drm/card*/device`       | `mem_info_vram_total`     | `fdinfo` of each process       |
+| mps  | macOS on Apple silicon              | physical memory (unified) | resident memory (a lower bound)|
+| cpu  | always                              | physical memory or cgroup | resident memory                |
+
+Vulkan devices come with the engine that uses them. Not run by us so far: rocm and mps.
+"""
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from inglenook.base.errors import Invalid
+from inglenook.base.ids import DeviceId
+from inglenook.base.units import GIB
+from inglenook.runtime.contracts import Device, DeviceUsage
+
+AMD_VENDOR = "0x1002"
+CPU_SHARE = 0.7
+"""Of the machine's memory, by default: the rest is for the system, the browser and this server."""
+APPLE_SHARE = 0.7
+"""Metal's recommended working set is about two thirds to three quarters of unified memory."""
+
+
+class Source(Protocol):
+    """One way to find devices."""
+
+    def devices(self) -> list[Device]: ...
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
+        """None when the device is not this source's."""
+        ...
+
+
+class SystemProbe:
+    """All sources together; the order in which devices are listed is the order of preference.
+
+    Args:
+        budgets: by device id, bytes that may be reserved; overrides the default.
+        reserve_bytes: left free on each accelerator when no budget is set.
+        only: device ids to use, None for all.
+    """
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[Source],
+        budgets: Mapping[str, int],
+        reserve_bytes: int,
+        only: Sequence[str] | None,
+    ) -> None:
+        self._sources = sources
+        self._budgets = budgets
+        self._reserve_bytes = reserve_bytes
+        self._only = only
+
+    def devices(self) -> list[Device]:
+        """Raises `Invalid` when a setting names a device that is not here."""
+        found = [device for source in self._sources for device in source.devices()]
+        names = [device.id for device in found]
+        for wanted in (*(self._only or ()), *self._budgets):
+            if wanted not in names:
+                raise Invalid(
+                    f"There is no device {wanted!r} on this machine; there are: {', '.join(names)}.",
+                    code="device.unknown",
+                    hint="correct runtime.devices or runtime.budgets",
+                )
+        return [self._with_budget(d) for d in found if self._only is None or d.id in self._only]
+
+    def _with_budget(self, device: Device) -> Device:
+        budget = self._budgets.get(device.id)
+        if budget is None:
+            budget = device.budget_bytes
+            if device.kind in ("cuda", "rocm"):
+                budget = max(0, device.total_bytes - self._reserve_bytes)
+        elif budget > device.total_bytes:
+            raise Invalid(
+                f"runtime.budgets: {device.id} has {device.total_bytes} bytes, not {budget}.",
+                code="device.budget",
+                hint="a budget cannot be larger than the device",
+            )
+        return Device(device.id, device.kind, device.name, device.total_bytes, budget, device.index)
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage:
+        for source in self._sources:
+            reading = source.usage(device, pids)
+            if reading is not None:
+                return reading
+        raise Invalid(f"There is no device {device!r}.", code="device.unknown")
+
+
+def system_sources() -> list[Source]:
+    """The sources that can find something here: accelerators first, the CPU last."""
+    sources: list[Source] = []
+    nvidia = Nvidia.open()
+    if nvidia is not None:
+        sources.append(nvidia)
+    if sys.platform == "linux":
+        sources.append(Amd(Path("/sys/class/drm"), Path("/proc")))
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        sources.append(Apple())
+    sources.append(Cpu())
+    return sources
+
+
+class Cpu:
+    """Memory of the machine, or of our control group where that is less."""
+
+    def __init__(self, limit: Path = Path("/sys/fs/cgroup/memory.max")) -> None:
+        self._limit = limit
+
+    def devices(self) -> list[Device]:
+        total = psutil.virtual_memory().total
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            total = min(total, int(self._limit.read_text()))
+        name = platform.processor() or platform.machine()
+        return [Device(DeviceId("cpu"), "cpu", name, total, int(total * CPU_SHARE))]
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
+        if device != "cpu":
+            return None
+        memory = psutil.virtual_memory()
+        return DeviceUsage(memory.total - memory.available, {pid: tree_rss_bytes(pid) for pid in pids})
+
+
+class Apple:
+    """Unified memory: one pool for the CPU and the GPU."""
+
+    def devices(self) -> list[Device]:
+        total = psutil.virtual_memory().total
+        return [Device(DeviceId("mps"), "mps", platform.processor(), total, int(total * APPLE_SHARE))]
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
+        if device != "mps":
+            return None
+        memory = psutil.virtual_memory()
+        return DeviceUsage(memory.total - memory.available, {pid: tree_rss_bytes(pid) for pid in pids})
+
+
+class Nvidia:
+    """NVIDIA's management library."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+
+    @classmethod
+    def open(cls) -> "Nvidia | None":
+        """None where there is no driver."""
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return None
+        return cls(pynvml)
+
+    def devices(self) -> list[Device]:
+        return [self._device(index) for index in range(self._nvml.nvmlDeviceGetCount())]
+
+    def _device(self, index: int) -> Device:
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        name = self._nvml.nvmlDeviceGetName(handle)
+        total = int(self._nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        text = name.decode() if isinstance(name, bytes) else name
+        return Device(DeviceId(f"cuda:{index}"), "cuda", text, total, total, index)
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
+        kind, _, index = device.partition(":")
+        if kind != "cuda":
+            return None
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(int(index))
+        used = int(self._nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        by_pid = dict.fromkeys(pids, 0)
+        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            # In a container the driver may name no bytes: then nothing is learned, rather than zero.
+            if process.usedGpuMemory is not None:
+                by_pid[process.pid] = int(process.usedGpuMemory)
+        return DeviceUsage(used, by_pid)
+
+
+class Amd:
+    """AMD GPUs through the kernel's files: no ROCm tools are needed.
+
+    Args:
+        drm: where the kernel lists cards.
+        proc: where it lists processes.
+    """
+
+    def __init__(self, drm: Path, proc: Path) -> None:
+        self._drm = drm
+        self._proc = proc
+
+    def devices(self) -> list[Device]:
+        return [
+            Device(
+                DeviceId(f"rocm:{index}"),
+                "rocm",
+                _read(card / "product_name") or f"AMD {_read(card / 'device') or 'GPU'}",
+                self._total_bytes(card),
+                self._total_bytes(card),
+                index,
+            )
+            for index, card in enumerate(self._cards())
+        ]
+
+    def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
+        kind, _, index = device.partition(":")
+        if kind != "rocm":
+            return None
+        card = list(self._cards())[int(index)]
+        used = int(_read(card / "mem_info_vram_used") or 0)
+        return DeviceUsage(used, {pid: self._process_bytes(pid, card) for pid in pids})
+
+    def _cards(self) -> Iterator[Path]:
+        for entry in sorted(self._drm.glob("card[0-9]*")):
+            card = entry / "device"
+            if "-" not in entry.name and _read(card / "vendor") == AMD_VENDOR and self._total_bytes(card):
+                yield card
+
+    def _total_bytes(self, card: Path) -> int:
+        """VRAM; for an APU with a small carve-out also what it may map of the system's memory (GTT)."""
+        vram = int(_read(card / "mem_info_vram_total") or 0)
+        gtt = int(_read(card / "mem_info_gtt_total") or 0)
+        return gtt if 0 < vram < 4 * GIB and gtt > vram else vram
+
+    def _process_bytes(self, pid: int, card: Path) -> int:
+        """Sum of `drm-memory-*` over the process's handles of the card, each drm client counted once."""
+        address = card.resolve().name
+        clients: dict[str, int] = {}
+        try:
+            handles = list((self._proc / str(pid) / "fdinfo").iterdir())
+        except OSError:
+            return 0
+        for handle in handles:
+            fields = dict(line.split(":", 1) for line in (_read(handle) or "").splitlines() if ":" in line)
+            if fields.get("drm-pdev", "").strip() == address:
+                client = fields.get("drm-client-id", handle.name).strip()
+                clients[client] = sum(
+                    int(value.split()[0]) * 1024
+                    for name, value in fields.items()
+                    if name in ("drm-memory-vram", "drm-memory-gtt")
+                )
+        return sum(clients.values())
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """Resident memory of a process and its descendants; 0 when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            total += member.memory_info().rss
+    return total
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

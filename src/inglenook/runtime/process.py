@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One child process as a state machine with a single writer.
+
+    starting ──► running ──► stopping ──► exited
+        └───────────┴───────────────────────┘
+
+Only the task `_watch` moves the state; callers ask (`stop`, `exited`) and wait. The child runs under a
+guard (`guard.py`), in a process group of its own, with a clean environment, and it never outlives us.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from inglenook.runtime.contracts import ChildFailed, Failure, StopReceipt
+
+GUARD: Final = Path(__file__).with_name("guard.py")
+LOG_LINES: Final = 200
+LONGEST_LINE_BYTES: Final = 64 * 1024
+OUTPUT_WAIT_S: Final = 1.0
+KILL_WAIT_S: Final = 10.0
+"""How long a process group may take to be gone after SIGKILL: only a hung driver takes longer."""
+
+PASSED_ON: Final = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH",
+     "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "XDG_CACHE_HOME",
+     "SSL_CERT_FILE", "DISPLAY", "COVERAGE_PROCESS_START"}
+)  # fmt: skip
+PASSED_ON_PREFIXES: Final = (
+    "LC_", "CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "ROCM_", "AMD_", "MIOPEN_", "OMP_", "MKL_",
+    "OPENBLAS_", "GOMP_", "KMP_", "VK_", "MTL_", "PYTORCH_", "TORCHINDUCTOR_", "GGML_",
+)  # fmt: skip
+"""What a child needs to find libraries and devices. Tokens, keys and cloud credentials are not among it."""
+
+
+class ProcessState(StrEnum):
+    STARTING = "starting"  # the guard runs, the child has no pid yet
+    RUNNING = "running"
+    STOPPING = "stopping"  # it was asked to go
+    EXITED = "exited"
+
+
+PROCESS_NEXT: Mapping[ProcessState, frozenset[ProcessState]] = {
+    ProcessState.STARTING: frozenset({ProcessState.RUNNING, ProcessState.STOPPING, ProcessState.EXITED}),
+    ProcessState.RUNNING: frozenset({ProcessState.STOPPING, ProcessState.EXITED}),
+    ProcessState.STOPPING: frozenset({ProcessState.EXITED}),
+    ProcessState.EXITED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: with a `code`, or by a `signal`, or `error`: it never began."""
+
+    code: int | None = None
+    signal: int | None = None
+    peak_bytes: int | None = None
+    error: str | None = None
+
+
+def clean_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child: what libraries and drivers need, and `extra`; nothing secret."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+    return kept | {"PYTHONUNBUFFERED": "1"} | dict(extra)
+
+
+class ChildProcess:
+    """Start with `ChildProcess.start(...)`; there is no way to hold one that was not started."""
+
+    def __init__(self, name: str, guard: asyncio.subprocess.Process, lifeline: int, grace_s: float) -> None:
+        self._name = name
+        self._guard = guard
+        self._lifeline: int | None = lifeline
+        self._grace_s = grace_s
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._stopping: asyncio.Task[StopReceipt] | None = None
+        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._watcher: asyncio.Task[None] | None = None
+        self.state = ProcessState.STARTING
+        """For display only: a read that gates an action is a race."""
+        self.pid: int | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        name: str,
+        environ: Mapping[str, str],
+        cwd: Path,
+        grace_s: float,
+    ) -> "ChildProcess":
+        """Start `argv` under a guard and return at once.
+
+        Args:
+            environ: the child's whole environment (see `clean_environment`).
+            grace_s: how long the child may take to end by itself when the server is gone.
+
+        Raises:
+            ChildFailed: the guard itself could not be started.
+        """
+        lifeline_read, lifeline_write = os.pipe()
+        status_read, status_write = os.pipe()
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(GUARD),
+            str(lifeline_read),
+            str(status_write),
+            str(grace_s),
+        ]
+        try:
+            guard = await asyncio.create_subprocess_exec(
+                *command,
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(lifeline_read, status_write),
+                start_new_session=True,  # Ctrl-C in our terminal is ours to handle
+                env=dict(environ),
+                cwd=cwd,
+                limit=LONGEST_LINE_BYTES,
+            )
+        except OSError as error:
+            os.close(lifeline_write)
+            os.close(status_read)
+            text = f"{name} could not be started: {error.strerror}."
+            raise ChildFailed(Failure("child.not_started", text, "look at `inglenook doctor`")) from error
+        finally:
+            os.close(lifeline_read)
+            os.close(status_write)
+        child = cls(name, guard, lifeline_write, grace_s)
+        child._watcher = asyncio.create_task(child._watch(status_read), name=f"watch {name}")
+        return child
+
+    def log(self) -> tuple[str, ...]:
+        """The last lines of its output, oldest first."""
+        return tuple(self._lines)
+
+    async def exited(self) -> Exit:
+        """Wait until the process and its whole group are gone."""
+        return await asyncio.shield(self._exit)
+
+    async def stop(self, grace_s: float) -> StopReceipt:
+        """SIGTERM to its group, SIGKILL after `grace_s`; returns when it is gone. Callers share one stop."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace_s), name=f"stop {self._name}")
+        return await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace_s: float) -> StopReceipt:
+        began = time.monotonic()
+        how = "exited"
+        if not self._exit.done():
+            how = "terminated"
+            self._command(b"T")
+            await asyncio.wait({self._exit}, timeout=grace_s)
+        if not self._exit.done():
+            how = "killed"
+            self._command(b"K")
+            await asyncio.wait({self._exit}, timeout=KILL_WAIT_S)
+        return StopReceipt(how=how, seconds=time.monotonic() - began)
+
+    def _command(self, letter: bytes) -> None:
+        if self._lifeline is None:
+            return
+        self._move(ProcessState.STOPPING)
+        try:
+            os.write(self._lifeline, letter)
+        except BrokenPipeError:
+            return  # the guard has ended: its last status line is on its way
+
+    def _move(self, to: ProcessState) -> None:
+        if to in PROCESS_NEXT[self.state]:
+            self.state = to
+
+    async def _watch(self, status_fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        status = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(status), os.fdopen(status_fd, "rb", 0)
+        )
+        output = asyncio.create_task(self._read_output(), name=f"output of {self._name}")
+        end: Exit | None = None
+        while line := await status.readline():
+            report = json.loads(line)
+            if "pid" in report:
+                self.pid = report["pid"]
+                self._move(ProcessState.RUNNING)
+            elif "error" in report:
+                end = Exit(error=report["error"])
+            elif end is None:
+                end = Exit(report["code"], report["signal"], report["peak_kib"] * 1024)
+        transport.close()
+        await self._guard.wait()
+        # A process that left the group may still hold the pipe: what it prints is no longer ours.
+        await asyncio.wait({output}, timeout=OUTPUT_WAIT_S)
+        output.cancel()
+        self._close_lifeline()
+        self._move(ProcessState.EXITED)
+        self._exit.set_result(Exit(error="its guard was killed") if end is None else end)
+
+    async def _read_output(self) -> None:
+        assert self._guard.stdout is not None
+        while True:
+            try:
+                line = await self._guard.stdout.readline()
+            except ValueError:  # longer than the limit: that part is dropped, the stream goes on
+                self._lines.append(f"(a line of over {LONGEST_LINE_BYTES} bytes was dropped)")
+                continue
+            if not line:
+                return
+            self._lines.append(line.decode("utf-8", "replace").rstrip())
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None

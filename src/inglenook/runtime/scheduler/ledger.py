@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The book of one machine: what is reserved on which device, who holds leases, who waits.
+
+Plain data with arithmetic: no clock, no I/O, no tasks. Exactly one owner changes it (`loop.py`); the
+policy only reads it. Every method that changes something checks what must always hold and raises
+`LedgerError` when a caller asks for something impossible: that is a bug, never a user's mistake.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from inglenook.base.ids import DeviceId, LeaseId, ModelId, PersonId, RequestId, ResidentId
+from inglenook.base.work import WorkClass
+from inglenook.runtime.contracts import (
+    RESIDENT_NEXT,
+    Device,
+    Failure,
+    FootprintKey,
+    LoadPlan,
+    Request,
+    ResidentState,
+)
+
+PlanKey = tuple[str, ModelId]
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_LONGEST_S = 60.0
+OOM_RAISE = 1.25
+"""By how much a footprint is raised after memory ran out below it and the allocator gave no number."""
+FORGET = 0.9
+"""What was learned falls by at most a tenth with each life of a resident that needed less: samples miss peaks."""
+SMOOTHING = 0.3
+"""Weight of the newest value in running means of durations and errors."""
+
+
+class LedgerError(AssertionError):
+    """The owner of the ledger asked for something that breaks what must always hold."""
+
+
+@dataclass(slots=True)
+class Resident:
+    """A child that holds, or will hold, a model.
+
+    Attributes:
+        reserved_bytes: what counts against the device's budget from its start to its end.
+        started_s, ready_s, idle_since_s: monotonic seconds; the last is None while a lease is held.
+        peak_bytes: most that was ever measured.
+        asked_by: label of the request for which it was started.
+        scale: of the largest work it has done; what is measured is learned for that.
+    """
+
+    id: ResidentId
+    plan: LoadPlan
+    device: DeviceId
+    state: ResidentState
+    reserved_bytes: int
+    started_s: float
+    asked_by: str
+    scale: int = 0
+    ready_s: float | None = None
+    idle_since_s: float | None = None
+    measured_bytes: int = 0
+    peak_bytes: int = 0
+    leases: set[LeaseId] = field(default_factory=set)
+    served: int = 0
+    reason: str = ""
+
+    @property
+    def is_idle(self) -> bool:
+        return self.state is ResidentState.READY and not self.leases
+
+    @property
+    def has_room(self) -> bool:
+        return self.state is ResidentState.READY and len(self.leases) < self.plan.capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One lease in the book."""
+
+    id: LeaseId
+    request: Request
+    resident: ResidentId
+    granted_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    failures: int
+    until_s: float
+    failure: Failure
+
+
+class Ledger:
+    def __init__(
+        self,
+        devices: Iterable[Device],
+        learned: Mapping[FootprintKey, tuple[int, float]] | None = None,
+    ) -> None:
+        self.devices: dict[DeviceId, Device] = {device.id: device for device in devices}
+        self.residents: dict[ResidentId, Resident] = {}
+        self.waiting: dict[RequestId, Request] = {}
+        self.leases: dict[LeaseId, Held] = {}
+        self.turns: dict[PersonId, int] = {}
+        self.backoff: dict[PlanKey, Backoff] = {}
+        self.oom: dict[PlanKey, int] = {}
+        self.evicted_for: dict[RequestId, tuple[str, ...]] = {}
+        self.learned: dict[FootprintKey, int] = {}
+        self.load_s: dict[tuple[PlanKey, str], float] = {}
+        for key, (peak_bytes, load_s) in (learned or {}).items():
+            if peak_bytes:
+                self.learned[key] = peak_bytes
+            if load_s:
+                self.load_s[(key.engine, key.model), key.device_kind] = load_s
+        self.held_s: dict[PlanKey, float] = {}
+        self.estimate_error_s: float | None = None
+        self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
+        """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
+        self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
+        self._round = 0  # the turn at which a newcomer joins the round
+        self._reserved: dict[DeviceId, int] = dict.fromkeys(self.devices, 0)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def reserved_bytes(self, device: DeviceId) -> int:
+        return self._reserved[device]
+
+    def free_bytes(self, device: DeviceId) -> int:
+        """Budget less what is reserved; starting and draining children count."""
+        return self.devices[device].budget_bytes - self._reserved[device]
+
+    def draining_bytes(self, device: DeviceId) -> int:
+        """What will be free when the children now ending are gone."""
+        return sum(r.reserved_bytes for r in self.on_device(device) if r.state is ResidentState.DRAINING)
+
+    def on_device(self, device: DeviceId) -> Iterator[Resident]:
+        return (r for r in self.residents.values() if r.device == device)
+
+    def of_plan(self, key: PlanKey) -> Iterator[Resident]:
+        return (r for r in self.residents.values() if r.plan.key == key)
+
+    def footprint_bytes(self, plan: LoadPlan, device: Device) -> int | None:
+        """Learned if it was ever measured, else estimated; None where the engine cannot load it.
+
+        What was learned for smaller work is a lower bound for larger.
+        """
+        estimate = plan.footprint_bytes.get(device.kind)
+        if estimate is None:
+            return None
+        exact = self.learned.get(footprint_key(plan, device.kind))
+        if exact is not None:
+            return exact
+        smaller = (
+            self.learned.get(footprint_key(plan, device.kind, scale), 0) for scale in range(plan.scale)
+        )
+        return max(estimate, *smaller, 0)
+
+    def growth_bytes(self, resident: Resident, plan: LoadPlan) -> int:
+        """By how much the reservation of `resident` must grow before it may do the plan's work."""
+        need = self.footprint_bytes(plan, self.devices[resident.device])
+        return 0 if need is None else max(0, need - resident.reserved_bytes)
+
+    def expected_load_s(self, plan: LoadPlan, device_kind: str) -> float:
+        return self.load_s.get((plan.key, device_kind), plan.load_s)
+
+    def expected_held_s(self, request: Request) -> float | None:
+        if request.expected_s is not None:
+            return request.expected_s
+        return self.held_s.get(request.plan.key)
+
+    def streams(self) -> Mapping[tuple[WorkClass, PersonId], Mapping[RequestId, Request]]:
+        """Waiting requests, each person's own order within each class. Not to be changed."""
+        return self._streams
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        if request.id in self.waiting:
+            raise LedgerError(f"request {request.id} waits already")
+        active = any(person == request.person for _, person in self._streams)
+        if not active:
+            # Who was away neither lost nor saved turns.
+            self.turns[request.person] = max(self.turns.get(request.person, 0), self._round)
+        self.waiting[request.id] = request
+        stream = self._streams.setdefault((request.work_class, request.person), OrderedDict())
+        stream[request.id] = request
+        self.wanted.setdefault(request.plan.key, Counter())[request.work_class] += 1
+
+    def withdraw(self, request_id: RequestId) -> Request | None:
+        """Take a request out of the queue; None when it does not wait (any more)."""
+        request = self.waiting.pop(request_id, None)
+        if request is None:
+            return None
+        place = (request.work_class, request.person)
+        stream = self._streams[place]
+        del stream[request_id]
+        if not stream:
+            del self._streams[place]
+        counts = self.wanted[request.plan.key]
+        counts[request.work_class] -= 1
+        if not counts.total():
+            del self.wanted[request.plan.key]
+        self.evicted_for.pop(request_id, None)
+        return request
+
+    # -- leases ----------------------------------------------------------------------------------
+
+    def grant(self, request_id: RequestId, resident_id: ResidentId, lease_id: LeaseId, now_s: float) -> Held:
+        resident = self.residents[resident_id]
+        if not resident.has_room:
+            raise LedgerError(
+                f"{resident_id} is {resident.state} with {len(resident.leases)} leases: no room"
+            )
+        request = self.waiting.get(request_id)
+        if request is None or request.plan.key != resident.plan.key:
+            raise LedgerError(f"{request_id} does not wait for {resident.plan.model}")
+        growth = self.growth_bytes(resident, request.plan)
+        if growth > max(0, self.free_bytes(resident.device)):
+            raise LedgerError(f"{resident_id} must grow by {growth}: that is not free on {resident.device}")
+        self._reserve(resident, growth)
+        resident.scale = max(resident.scale, request.plan.scale)
+        self.withdraw(request_id)
+        self._round = max(self._round, self.turns[request.person])
+        self.turns[request.person] += 1
+        resident.leases.add(lease_id)
+        resident.served += 1
+        resident.idle_since_s = None
+        held = Held(lease_id, request, resident_id, now_s)
+        self.leases[lease_id] = held
+        return held
+
+    def release(self, lease_id: LeaseId, now_s: float) -> Held | None:
+        """Give a lease back; None when it was given back before or its resident is gone."""
+        held = self.leases.pop(lease_id, None)
+        if held is None:
+            return None
+        resident = self.residents.get(held.resident)
+        if resident is not None:
+            resident.leases.discard(lease_id)
+            if not resident.leases:
+                resident.idle_since_s = now_s
+        key = held.request.plan.key
+        self.held_s[key] = _smooth(self.held_s.get(key), now_s - held.granted_s)
+        return held
+
+    def note_estimate(self, *, estimated_s: float, actual_s: float) -> None:
+        """How far off an estimate of a wait was."""
+        self.estimate_error_s = _smooth(self.estimate_error_s, abs(estimated_s - actual_s))
+
+    # -- residents -------------------------------------------------------------------------------
+
+    def begin(self, resident_id: ResidentId, request: Request, device_id: DeviceId, now_s: float) -> Resident:
+        device = self.devices[device_id]
+        need = self.footprint_bytes(request.plan, device)
+        if need is None or need > self.free_bytes(device_id):
+            raise LedgerError(
+                f"{request.plan.model} needs {need}, {device_id} has {self.free_bytes(device_id)}"
+            )
+        if any(r.device == device_id for r in self.of_plan(request.plan.key)):
+            raise LedgerError(f"{request.plan.model} is on {device_id} already")
+        resident = Resident(
+            id=resident_id,
+            plan=request.plan,
+            device=device_id,
+            state=ResidentState.STARTING,
+            reserved_bytes=need,
+            started_s=now_s,
+            asked_by=request.label,
+            scale=request.plan.scale,
+        )
+        self.residents[resident_id] = resident
+        self._reserved[device_id] += need
+        return resident
+
+    def became_ready(self, resident_id: ResidentId, now_s: float) -> Resident:
+        resident = self.residents[resident_id]
+        self._move(resident, ResidentState.READY)
+        resident.ready_s = now_s
+        resident.idle_since_s = now_s
+        kind = self.devices[resident.device].kind
+        where = (resident.plan.key, kind)
+        self.load_s[where] = _smooth(self.load_s.get(where), now_s - resident.started_s)
+        self.backoff.pop(resident.plan.key, None)
+        self.oom.pop(resident.plan.key, None)
+        return resident
+
+    def drain(self, resident_id: ResidentId, reason: str, for_request: RequestId | None = None) -> Resident:
+        """The resident is to be ended. Its memory counts until it is gone."""
+        resident = self.residents[resident_id]
+        if resident.leases:
+            raise LedgerError(
+                f"{resident_id} holds {len(resident.leases)} leases: it is not stopped for others"
+            )
+        self._move(resident, ResidentState.DRAINING)
+        resident.reason = reason
+        if for_request is not None and for_request in self.waiting:
+            self.evicted_for[for_request] = (
+                *self.evicted_for.get(for_request, ()),
+                f"{resident.plan.model}: {reason}",
+            )
+        return resident
+
+    def measure(self, resident_id: ResidentId, used_bytes: int) -> None:
+        """A reading of what its processes use. The footprint learns from it once the resident has been at
+        work; the reservation grows with it as far as the budget allows, so that the sum of reservations
+        never passes the budget."""
+        resident = self.residents.get(resident_id)
+        if resident is None or resident.state is not ResidentState.READY:
+            return
+        resident.measured_bytes = used_bytes
+        if used_bytes <= resident.peak_bytes or not resident.served:
+            return
+        resident.peak_bytes = used_bytes
+        where = footprint_key(resident.plan, self.devices[resident.device].kind, resident.scale)
+        self.learned[where] = max(used_bytes, self.learned.get(where, 0))
+        grow = used_bytes - resident.reserved_bytes
+        if grow > 0:
+            self._reserve(resident, min(grow, max(0, self.free_bytes(resident.device))))
+
+    def gone(self, resident_id: ResidentId, now_s: float, failure: Failure | None) -> list[Request]:
+        """The resident has ended. Returns the waiting requests that fail with it.
+
+        - Asked to go (`failure` None): nobody fails.
+        - Died at work: its leases' holders see it themselves; who waits goes on waiting, behind a back-off.
+        - Could not be started: whoever waits for that model fails with the reason; but when memory ran out
+          for the first time they wait for one more try, with the footprint raised and every idle
+          resident evicted.
+        """
+        resident = self.residents.pop(resident_id)
+        self._reserved[resident.device] -= resident.reserved_bytes
+        for lease_id in resident.leases:
+            self.leases.pop(lease_id, None)
+        key = resident.plan.key
+        if resident.peak_bytes:
+            where = footprint_key(resident.plan, self.devices[resident.device].kind, resident.scale)
+            self.learned[where] = max(resident.peak_bytes, int(FORGET * self.learned.get(where, 0)))
+        if failure is None:
+            return []
+        was_starting = resident.state is ResidentState.STARTING
+        if was_starting and failure.out_of_memory is not None:
+            return self._out_of_memory(resident)
+        failures = self.backoff[key].failures + 1 if key in self.backoff else 1
+        pause_s = min(BACKOFF_LONGEST_S, BACKOFF_FIRST_S * 2 ** (failures - 1))
+        self.backoff[key] = Backoff(failures, now_s + pause_s, failure)
+        return self._withdraw_all(key) if was_starting else []
+
+    def _out_of_memory(self, resident: Resident) -> list[Request]:
+        key = resident.plan.key
+        device = self.devices[resident.device]
+        raised = int(resident.reserved_bytes * OOM_RAISE)
+        tries = self.oom.get(key, 0) + 1
+        # Never beyond the budget: the second try is made with all of it, if need be.
+        where = footprint_key(resident.plan, device.kind, resident.scale)
+        self.learned[where] = min(raised, device.budget_bytes)
+        if tries == 1:
+            self.oom[key] = tries
+            return []
+        del self.oom[key]
+        return self._withdraw_all(key)
+
+    def _withdraw_all(self, key: PlanKey) -> list[Request]:
+        failed = [request for request in self.waiting.values() if request.plan.key == key]
+        for request in failed:
+            self.withdraw(request.id)
+        return failed
+
+    def _move(self, resident: Resident, to: ResidentState) -> None:
+        if to not in RESIDENT_NEXT[resident.state]:
+            raise LedgerError(f"{resident.id} cannot go from {resident.state} to {to}")
+        resident.state = to
+
+    def _reserve(self, resident: Resident, more_bytes: int) -> None:
+        resident.reserved_bytes += more_bytes
+        self._reserved[resident.device] += more_bytes
+
+
+def footprint_key(plan: LoadPlan, device_kind: str, scale: int | None = None) -> FootprintKey:
+    """`scale` of the plan, unless another is named."""
+    return FootprintKey(plan.engine, plan.model, device_kind, plan.scale if scale is None else scale)
+
+
+def _smooth(old: float | None, new: float) -> float:
+    return new if old is None else (1 - SMOOTHING) * old + SMOOTHING * new

@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one owner of the accelerator's state: takes events, asks the policy, carries out its decisions.
+
+Everybody else posts an event and waits. A read that gates a change happens only in here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inglenook.base.cancel import StopReason, StopToken
+from inglenook.base.clock import Clock
+from inglenook.base.errors import Cancelled, Invalid, Unavailable
+from inglenook.base.ids import DeviceId, LeaseId, PersonId, RequestId, ResidentId, new_id
+from inglenook.base.units import format_bytes
+from inglenook.base.work import WorkClass
+from inglenook.runtime.contracts import (
+    Child,
+    ChildFailed,
+    Device,
+    DeviceProbe,
+    DeviceUsage,
+    Engine,
+    Explanation,
+    Failure,
+    FootprintBook,
+    Lease,
+    LoadPlan,
+    Request,
+    ResidentState,
+)
+from inglenook.runtime.scheduler import policy
+from inglenook.runtime.scheduler.ledger import Ledger, Resident, footprint_key
+from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
+from inglenook.runtime.scheduler.snapshot import snapshot
+
+log = logging.getLogger(__name__)
+
+MEASURE_EVERY_S = 1.0
+EXPLAIN_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    request: Request
+    answer: asyncio.Future[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class _Withdraw:
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    resident: ResidentId
+    child: Child
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    resident: ResidentId
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    resident: ResidentId
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    usage: Mapping[DeviceId, DeviceUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unload:
+    """A person asks for a model to be unloaded now."""
+
+    resident: ResidentId
+    answer: asyncio.Future[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """Time has passed."""
+
+
+_Event = _Submit | _Withdraw | _Release | _Begun | _Ready | _Gone | _Measured | _Unload | _Tick
+
+
+class LeaseStopped(Cancelled):
+    """The work was stopped while it waited for its lease."""
+
+    default_code = "lease.stopped"
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(f"The wait for the accelerator ended: {reason}.")
+        self.reason = reason
+
+
+class Scheduler:
+    """Args:
+    engines: by name, as plans name them.
+    ledger: empty but for its devices and what was learned; owned by this object from now on.
+    stop_grace_s: how long a child may take to end before it is killed.
+    """
+
+    def __init__(
+        self,
+        *,
+        engines: Mapping[str, Engine],
+        ledger: Ledger,
+        rules: Rules,
+        clock: Clock,
+        probe: DeviceProbe,
+        book: FootprintBook,
+        stop_grace_s: float,
+    ) -> None:
+        self._engines = engines
+        self._ledger = ledger
+        self._rules = rules
+        self._clock = clock
+        self._probe = probe
+        self._book = book
+        self._stop_grace_s = stop_grace_s
+        self._inbox: asyncio.Queue[_Event] = asyncio.Queue()
+        self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
+        self._estimates: dict[RequestId, float] = {}
+        self._children: dict[ResidentId, Child] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._order = 0
+        self._measured_s = float("-inf")
+        self._explained: tuple[float, dict[RequestId, Explanation]] = (float("-inf"), {})
+        self._usage: dict[DeviceId, DeviceUsage] = {}
+        self._closing = False
+        self.alive = False
+        """Whether `run` runs."""
+        self.decisions = 0
+        """How many decisions were carried out since the start."""
+
+    # -- what others may ask ---------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve events until cancelled. One task, started by the composition root."""
+        self.alive = True
+        try:
+            while True:
+                self._handle(await self._inbox.get())
+                while not self._inbox.empty():
+                    self._handle(self._inbox.get_nowait())
+                self._settle()
+        finally:
+            self.alive = False
+
+    def tick(self) -> None:
+        """Time has passed: patience, ages and back-offs are looked at again."""
+        self._inbox.put_nowait(_Tick())
+
+    def request(
+        self,
+        *,
+        person: PersonId,
+        work_class: WorkClass,
+        plan: LoadPlan,
+        label: str,
+        devices: tuple[DeviceId, ...] = (),
+        expected_s: float | None = None,
+    ) -> Request:
+        """A request in the order of arrival; nothing is asked for before `acquire`.
+
+        Raises:
+            Invalid: the plan names an engine that is not here.
+        """
+        if plan.engine not in self._engines:
+            raise Invalid(
+                f"The engine {plan.engine!r} is not installed; there are: {', '.join(self._engines)}.",
+                code="engine.unknown",
+            )
+        self._order += 1
+        return Request(
+            id=RequestId(new_id("req", self._clock.now())),
+            person=person,
+            work_class=work_class,
+            plan=plan,
+            label=label,
+            order=self._order,
+            arrived_s=self._clock.monotonic(),
+            devices=devices,
+            expected_s=expected_s,
+        )
+
+    async def acquire(self, request: Request, stop: StopToken) -> Lease:
+        """Wait for the right to use a resident with the request's model. Release the lease when done.
+
+        Cancelling the call, or setting `stop`, takes the request out of the queue at once.
+
+        Raises:
+            LeaseStopped: `stop` was set first.
+            Invalid: no device could ever hold the model (code `model.too_large`).
+            ChildFailed: the model could not be loaded.
+            Unavailable: the server is stopping.
+        """
+        if self._closing:
+            raise Unavailable("The server is stopping.", code="server.stopping")
+        answer: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait(_Submit(request, answer))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {answer, stopped}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                raise LeaseStopped(stopped.result())
+            return answer.result()
+        except (asyncio.CancelledError, LeaseStopped):
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                answer.result().release()
+            answer.cancel()
+            self._inbox.put_nowait(_Withdraw(request.id))
+            raise
+        finally:
+            stopped.cancel()
+
+    def explain(self, request: RequestId) -> Explanation | None:
+        """Why it waits, at most a quarter of a second old; None when it does not wait."""
+        now_s = self._clock.monotonic()
+        if now_s - self._explained[0] >= EXPLAIN_EVERY_S or request not in self._explained[1]:
+            self._explained = (now_s, policy.explain_all(self._ledger, now_s, self._rules))
+        return self._explained[1].get(request) if request in self._ledger.waiting else None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Devices, residents, leases and the queue with reasons, as JSON."""
+        now_s = self._clock.monotonic()
+        explained = policy.explain_all(self._ledger, now_s, self._rules)
+        logs = {resident: child.log() for resident, child in self._children.items()}
+        return snapshot(self._ledger, now_s, explained, self._usage, logs)
+
+    async def unload(self, resident: ResidentId) -> bool:
+        """End an idle resident; False when it is not there or is at work."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait(_Unload(resident, answer))
+        return await answer
+
+    async def used_bytes(self, lease: Lease) -> int | None:
+        """What the lease's child uses now; None when it cannot be told."""
+        pids = lease.child.pids
+        if not pids:
+            return None
+        usage = await asyncio.to_thread(self._probe.usage, lease.device.id, pids)
+        return sum(usage.by_pid.get(pid, 0) for pid in pids)
+
+    async def close(self) -> None:
+        """Refuse what waits, end every child, and wait until all are gone."""
+        self._closing = True
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(Unavailable("The server is stopping.", code="server.stopping"))
+        self._answers.clear()
+        children = list(self._children.values())
+        await asyncio.gather(*(child.stop(self._stop_grace_s) for child in children))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _handle(self, event: _Event) -> None:  # noqa: C901 - one case for each event, in one place
+        now_s = self._clock.monotonic()
+        match event:
+            case _Submit(request, answer):
+                if not answer.done():
+                    self._ledger.submit(request)
+                    self._answers[request.id] = answer
+                    self._note_estimate(request)
+            case _Withdraw(request_id):
+                self._ledger.withdraw(request_id)
+                self._answers.pop(request_id, None)
+                self._estimates.pop(request_id, None)
+            case _Release(lease_id):
+                self._ledger.release(lease_id, now_s)
+            case _Begun(resident_id, child):
+                self._children[resident_id] = child
+                if self._closing:
+                    self._spawn(self._stop(resident_id, child))
+            case _Ready(resident_id):
+                if resident_id in self._ledger.residents:
+                    resident = self._ledger.became_ready(resident_id, now_s)
+                    self._measured_s = float("-inf")
+                    self._learn(resident, now_s - resident.started_s)
+            case _Gone(resident_id, failure):
+                self._gone(resident_id, failure, now_s)
+            case _Measured(usage):
+                self._measured(usage)
+            case _Unload(resident_id, unloaded):
+                unloaded.set_result(self._unload(resident_id))
+            case _Tick():
+                pass
+        if now_s - self._measured_s >= MEASURE_EVERY_S and self._children:
+            self._measured_s = now_s
+            self._spawn(self._measure())
+
+    def _note_estimate(self, request: Request) -> None:
+        """Remember what we would have told, to learn how far off we were. Skipped in a long queue: it costs
+        a walk over all of it."""
+        if len(self._ledger.waiting) > 100:
+            return
+        explained = policy.explain_all(self._ledger, self._clock.monotonic(), self._rules).get(request.id)
+        if explained is not None and explained.estimate_s is not None:
+            self._estimates[request.id] = explained.estimate_s
+
+    def _gone(self, resident_id: ResidentId, failure: Failure | None, now_s: float) -> None:
+        self._children.pop(resident_id, None)
+        resident = self._ledger.residents.get(resident_id)
+        if resident is None:
+            return
+        was_starting = resident.state is ResidentState.STARTING
+        self._learn(resident, 0.0)
+        for request in self._ledger.gone(resident_id, now_s, failure):
+            assert failure is not None
+            self._fail(request.id, ChildFailed(_with_numbers(self._ledger, resident, failure)))
+        if failure is not None:
+            log.warning("%s%s", failure.message, " It was being loaded." if was_starting else "")
+
+    def _measured(self, usage: Mapping[DeviceId, DeviceUsage]) -> None:
+        self._usage.update(usage)
+        for resident_id, child in self._children.items():
+            resident = self._ledger.residents.get(resident_id)
+            if resident is not None and resident.device in usage:
+                by_pid = usage[resident.device].by_pid
+                self._ledger.measure(resident_id, sum(by_pid.get(pid, 0) for pid in child.pids))
+
+    def _unload(self, resident_id: ResidentId) -> bool:
+        resident = self._ledger.residents.get(resident_id)
+        if resident is None or not resident.is_idle:
+            return False
+        self._evict(Evict(resident_id, "somebody asked for it"))
+        return True
+
+    # -- decisions -------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        while not self._closing:
+            decision = policy.decide(self._ledger, self._clock.monotonic(), self._rules)
+            if decision is None:
+                return
+            self.decisions += 1
+            match decision:
+                case Serve():
+                    self._serve(decision)
+                case Start():
+                    self._start(decision)
+                case Evict():
+                    self._evict(decision)
+                case Refuse(request_id, message, hint):
+                    self._ledger.withdraw(request_id)
+                    self._fail(request_id, Invalid(message, code="model.too_large", hint=hint))
+                case _:
+                    raise AssertionError(f"{decision} is for a later issue: nothing decides it yet")
+
+    def _serve(self, decision: Serve) -> None:
+        answer = self._answers.pop(decision.request, None)
+        if answer is None or answer.done():
+            self._ledger.withdraw(decision.request)
+            return
+        now_s = self._clock.monotonic()
+        lease_id = LeaseId(new_id("lease", self._clock.now()))
+        held = self._ledger.grant(decision.request, decision.resident, lease_id, now_s)
+        resident = self._ledger.residents[decision.resident]
+        waited_s = now_s - held.request.arrived_s
+        estimate = self._estimates.pop(decision.request, None)
+        if estimate is not None:
+            self._ledger.note_estimate(estimated_s=estimate, actual_s=waited_s)
+        answer.set_result(
+            Lease(
+                id=lease_id,
+                request=held.request,
+                resident=resident.id,
+                device=self._ledger.devices[resident.device],
+                child=self._children[resident.id],
+                reserved_bytes=resident.reserved_bytes,
+                granted_s=now_s,
+                waited_s=waited_s,
+                release=lambda: self._inbox.put_nowait(_Release(lease_id)),
+            )
+        )
+
+    def _start(self, decision: Start) -> None:
+        request = self._ledger.waiting[decision.request]
+        resident_id = ResidentId(new_id("res", self._clock.now()))
+        resident = self._ledger.begin(resident_id, request, decision.device, self._clock.monotonic())
+        device = self._ledger.devices[decision.device]
+        log.info(
+            "loading %s on %s: %s reserved",
+            request.plan.model,
+            device.id,
+            format_bytes(resident.reserved_bytes),
+        )
+        self._spawn(self._bring_up(resident_id, request.plan, device))
+
+    def _evict(self, decision: Evict) -> None:
+        resident = self._ledger.drain(decision.resident, decision.reason, decision.request)
+        log.info("unloading %s from %s: %s", resident.plan.model, resident.device, decision.reason)
+        self._spawn(self._stop(decision.resident, self._children[decision.resident]))
+
+    def _fail(self, request_id: RequestId, error: Exception) -> None:
+        self._estimates.pop(request_id, None)
+        answer = self._answers.pop(request_id, None)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    # -- effects, each in a task of its own, each ending in an event -------------------------------
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_up(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> None:
+        """Start a child, wait until it is ready, wait for its end: its whole life as we see it."""
+        try:
+            child = await self._engines[plan.engine].start(plan, device)
+        except ChildFailed as error:
+            self._inbox.put_nowait(_Gone(resident_id, error.failure))
+            return
+        self._inbox.put_nowait(_Begun(resident_id, child))
+        try:
+            await child.ready()
+        except ChildFailed as error:
+            await child.stop(self._stop_grace_s)
+            self._inbox.put_nowait(_Gone(resident_id, error.failure))
+            return
+        self._inbox.put_nowait(_Ready(resident_id))
+        self._inbox.put_nowait(_Gone(resident_id, await child.exited()))
+
+    async def _stop(self, resident_id: ResidentId, child: Child) -> None:
+        receipt = await child.stop(self._stop_grace_s)
+        log.info("%s is gone: %s after %.1f s", resident_id, receipt.how, receipt.seconds)
+
+    async def _measure(self) -> None:
+        pids: dict[DeviceId, set[int]] = {}
+        for resident_id, child in self._children.items():
+            resident = self._ledger.residents.get(resident_id)
+            if resident is not None:
+                pids.setdefault(resident.device, set()).update(child.pids)
+        usage = {
+            device: await asyncio.to_thread(self._probe.usage, device, frozenset(of_device))
+            for device, of_device in pids.items()
+        }
+        self._inbox.put_nowait(_Measured(usage))
+
+    def _learn(self, resident: Resident, load_s: float) -> None:
+        """Keep what was measured. A resident tells its seconds when it is ready, its bytes at its end."""
+        kind = self._ledger.devices[resident.device].kind
+        key = footprint_key(resident.plan, kind, resident.scale)
+        peak = resident.peak_bytes
+        if load_s or peak:
+            self._spawn(asyncio.to_thread(self._book.learn, key, peak_bytes=peak, load_s=load_s))
+
+
+def _with_numbers(ledger: Ledger, resident: Resident, failure: Failure) -> Failure:
+    """A failure to load for want of memory names what was reserved and what there is."""
+    if failure.out_of_memory is None:
+        return failure
+    device = ledger.devices[resident.device]
+    text = (
+        f"{resident.plan.model} could not be loaded on {device.id}, also after everything idle was unloaded: "
+        f"it ran out of memory with {format_bytes(resident.reserved_bytes)} reserved; "
+        f"the device has {format_bytes(device.total_bytes)}, "
+        f"of which {format_bytes(device.budget_bytes)} may be used."
+    )
+    hint = "close other programs that use the device, or choose a smaller model"
+    return Failure("model.too_large", text, hint, failure.out_of_memory, failure.last_lines)

@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do next. Pure: reads the ledger, returns a decision as a value, changes nothing.
+
+The loop asks `decide` again after it has carried out each decision, until there is none. A walk looks
+at the waiting requests in the fair order, and for each:
+
+ 1. its model's child failed a moment ago           → it waits for the end of the back-off
+ 2. a ready resident of it has room                 → `Serve`, unless somebody who came first is out of
+                                                      patience with it and wants its memory
+ 3. a resident of it is being started               → `Join`: it is served when that is ready
+ 4. a ready resident of it is full                  → it waits for its turn
+ 5. a resident of it is being ended                 → it waits until that is gone
+ 6. no device could ever hold it                    → `Refuse`, with both numbers
+ 7. there is room on a device                       → `Start`
+ 8. room can be made of idle residents that nobody
+    as urgent waits for, or patience is over        → `Evict`, and it waits for the room
+ 9. what holds the memory is at work, or pinned     → it waits, and nobody behind it takes what is free
+
+Fair order: by class (a waiting request rises one class every `aging_s`), then people in turn, then
+each one's own order. Interactive before batch before training, and nothing waits for ever.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from inglenook.base.ids import DeviceId, RequestId, ResidentId
+from inglenook.base.units import format_bytes, format_seconds
+from inglenook.base.work import WorkClass
+from inglenook.runtime.contracts import Device, Explanation, Request, ResidentState, WaitKind, WaitReason
+from inglenook.runtime.scheduler import eviction
+from inglenook.runtime.scheduler.ledger import Ledger, PlanKey, Resident
+
+RANK = {WorkClass.INTERACTIVE: 0, WorkClass.BATCH: 1, WorkClass.TRAINING: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the policy.
+
+    Attributes:
+        aging_s: after each such time of waiting a request counts as one class more urgent.
+        patience_s: how long others may go on using a ready model while an earlier request waits for its
+            memory, counted from when it was ready; or the time to load the model that is waited for, where
+            that is longer. It keeps two models that want the same memory from only being loaded.
+        idle_unload_s: an idle resident is unloaded after this; None keeps it until its memory is wanted.
+    """
+
+    aging_s: float = 60.0
+    patience_s: float = 5.0
+    idle_unload_s: float | None = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Grant a lease on a ready resident."""
+
+    request: RequestId
+    resident: ResidentId
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a child for the request's plan on the device; its footprint is reserved from now on."""
+
+    request: RequestId
+    device: DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """End an idle resident. `request` is who needs the room, None when it was idle for too long."""
+
+    resident: ResidentId
+    reason: str
+    request: RequestId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No device could ever hold it, with everything else unloaded."""
+
+    request: RequestId
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Move a training run's weights to host memory at its next batch boundary. A later issue decides it."""
+
+    resident: ResidentId
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Bring a parked run back. A later issue decides it."""
+
+    resident: ResidentId
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """It needs no child of its own: the one being started will serve it."""
+
+    request: RequestId
+    resident: ResidentId
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It cannot be served now, for this reason."""
+
+    request: RequestId
+    reason: WaitReason
+
+
+Decision = Serve | Start | Evict | Refuse | Park | Resume
+"""What the loop must carry out."""
+Verdict = Decision | Join | Wait
+"""What a walk finds for one request."""
+
+
+def fair_order(ledger: Ledger, now_s: float, rules: Rules) -> Iterator[Request]:
+    """Waiting requests, next one first. Lazy: the first costs O(people), each further one O(log people)."""
+    heap: list[tuple[int, int, int, int, Request, Iterator[Request]]] = []
+
+    def push(nth: int, rest: Iterator[Request]) -> None:
+        request = next(rest, None)
+        if request is None:
+            return
+        aged = int((now_s - request.arrived_s) / rules.aging_s)
+        rank = max(0, RANK[request.work_class] - aged)
+        heapq.heappush(heap, (rank, ledger.turns[request.person] + nth, request.order, nth, request, rest))
+
+    for stream in ledger.streams().values():
+        push(0, iter(stream.values()))
+    while heap:
+        _, _, _, nth, request, rest = heapq.heappop(heap)
+        yield request
+        push(nth + 1, rest)
+
+
+def decide(ledger: Ledger, now_s: float, rules: Rules) -> Decision | None:
+    """The next thing to do, or None when everybody who can be served is served."""
+    walk = _Walk(ledger, now_s, rules)
+    for request in fair_order(ledger, now_s, rules):
+        verdict = walk.judge(request)
+        if not isinstance(verdict, Join | Wait):
+            return verdict
+        if walk.nobody_left:
+            break
+    return _unload_idle(ledger, now_s, rules)
+
+
+def explain_all(ledger: Ledger, now_s: float, rules: Rules) -> dict[RequestId, Explanation]:
+    """Every waiting request with its place and its reason. O(waiting); for display, not for deciding."""
+    walk = _Walk(ledger, now_s, rules)
+    explanations: dict[RequestId, Explanation] = {}
+    clock = _Forecast(ledger, now_s)
+    for position, request in enumerate(fair_order(ledger, now_s, rules), start=1):
+        reason = _reason(ledger, walk.judge(request), now_s)
+        explanations[request.id] = Explanation(
+            request=request.id,
+            position=position,
+            waiting=len(ledger.waiting),
+            reason=reason,
+            waited_s=now_s - request.arrived_s,
+            evicted=ledger.evicted_for.get(request.id, ()),
+            estimate_s=clock.begin_of(request, reason),
+            estimate_error_s=ledger.estimate_error_s,
+        )
+    return explanations
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One pass over the queue: remembers what earlier requests in the order lay claim to."""
+
+    ledger: Ledger
+    now_s: float
+    rules: Rules
+    blocked: dict[PlanKey, WaitReason] = field(default_factory=dict)
+    claimed: dict[DeviceId, Request] = field(default_factory=dict)
+    starved: dict[DeviceId, Request] = field(default_factory=dict)
+
+    @property
+    def nobody_left(self) -> bool:
+        """Whether every model that is waited for is known to be blocked."""
+        return len(self.blocked) == len(self.ledger.wanted)
+
+    def judge(self, request: Request) -> Verdict:
+        key = request.plan.key
+        known = self.blocked.get(key)
+        if known is not None and not request.devices:
+            return Wait(request.id, known)
+        verdict = self._judge(request)
+        if request.devices:
+            return verdict  # says nothing about who may go elsewhere
+        if isinstance(verdict, Wait):
+            self.blocked[key] = verdict.reason
+        elif isinstance(verdict, Join):
+            self.blocked[key] = _loading(self.ledger, verdict.resident, self.now_s)
+        return verdict
+
+    def _judge(self, request: Request) -> Verdict:
+        backoff = self.ledger.backoff.get(request.plan.key)
+        if backoff is not None and backoff.until_s > self.now_s:  # 1
+            left = format_seconds(backoff.until_s - self.now_s)
+            text = f"{request.plan.model} failed {backoff.failures} times, it is tried again in {left}"
+            return Wait(request.id, WaitReason(WaitKind.BACKOFF, text, until_s=backoff.until_s))
+        here = [
+            r
+            for r in self.ledger.of_plan(request.plan.key)
+            if not request.devices or r.device in request.devices
+        ]
+        if here:
+            return self._at_resident(request, here)
+        return self._at_devices(request)
+
+    def _at_resident(self, request: Request, here: list[Resident]) -> Verdict:
+        open_ones = [r for r in here if r.has_room]
+        for resident in sorted(open_ones, key=lambda r: (len(r.leases), r.id)):  # 2
+            first = self.starved.get(resident.device)
+            if first is None or not self._out_of_patience(first, resident):
+                return self._serve(request, resident)
+        if open_ones:
+            first = self.starved[open_ones[0].device]
+            text = f"{first.label} came first and waits for the memory of {request.plan.model}"
+            return Wait(request.id, WaitReason(WaitKind.BEHIND, text, open_ones[0].device, (first.label,)))
+        for resident in here:
+            if resident.state is ResidentState.STARTING:  # 3
+                return Join(request.id, resident.id)
+        busy = [r for r in here if r.state is ResidentState.READY]
+        if busy:  # 4
+            holders = self._holders(busy)
+            text = f"{request.plan.model} is at work for {', '.join(holders)}"
+            return Wait(request.id, WaitReason(WaitKind.TURN, text, busy[0].device, holders))
+        text = f"{request.plan.model} is being unloaded ({here[0].reason}) and is loaded again after that"
+        return Wait(request.id, WaitReason(WaitKind.DRAINING, text, here[0].device))  # 5
+
+    def _serve(self, request: Request, resident: Resident) -> Verdict:
+        """2, for work larger than what was reserved: the room for it must be there first."""
+        device = self.ledger.devices[resident.device]
+        growth = self.ledger.growth_bytes(resident, request.plan)
+        if growth <= max(0, self.ledger.free_bytes(device.id)):
+            return Serve(request.id, resident.id)
+        if resident.reserved_bytes + growth > device.budget_bytes - self._pinned_bytes(device, resident):
+            return _refusal(self.ledger, request)
+        if device.id in self.claimed:
+            return self._behind(request, device)
+        room = self._make_room(request, device, growth, spared=resident)
+        return self._blocked(request, device, growth) if room is None else room
+
+    def _behind(self, request: Request, device: Device) -> Wait:
+        first = self.claimed[device.id]
+        text = f"{first.label} came first and waits for memory on {device.id}"
+        return Wait(request.id, WaitReason(WaitKind.BEHIND, text, device.id, (first.label,)))
+
+    def _at_devices(self, request: Request) -> Verdict:
+        fitting = self._fitting(request)
+        if not fitting:  # 6
+            return _refusal(self.ledger, request)
+        for device, need in fitting:  # 7
+            if device.id not in self.claimed and need <= self._available(request, device):
+                return Start(request.id, device.id)
+        for device, need in fitting:  # 8
+            if device.id in self.claimed:
+                continue
+            verdict = self._make_room(request, device, need)
+            if verdict is not None:
+                return verdict
+        for device, need in fitting:  # 9
+            if device.id not in self.claimed:
+                return self._blocked(request, device, need)
+        return self._behind(request, fitting[0][0])
+
+    def _available(self, request: Request, device: Device) -> int:
+        """Free bytes; none while a second try after memory ran out still finds idle residents beside it."""
+        if request.plan.key in self.ledger.oom and self._victims(request, device):
+            return -1
+        return self.ledger.free_bytes(device.id)
+
+    def _victims(self, request: Request, device: Device) -> list[Resident]:
+        residents = [
+            r
+            for r in self.ledger.on_device(device.id)
+            if self._out_of_patience(request, r) or not self._wanted_as_much(r, request)
+        ]
+        load_s = {r.id: self.ledger.expected_load_s(r.plan, device.kind) for r in residents}
+        return eviction.candidates(residents, self.now_s, load_s)
+
+    def _make_room(
+        self, request: Request, device: Device, need: int, spared: Resident | None = None
+    ) -> Verdict | None:
+        """8: the next victim, or the wait for those that are leaving; None when idle ones are not enough."""
+        missing = need - self.ledger.free_bytes(device.id) - self.ledger.draining_bytes(device.id)
+        everything = request.plan.key in self.ledger.oom
+        victims = [r for r in self._victims(request, device) if r is not spared]
+        chosen = victims if everything else eviction.choose(victims, missing)
+        if chosen is None or (everything and not victims and missing > 0):
+            return None
+        if chosen:
+            reason = f"{request.label} needs {format_bytes(need)} on {device.id}"
+            return Evict(chosen[0].id, reason, request.id)
+        self.claimed[device.id] = request
+        leaving = tuple(
+            str(r.plan.model) for r in self.ledger.on_device(device.id) if r.state is ResidentState.DRAINING
+        )
+        text = f"{', '.join(leaving)} is being unloaded to make room"
+        return Wait(request.id, self._memory(WaitKind.DRAINING, text, device, need, leaving))
+
+    def _blocked(self, request: Request, device: Device, need: int) -> Wait:
+        self.claimed[device.id] = request
+        self.starved[device.id] = request
+        residents = list(self.ledger.on_device(device.id))
+        holders = self._holders(residents)
+        pinned = tuple(f"{r.plan.model} (pinned)" for r in residents if r.plan.pinned and not r.leases)
+        starting = tuple(
+            f"{r.plan.model} (being loaded)" for r in residents if r.state is ResidentState.STARTING
+        )
+        wanted = tuple(
+            f"{r.plan.model} (others wait for it)" for r in residents if r.is_idle and not r.plan.pinned
+        )
+        who = (*holders, *starting, *pinned, *wanted)
+        text = (
+            f"{request.plan.model} needs {format_bytes(need)} on {device.id}, "
+            f"{format_bytes(self.ledger.free_bytes(device.id))} are free; held by {', '.join(who)}"
+        )
+        return Wait(request.id, self._memory(WaitKind.MEMORY, text, device, need, who))
+
+    def _memory(
+        self, kind: WaitKind, text: str, device: Device, need: int, holders: tuple[str, ...]
+    ) -> WaitReason:
+        free = self.ledger.free_bytes(device.id)
+        return WaitReason(kind, text, device.id, holders, needed_bytes=need, free_bytes=free)
+
+    def _out_of_patience(self, request: Request, resident: Resident) -> bool:
+        """Whether `request` has waited long enough for the memory of `resident`, counted from when that
+        was ready: what was loaded is also used for a while."""
+        kind = self.ledger.devices[resident.device].kind
+        patience_s = max(self.rules.patience_s, self.ledger.expected_load_s(request.plan, kind))
+        ready_s = self.now_s if resident.ready_s is None else resident.ready_s
+        return self.now_s - max(request.arrived_s, ready_s) >= patience_s
+
+    def _wanted_as_much(self, resident: Resident, request: Request) -> bool:
+        """Whether somebody at least as urgent waits for the resident's model."""
+        counts = self.ledger.wanted.get(resident.plan.key)
+        if counts is None:
+            return False
+        return any(RANK[work_class] <= RANK[request.work_class] for work_class, n in counts.items() if n)
+
+    def _holders(self, residents: list[Resident]) -> tuple[str, ...]:
+        leases = (self.ledger.leases[lease] for r in residents for lease in sorted(r.leases))
+        return tuple(held.request.label for held in leases)
+
+    def _fitting(self, request: Request) -> list[tuple[Device, int]]:
+        """Devices that could hold it if they were empty, only of the best kind among them, and what it
+        needs there. A busy GPU is waited for: the CPU beside it would take many times longer."""
+        pinned = self._pinned_bytes
+        possible = [
+            (device, need)
+            for device, need in _candidates(self.ledger, request)
+            if need <= device.budget_bytes - pinned(device)
+        ]
+        best = possible[0][0].kind if possible else None
+        return [(device, need) for device, need in possible if device.kind == best]
+
+    def _pinned_bytes(self, device: Device, but: Resident | None = None) -> int:
+        on_device = self.ledger.on_device(device.id)
+        return sum(r.reserved_bytes for r in on_device if r.plan.pinned and r is not but)
+
+
+def _candidates(ledger: Ledger, request: Request) -> list[tuple[Device, int]]:
+    wanted = request.devices or tuple(ledger.devices)
+    devices = [ledger.devices[d] for d in wanted if d in ledger.devices]
+    sized = [(device, ledger.footprint_bytes(request.plan, device)) for device in devices]
+    return [(device, need) for device, need in sized if need is not None]
+
+
+def _refusal(ledger: Ledger, request: Request) -> Refuse:
+    candidates = _candidates(ledger, request)
+    model = request.plan.model
+    if not candidates:
+        known = ", ".join(ledger.devices) if ledger.devices else "none"
+        return Refuse(
+            request.id,
+            f"{model} cannot be loaded on any device here (devices: {known}; "
+            f"{request.plan.engine} supports {', '.join(request.plan.footprint_bytes)}).",
+            "look at `inglenook doctor`",
+        )
+    device, need = max(candidates, key=lambda pair: pair[0].budget_bytes)
+    pinned = sum(r.reserved_bytes for r in ledger.on_device(device.id) if r.plan.pinned)
+    room = f"the budget of {device.id} is {format_bytes(device.budget_bytes)}"
+    if pinned:
+        room += f", of which pinned models hold {format_bytes(pinned)}"
+    return Refuse(
+        request.id,
+        f"{model} needs {format_bytes(need)}; {room}.",
+        f"use a smaller model or size, or raise runtime.budgets for {device.id}",
+    )
+
+
+def _unload_idle(ledger: Ledger, now_s: float, rules: Rules) -> Evict | None:
+    if rules.idle_unload_s is None:
+        return None
+    for resident in ledger.residents.values():
+        if not resident.is_idle or resident.plan.pinned or resident.idle_since_s is None:
+            continue
+        idle_s = now_s - resident.idle_since_s
+        if idle_s >= rules.idle_unload_s and resident.plan.key not in ledger.wanted:
+            return Evict(resident.id, f"idle for {format_seconds(idle_s)}")
+    return None
+
+
+def _loading(ledger: Ledger, resident_id: ResidentId, now_s: float) -> WaitReason:
+    resident = ledger.residents[resident_id]
+    kind = ledger.devices[resident.device].kind
+    since = now_s - resident.started_s
+    expected = ledger.expected_load_s(resident.plan, kind)
+    spent = f"for {format_seconds(since)} of about {format_seconds(expected)}"
+    text = f"{resident.plan.model} is being loaded, {spent}"
+    return WaitReason(WaitKind.LOADING, text, resident.device)
+
+
+def _reason(ledger: Ledger, verdict: Verdict, now_s: float) -> WaitReason:
+    if isinstance(verdict, Wait):
+        return verdict.reason
+    if isinstance(verdict, Join):
+        return _loading(ledger, verdict.resident, now_s)
+    # What the loop is about to do anyway: seen only by somebody who asks in between.
+    return WaitReason(WaitKind.TURN, "it is next")
+
+
+class _Forecast:
+    """Adds up, in the fair order, what is ahead: the rest of the present leases, then each request's
+    expected time, and a load wherever the model changes. Knows nothing about a model that never ran."""
+
+    def __init__(self, ledger: Ledger, now_s: float) -> None:
+        self._ledger = ledger
+        self._now_s = now_s
+        self._free_at: dict[DeviceId, float | None] = dict.fromkeys(ledger.devices, 0.0)
+        self._last: dict[DeviceId, PlanKey] = {}
+        for held in ledger.leases.values():
+            device = ledger.residents[held.resident].device
+            expected = ledger.expected_held_s(held.request)
+            self._last[device] = held.request.plan.key
+            rest = None if expected is None else max(0.0, held.granted_s + expected - now_s)
+            self._free_at[device] = _later(self._free_at[device], rest)
+
+    def begin_of(self, request: Request, reason: WaitReason) -> float | None:
+        """Seconds from now until `request` is served, or None when something ahead is of unknown length."""
+        device = reason.device if reason.device is not None else next(iter(self._ledger.devices), None)
+        if device is None:
+            return None
+        begin = self._free_at[device]
+        if begin is not None:
+            begin += self._load_s(request, device)
+            if reason.until_s is not None:
+                begin = max(begin, reason.until_s - self._now_s)
+        self._last[device] = request.plan.key
+        expected = self._ledger.expected_held_s(request)
+        self._free_at[device] = None if begin is None or expected is None else begin + expected
+        return begin
+
+    def _load_s(self, request: Request, device: DeviceId) -> float:
+        kind = self._ledger.devices[device].kind
+        full = self._ledger.expected_load_s(request.plan, kind)
+        if device in self._last:
+            return 0.0 if self._last[device] == request.plan.key else full
+        for resident in self._ledger.of_plan(request.plan.key):
+            if resident.state is ResidentState.STARTING:
+                return max(0.0, resident.started_s + full - self._now_s)
+            if resident.state is ResidentState.READY:
+                return 0.0
+        return full
+
+
+def _later(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else max(a, b)
