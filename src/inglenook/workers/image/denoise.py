@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The denoising loop, one step at a time.
+
+    begin(…) → Picture      draw the noise, find the first step
+    advance(…)              one question to the model, one move of the scheduler
+    believed(…)             what the model takes the finished picture to be, for a preview
+    family.decode(latents)  after the last step
+
+All state of one picture in flight is in its `Picture`: nothing is kept in the model between steps, so that
+pictures can stop between any two steps, take turns, or one day share a batch.
+
+Random numbers are taken from one generator a picture, on the CPU, always in this order: the encoded
+picture, the noise, the encoded masked picture, then whatever the scheduler draws at each step. Diffusers'
+own pipelines take them in the same order, which is what makes the two comparable.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from inglenook.workers.image.errors import DrawInvalid
+from inglenook.workers.image.families.family import Family, Inpaint, Posterior, Text
+from inglenook.workers.image.schedulers import FLOW, Scheduler
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a picture is made from; shared by all pictures of one Draw.
+
+    Attributes:
+        image: the encoded picture.
+        strength: share of the noise schedule that is run on it, in (0, 1].
+        mask: float32 (1, 1, height, width) of latents, 1 where to paint; None for image to image.
+        masked: the encoded picture with the painted part blanked; None unless the model is shown it.
+    """
+
+    image: Posterior
+    strength: float
+    mask: torch.Tensor | None = None
+    masked: Posterior | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one Draw says about each of its pictures.
+
+    Attributes:
+        scheduler: a name, or None for the model's own.
+        steps: of a full run.
+    """
+
+    text: Text
+    scheduler: str | None
+    steps: int
+    width: int
+    height: int
+    source: Source | None = None
+
+
+@dataclass
+class Picture:
+    """One picture in flight.
+
+    Attributes:
+        timesteps: those that will really be asked, on the device.
+        latents: float32 (1, channels, height, width).
+        noise: what the latents began with; float32, the same shape.
+        kept: latents of the given picture, put back outside the mask after each step; None if nothing is.
+        step_options: what this scheduler's `step` takes besides the sample.
+        done: steps that are finished.
+        last_asked: the model's last input, timestep and answer, for previews.
+    """
+
+    text: Text
+    scheduler: Scheduler
+    timesteps: torch.Tensor
+    latents: torch.Tensor
+    noise: torch.Tensor
+    kept: torch.Tensor | None
+    inpaint: Inpaint | None
+    step_options: dict[str, Any] = field(default_factory=dict)
+    done: int = 0
+    last_asked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def finished(self) -> bool:
+        return self.done == self.steps
+
+
+def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
+    """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    scheduler = family.schedulers.make(plan.scheduler)
+    scheduler.set_timesteps(plan.steps, device=family.device.torch)
+    first = _first_step(plan) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    timesteps = scheduler.timesteps[first:]
+    latents, noise, image = _starting_latents(family, plan, scheduler, timesteps, generator)
+    inpaint, kept = _inpainting(family, plan.source, image, generator)
+    accepted = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": generator} if "generator" in accepted else {}
+    return Picture(
+        text=plan.text,
+        scheduler=scheduler,
+        timesteps=timesteps,
+        latents=latents,
+        noise=noise,
+        kept=kept,
+        inpaint=inpaint,
+        step_options=options,
+    )
+
+
+def advance(family: Family, picture: Picture) -> None:
+    """Take one step. Methods of second order ask the model twice for one of theirs; each counts here."""
+    timestep = picture.timesteps[picture.done]
+    asked = scaled(picture.scheduler, picture.latents, timestep)
+    answer = family.predict(asked, timestep, picture.text, picture.inpaint)
+    moved = picture.scheduler.step(
+        answer, timestep, picture.latents, **picture.step_options, return_dict=False
+    )[0]
+    picture.last_asked = (asked, timestep, answer)
+    picture.done += 1
+    picture.latents = moved if picture.kept is None else _put_back(picture, moved)
+    family.device.step_submitted()
+
+
+def believed(picture: Picture) -> torch.Tensor:
+    """The finished latents as the model saw them at its last step: float32 (1, channels, height, width).
+
+    The model is always asked at `timestep` about `a * latents + b * noise` with a² + b² = 1 (a + b = 1 for
+    a flow), whichever scheduler is used; so its answer can be solved for the latents without the scheduler.
+    """
+    assert picture.last_asked is not None, "no step has been taken yet"
+    asked, timestep, answer = picture.last_asked
+    config = picture.scheduler.config
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction == FLOW or not hasattr(picture.scheduler, "alphas_cumprod"):
+        return asked - answer * (timestep.to(torch.float32) / config["num_train_timesteps"])
+    if prediction == "sample":
+        return answer
+    index = timestep.round().long().clamp(0, config["num_train_timesteps"] - 1).cpu()
+    signal = picture.scheduler.alphas_cumprod[index].to(asked.device, torch.float32).clamp(min=1e-4)
+    if prediction == "v_prediction":
+        return signal.sqrt() * asked - (1 - signal).sqrt() * answer
+    return (asked - (1 - signal).sqrt() * answer) / signal.sqrt()
+
+
+def scaled(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """The latents as the model expects them at `timestep`."""
+    if hasattr(scheduler, "scale_model_input"):
+        return scheduler.scale_model_input(latents, timestep)
+    return latents
+
+
+def _first_step(plan: Plan) -> int:
+    """How many steps of the full run are left out. At least one is taken, however small the strength."""
+    if plan.source is None:
+        return 0
+    taken = max(1, min(int(plan.steps * plan.source.strength), plan.steps))
+    return plan.steps - taken
+
+
+def _starting_latents(
+    family: Family, plan: Plan, scheduler: Scheduler, timesteps: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Latents to begin with, the noise in them, and the given picture's latents where they are needed."""
+    source = plan.source
+    painting = source is not None and source.mask is not None
+    only_noise = source is None or (painting and source.strength == 1.0)
+    image: torch.Tensor | None = None
+    if source is not None and not (only_noise and family.sees_masked_picture):
+        image = family.scale(source.image.sample(generator))
+    shape = family.latent_shape(plan.width, plan.height)
+    noise = torch.randn(shape, generator=generator).to(family.device.torch)
+    if only_noise:
+        return noise * scheduler.init_noise_sigma, noise, image
+    assert image is not None
+    if not hasattr(scheduler, "add_noise"):
+        raise DrawInvalid(
+            f"The model's own scheduler ({type(scheduler).__name__}) cannot begin from a picture.",
+            hint=f"choose one of {', '.join(family.schedulers.usable())}",
+            field="scheduler",
+        )
+    return scheduler.add_noise(image, noise, timesteps[:1]), noise, image
+
+
+def _inpainting(
+    family: Family, source: Source | None, image: torch.Tensor | None, generator: torch.Generator
+) -> tuple[Inpaint | None, torch.Tensor | None]:
+    """What the model is shown of the mask, and what the loop puts back by itself."""
+    if source is None or source.mask is None:
+        return None, None
+    if family.sees_masked_picture:
+        assert source.masked is not None
+        return Inpaint(source.mask, family.scale(source.masked.sample(generator))), None
+    if source.image.std is not None:
+        source.image.draw(generator)  # keeps the order of random numbers; see the module's docstring
+    return Inpaint(source.mask, None), image
+
+
+def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
+    """Outside the mask, the given picture at the noise level that comes next."""
+    assert picture.kept is not None
+    assert picture.inpaint is not None
+    kept = picture.kept
+    if not picture.finished:
+        following = picture.timesteps[picture.done : picture.done + 1]
+        kept = picture.scheduler.add_noise(kept, picture.noise, following)  # type: ignore[attr-defined]
+    mask = picture.inpaint.mask
+    return (1 - mask) * kept + mask * moved

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One Draw from its check to its last word."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from inglenook.base.clock import Clock
+from inglenook.wire.image import (
+    MAX_SAVING,
+    Draw,
+    DrawCancelled,
+    DrawFailed,
+    Drawn,
+    LastWord,
+    Notice,
+    PictureMade,
+    Progress,
+    SavingLevel,
+    Stage,
+)
+from inglenook.wire.message import Message, OutOfMemory
+from inglenook.workers.image import denoise
+from inglenook.workers.image.denoise import Picture, Plan, Source
+from inglenook.workers.image.errors import DrawInvalid, Stopped
+from inglenook.workers.image.families.family import Family
+from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
+from inglenook.workers.image.preview import preview_pixels
+from inglenook.workers.image.spool import Spool
+
+log = logging.getLogger(__name__)
+
+DEFAULT_STRENGTH = {"image": 0.8, "inpaint": 1.0}
+"""For a Draw that names none: enough of the picture stays to be recognised; a masked part is drawn anew."""
+
+_WHAT_SAVES = {
+    1: "one half of the guidance at a time",
+    2: "the VAE in tiles",
+    3: "only the working part of the model on the device",
+}
+
+
+class Studio:
+    """One loaded model and everything that a Draw needs around it.
+
+    Args:
+        family: the model, placed on its device at `saving`.
+        saving: the level it was loaded with. It rises when memory runs out, and stays risen: the next
+            request is likely to need as much.
+        send: sends one message to the server.
+        should_stop: asked before every step.
+    """
+
+    def __init__(
+        self,
+        *,
+        family: Family,
+        saving: SavingLevel,
+        spool: Spool,
+        send: Callable[[Message], None],
+        should_stop: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self._family = family
+        self.saving = saving
+        self._spool = spool
+        self._send = send
+        self._should_stop = should_stop
+        self._clock = clock
+
+    def execute(self, draw: Draw) -> LastWord:
+        """Draw all pictures. When memory runs out, go on once with the next saving level.
+
+        Returns the last word; raises only what is nobody's business to foresee.
+        """
+        began = self._clock.monotonic()
+        self._family.device.reset_peak()
+        try:
+            check(draw, self._family)
+            made: list[str] = []
+            evidence = self._attempt(draw, made)
+            if evidence is not None and self._spare_more(draw):
+                evidence = self._attempt(draw, made)
+        except DrawInvalid as error:
+            return DrawFailed(job=draw.job, code=error.code, message=str(error))
+        except Stopped as stop:
+            return self._stopped(draw, stop)
+        if evidence is not None:
+            return self._out_of_memory(draw, evidence)
+        return Drawn(
+            job=draw.job,
+            seconds=self._clock.monotonic() - began,
+            saving=self.saving,
+            peak_bytes=self._family.device.peak_bytes(),
+        )
+
+    def _attempt(self, draw: Draw, made: list[str]) -> OutOfMemory | None:
+        """Draw what is not in `made` yet, adding to it. Returns the evidence when memory ran out.
+
+        The error itself does not leave this function: its traceback would keep every tensor alive.
+        """
+        try:
+            with torch.inference_mode():
+                plan = self._plan(draw)
+                while len(made) < len(draw.seeds):
+                    made.append(self._make(draw, plan, len(made)))
+        except MEMORY_ERRORS as error:
+            evidence = evidence_of(error, self._family.device)
+            if evidence is None:
+                raise
+            log.warning("memory ran out at saving level %d: %s", self.saving, evidence)
+            return evidence
+        return None
+
+    def _plan(self, draw: Draw) -> Plan:
+        """Everything that the pictures of one Draw share."""
+        self._stop_if_asked(0, 1)
+        text = self._family.encode_text(
+            draw.prompt,
+            draw.negative_prompt,
+            guidance_scale=draw.guidance_scale if draw.guidance_scale > 1 else None,
+            width=draw.width,
+            height=draw.height,
+        )
+        if text.dropped_tokens:
+            self._notice(
+                draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
+            )
+        source = None if draw.mode == "text" else self._source(draw)
+        self._progress(draw, "encode", 0, 1, 1)
+        return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+
+    def _source(self, draw: Draw) -> Source:
+        assert draw.image is not None, "check() has seen to it"
+        family, size = self._family, {"width": draw.width, "height": draw.height}
+        pixels = _as_input(self._spool.read_rgb(draw.image, **size))
+        strength = DEFAULT_STRENGTH[draw.mode] if draw.strength is None else draw.strength
+        if draw.mode == "image":
+            return Source(family.posterior(pixels), strength)
+        assert draw.mask is not None, "check() has seen to it"
+        mask = torch.from_numpy(self._spool.read_mask(draw.mask, **size) >= 128).float()[None, None]
+        of_latents = torch.nn.functional.interpolate(mask, size=family.latent_shape(**size)[2:])
+        return Source(
+            family.posterior(pixels),
+            strength,
+            of_latents.to(family.device.torch),
+            family.posterior(pixels * (mask < 0.5)) if family.sees_masked_picture else None,
+        )
+
+    def _make(self, draw: Draw, plan: Plan, index: int) -> str:
+        """One picture, from its noise to its file."""
+        began = self._clock.monotonic()
+        picture = denoise.begin(self._family, plan, seed=draw.seeds[index])
+        while not picture.finished:
+            self._stop_if_asked(index, picture.done + 1)
+            denoise.advance(self._family, picture)
+            self._progress(draw, "denoise", index, picture.done, picture.steps, self._preview(draw, picture))
+        self._stop_if_asked(index, picture.steps + 1)
+        pixels = self._family.decode(picture.latents)
+        self._progress(draw, "decode", index, 1, 1)
+        file = self._spool.write("picture", pixels)
+        self._send(
+            PictureMade(
+                job=draw.job,
+                picture=index,
+                seed=draw.seeds[index],
+                file=file,
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                seconds=self._clock.monotonic() - began,
+            )
+        )
+        return file
+
+    def _preview(self, draw: Draw, picture: Picture) -> str | None:
+        if draw.preview_every == 0 or picture.done % draw.preview_every:
+            return None
+        return self._spool.write(
+            "preview", preview_pixels(self._family.preview_map(), denoise.believed(picture))
+        )
+
+    def _stop_if_asked(self, index: int, step: int) -> None:
+        if self._should_stop():
+            raise Stopped(picture=index, step=step)
+
+    def _stopped(self, draw: Draw, stop: Stopped) -> DrawCancelled:
+        stop.__traceback__ = None  # it holds the frames, and the frames hold the tensors
+        before = self._family.device.held_bytes()
+        self._family.device.release()
+        return DrawCancelled(
+            job=draw.job,
+            picture=stop.picture,
+            step=stop.step,
+            before_bytes=before,
+            after_bytes=self._family.device.held_bytes(),
+        )
+
+    def _spare_more(self, draw: Draw) -> bool:
+        """Go to the next saving level. False when there is none."""
+        self._family.device.release()
+        if self.saving >= MAX_SAVING:
+            return False
+        self.saving += 1
+        self._family.spare(self.saving)
+        self._notice(
+            draw,
+            f"Memory ran out; trying once more with saving level {self.saving} ({_WHAT_SAVES[self.saving]}), "
+            "which is slower.",
+        )
+        return True
+
+    def _out_of_memory(self, draw: Draw, evidence: OutOfMemory) -> DrawFailed:
+        self._family.device.release()
+        return DrawFailed(
+            job=draw.job,
+            code="draw.out_of_memory",
+            message=f"Memory ran out on {self._family.device.torch} at {draw.width} x {draw.height} pixels, "
+            f"also at saving level {self.saving} of {MAX_SAVING}: {_figures(evidence)}.",
+            out_of_memory=evidence,
+        )
+
+    def _notice(self, draw: Draw, text: str) -> None:
+        self._send(Notice(job=draw.job, text=text))
+
+    def _progress(
+        self, draw: Draw, stage: Stage, index: int, step: int, steps: int, preview: str | None = None
+    ) -> None:
+        self._send(
+            Progress(
+                job=draw.job,
+                stage=stage,
+                picture=index,
+                pictures=len(draw.seeds),
+                step=step,
+                steps=steps,
+                preview=preview,
+            )
+        )
+
+
+def check(draw: Draw, family: Family) -> None:
+    """Raises `DrawInvalid` for what this model cannot draw; the server has seen to most of it before."""
+    side = family.pixels_per_latent
+    if draw.steps < 1:
+        raise DrawInvalid(f"steps is {draw.steps}; at least 1 is needed.", field="steps")
+    if not draw.seeds or not all(0 <= seed < 2**63 for seed in draw.seeds):
+        raise DrawInvalid("A Draw needs at least one seed, each from 0 to 2**63 - 1.", field="seeds")
+    if min(draw.width, draw.height) < side or draw.width % side or draw.height % side:
+        raise DrawInvalid(
+            f"{draw.width} x {draw.height} pixels cannot be drawn: both must be multiples of {side}.",
+            field="size",
+        )
+    if not math.isfinite(draw.guidance_scale):
+        raise DrawInvalid(
+            f"guidance_scale is {draw.guidance_scale}; a number is needed.", field="guidance_scale"
+        )
+    if draw.strength is not None and not 0 < draw.strength <= 1:
+        raise DrawInvalid(f"strength is {draw.strength}; it lies above 0 and goes to 1.", field="strength")
+    if draw.preview_every < 0:
+        raise DrawInvalid(f"preview_every is {draw.preview_every}; 0 is for none.", field="preview_every")
+    if draw.mode != "text" and draw.image is None:
+        raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
+    if draw.mode == "inpaint" and draw.mask is None:
+        raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
+    if draw.mode != "inpaint" and family.sees_masked_picture:
+        raise DrawInvalid(
+            "This is an inpainting model: it draws only with an image and a mask.",
+            hint="give both, or choose a model without inpainting in its name",
+            field="mode",
+        )
+    family.schedulers.make(draw.scheduler)
+
+
+def _as_input(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 (height, width, 3) to float32 (1, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32) / 255.0).permute(2, 0, 1)[None] * 2.0 - 1.0
+
+
+def _figures(evidence: OutOfMemory) -> str:
+    """What the allocator said, in MiB."""
+    figures = {
+        "asked for": evidence.requested_bytes,
+        "free": evidence.free_bytes,
+        "in all": evidence.total_bytes,
+    }
+    said = [f"{what} {amount / 2**20:,.0f} MiB" for what, amount in figures.items() if amount is not None]
+    return ", ".join(said) if said else "the allocator gave no figures"

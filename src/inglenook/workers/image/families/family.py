@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the denoising loop asks of a family of models, and the values that pass between them.
+
+Latents are float32 (1, channels, height, width) on the device, whatever the model computes in: the
+scheduler's arithmetic and the noise are then the same for every precision, and a seed gives the same
+picture on every device.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from inglenook.wire.image import SavingLevel
+from inglenook.workers.image.device import Device
+from inglenook.workers.image.preview import LinearMap
+from inglenook.workers.image.schedulers import SchedulerFactory
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt as the model reads it; made once for all pictures of one Draw.
+
+    Attributes:
+        embeds: (2, tokens, width) with guidance, the negative prompt first; (1, tokens, width) without.
+        added: further inputs of the model, their first axis as that of `embeds`.
+        guidance_scale: w in `uncond + w * (cond - uncond)`; None draws without guidance.
+        dropped_tokens: how many tokens of the longer prompt were cut off.
+    """
+
+    embeds: torch.Tensor
+    guidance_scale: float | None
+    dropped_tokens: int
+    added: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A picture as its encoder sees it: a normal distribution over latents, or one point.
+
+    Attributes:
+        mean: float32 (1, channels, height, width), not yet scaled.
+        std: the same shape, or None for an encoder that draws nothing.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor | None
+
+    def sample(self, generator: torch.Generator) -> torch.Tensor:
+        return self.mean if self.std is None else self.mean + self.std * self.draw(generator)
+
+    def draw(self, generator: torch.Generator) -> torch.Tensor:
+        """The noise of one sample, taken from `generator` even when it is not used afterwards."""
+        return torch.randn(self.mean.shape, generator=generator).to(self.mean.device)
+
+
+@dataclass(frozen=True)
+class Inpaint:
+    """Attributes:
+    mask: float32 (1, 1, height, width) of latents, 1 where to paint.
+    masked: latents of the picture with the painted part blanked, for models that are shown it; else None.
+    """
+
+    mask: torch.Tensor
+    masked: torch.Tensor | None
+
+
+class Family(ABC):
+    """One loaded model. Methods are called from one thread, under `torch.inference_mode`."""
+
+    name: str
+    schedulers: SchedulerFactory
+    device: Device
+
+    @classmethod
+    @abstractmethod
+    def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: Device) -> Self:
+        """Read a diffusers folder into host memory. Raises `LoadCorrupt`, `LoadUnsupported`."""
+
+    @classmethod
+    @abstractmethod
+    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+        """Read one `.safetensors` file into host memory. Raises `LoadCorrupt`, `LoadUnsupported`."""
+
+    @abstractmethod
+    def spare(self, saving: SavingLevel) -> None:
+        """Place the model on its device, at a saving level. Called once after loading, and again with
+        higher levels."""
+
+    @property
+    @abstractmethod
+    def weights_bytes(self) -> int:
+        """Bytes of weights that are on the device at once, at the present saving level."""
+
+    @property
+    @abstractmethod
+    def pixels_per_latent(self) -> int:
+        """Side in pixels of the square that one latent stands for; width and height must be multiples."""
+
+    @abstractmethod
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]: ...
+
+    @property
+    @abstractmethod
+    def sees_masked_picture(self) -> bool:
+        """True for inpainting models, which are shown the mask and the rest of the picture at every step;
+        for all others the loop puts the rest back after each step."""
+
+    @abstractmethod
+    def encode_text(
+        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+    ) -> Text: ...
+
+    @abstractmethod
+    def posterior(self, pixels: torch.Tensor) -> Posterior:
+        """Encode float32 (1, 3, height, width) in [-1, 1]."""
+
+    @abstractmethod
+    def scale(self, latents: torch.Tensor) -> torch.Tensor:
+        """From the encoder's latents to those that the model was trained on."""
+
+    @abstractmethod
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: Text, inpaint: Inpaint | None
+    ) -> torch.Tensor:
+        """One question to the model, guidance applied: float32, the shape of `latents`, which the
+        scheduler has scaled for it already."""
+
+    @abstractmethod
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 (height, width, 3). Raises `NotFinite` when the result is not a picture."""
+
+    @abstractmethod
+    def preview_map(self) -> LinearMap:
+        """Latents to rough colours without a decoder; see `preview.py`."""

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One `.safetensors` file in the layout of the first latent diffusion models ("LDM keys").
+
+Such a file holds tensors and no configuration. What the tensors' shapes say (widths, depths, where attention
+is, how many channels go in) is read from them, so pruned and inpainting models load as they are; the rest
+comes from `configs/<family>/`. Exponential averages that some files carry beside the weights (`model_ema.`)
+are not read.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.weights import Checkpoint, fitting, read_json, require_whole
+
+CONFIGS: Final = Path(__file__).parent.parent / "configs"
+UNET: Final = "model.diffusion_model."
+VAE: Final = "first_stage_model."
+
+_V_IN_SIDECAR = re.compile(r"""parameterization\s*:\s*["']?v["']?\s*$""", re.MULTILINE)
+_PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon", "eps": "epsilon"}
+
+
+def require_parts(file: Checkpoint, family: str, text_prefixes: Collection[str]) -> None:
+    """Raises `LoadUnsupported` when the file is of another family or holds only a part of a model."""
+    for prefix, what in (
+        (UNET, "UNet"),
+        (VAE, "VAE"),
+        *((prefix, "text encoder") for prefix in text_prefixes),
+    ):
+        if not file.has(prefix):
+            raise LoadUnsupported(
+                f"{file.path.name} holds no {what} of the family {family}: no tensor begins with {prefix!r}.",
+                hint="a checkpoint with all parts is needed, or a diffusers folder",
+            )
+
+
+def heads_of_64(channels: int) -> int:
+    return max(1, channels // 64)
+
+
+def read_unet(
+    file: Checkpoint,
+    family: str,
+    dtype: torch.dtype,
+    *,
+    heads: Callable[[int], int],
+    pooled_width: int | None = None,
+) -> torch.nn.Module:
+    """Args:
+    heads: how many attention heads a block of so many channels has; shapes do not tell.
+    pooled_width: of the text that is added to the time, where there is one.
+    """
+    settings = _unet_settings(file, heads)
+    if pooled_width is not None:
+        added = file.shape(f"{UNET}label_emb.0.0.weight")[1]
+        settings |= {
+            "projection_class_embeddings_input_dim": added,
+            "addition_time_embed_dim": (added - pooled_width) // 6,
+        }
+    elif file.has(f"{UNET}label_emb."):
+        raise LoadUnsupported(
+            f"The UNet in {file.path.name} takes a further input that the family {family} has not."
+        )
+    return _read(UNet2DConditionModel, file, UNET, family, "unet", dtype, settings)
+
+
+def read_vae(file: Checkpoint, family: str, dtype: torch.dtype) -> torch.nn.Module:
+    levels = _count(file, rf"{re.escape(VAE)}encoder\.down\.(\d+)\.")
+    widths = [file.shape(f"{VAE}encoder.down.{level}.block.0.conv2.weight")[0] for level in range(levels)]
+    settings = {
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "layers_per_block": _count(file, rf"{re.escape(VAE)}encoder\.down\.0\.block\.(\d+)\."),
+        "latent_channels": file.shape(f"{VAE}decoder.conv_in.weight")[1],
+    }
+    return _read(AutoencoderKL, file, VAE, family, "vae", dtype, settings)
+
+
+def scheduler_config(file: Checkpoint, family: str) -> dict[str, Any]:
+    """The family's scheduler, with what this file predicts."""
+    config = read_json(CONFIGS / family / "scheduler" / "scheduler_config.json")
+    config["prediction_type"] = prediction_type(file, str(config["prediction_type"]))
+    if "ztsnr" in file.shapes:
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return config
+
+
+def prediction_type(file: Checkpoint, default: str) -> str:
+    """What the UNet was trained to predict. The weights themselves do not tell, so, in this order:
+
+    1. `modelspec.prediction_type` in the file's metadata;
+    2. an empty tensor named `v_pred`, with which some trainers mark their files;
+    3. `parameterization: v` in a .yaml of the same name beside the file;
+    4. inpainting models and models of 512 pixels (`modelspec.resolution`) predict the noise;
+    5. the family's default: the noise, and v for Stable Diffusion 2.x, which is of 768 pixels.
+    """
+    told = _PREDICTIONS.get(file.metadata.get("modelspec.prediction_type", "").lower())
+    if told is not None:
+        return told
+    sidecar = file.path.with_suffix(".yaml")
+    if "v_pred" in file.shapes or (
+        sidecar.is_file() and _V_IN_SIDECAR.search(sidecar.read_text("utf-8", "replace"))
+    ):
+        return "v_prediction"
+    small = file.metadata.get("modelspec.resolution", "").startswith("512")
+    inpainting = file.shape(f"{UNET}input_blocks.0.0.weight")[1] == 9
+    return "epsilon" if small or inpainting else default
+
+
+def _unet_settings(file: Checkpoint, heads: Callable[[int], int]) -> dict[str, Any]:
+    """The parts of a UNet's configuration that its shapes tell."""
+    levels = _levels(file)
+    widths = [file.shape(f"{UNET}input_blocks.{blocks[0]}.0.in_layers.2.weight")[0] for blocks in levels]
+    depths = [
+        _count(file, rf"{re.escape(UNET)}input_blocks\.{b[0]}\.1\.transformer_blocks\.(\d+)\.")
+        for b in levels
+    ]
+    attending = [f"{UNET}input_blocks.{b[0]}.1." for b, depth in zip(levels, depths, strict=True) if depth]
+    if not attending:
+        raise LoadUnsupported(f"The UNet in {file.path.name} has no block that reads a text.")
+    return {
+        "in_channels": file.shape(f"{UNET}input_blocks.0.0.weight")[1],
+        "out_channels": file.shape(f"{UNET}out.2.weight")[0],
+        "block_out_channels": widths,
+        "layers_per_block": len(levels[0]),
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
+        "transformer_layers_per_block": _with_middle(file, depths),
+        "cross_attention_dim": file.shape(f"{attending[0]}transformer_blocks.0.attn2.to_k.weight")[1],
+        "attention_head_dim": [heads(width) for width in widths],
+        "use_linear_projection": len(file.shape(f"{attending[0]}proj_in.weight")) == 2,
+    }
+
+
+def _with_middle(file: Checkpoint, depths: list[int]) -> list[int]:
+    """Layers of attention at each level; diffusers gives the middle block as many as the last level."""
+    middle = _count(file, rf"{re.escape(UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
+    last = depths[-1] or middle
+    if middle != last:
+        raise LoadUnsupported(
+            f"The UNet in {file.path.name} has {middle} layers of attention in the middle, {last} above; "
+            "such distilled models load from a diffusers folder only."
+        )
+    return [max(1, depth) for depth in depths[:-1]] + [max(1, last)]
+
+
+def _levels(file: Checkpoint) -> list[list[int]]:
+    """Numbers of the input blocks that hold residual layers, one list a resolution."""
+    levels: list[list[int]] = [[]]
+    for block in range(1, _count(file, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")):
+        if f"{UNET}input_blocks.{block}.0.op.weight" in file.shapes:
+            levels.append([])
+        else:
+            levels[-1].append(block)
+    if not all(levels):
+        raise LoadUnsupported(
+            f"The UNet in {file.path.name} is not built in resolutions with residual layers."
+        )
+    return levels
+
+
+def _count(file: Checkpoint, pattern: str) -> int:
+    """One more than the highest number that `pattern` finds at the start of a tensor's name."""
+    compiled = re.compile(pattern)
+    found = (compiled.match(key) for key in file.shapes)
+    return max((int(match.group(1)) + 1 for match in found if match), default=0)
+
+
+def _read(
+    model: Any,
+    file: Checkpoint,
+    prefix: str,
+    family: str,
+    part: str,
+    dtype: torch.dtype,
+    settings: dict[str, Any],
+) -> torch.nn.Module:
+    with fitting(part):
+        module: torch.nn.Module = model.from_single_file(
+            file.tensors(prefix),
+            config=str(CONFIGS / family),
+            subfolder=part,
+            local_files_only=True,
+            torch_dtype=dtype,
+            **settings,
+        )
+    require_whole(module, part)
+    return module

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The families that can be loaded, by the name that stands on the wire."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from inglenook.wire.image import LoadImageModel
+from inglenook.workers.image.device import Device
+from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.families.family import Family
+from inglenook.workers.image.families.sd1 import StableDiffusion1
+from inglenook.workers.image.families.sd2 import StableDiffusion2
+from inglenook.workers.image.families.sdxl import StableDiffusionXL
+
+FAMILY_CLASSES: Mapping[str, type[Family]] = {
+    family.name: family for family in (StableDiffusion1, StableDiffusion2, StableDiffusionXL)
+}
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def load_family(request: LoadImageModel, device: Device) -> Family:
+    """Read the model and place it on `device`.
+
+    Raises `LoadCorrupt`, `LoadUnsupported`, or what the allocator raises.
+    """
+    if request.family not in FAMILY_CLASSES:
+        raise LoadUnsupported(
+            f"There is no family {request.family!r}; the image worker knows {', '.join(FAMILY_CLASSES)}."
+        )
+    if request.dtype not in DTYPES:
+        raise LoadUnsupported(f"{request.dtype!r} is not a precision; there are {', '.join(DTYPES)}.")
+    family, dtype, path = FAMILY_CLASSES[request.family], DTYPES[request.dtype], Path(request.path)
+    with torch.no_grad():
+        if request.layout == "folder":
+            model = family.from_folder(path, dtype=dtype, device=device)
+        else:
+            model = family.from_single(path, dtype=dtype, device=device)
+        model.spare(request.saving)
+    return model

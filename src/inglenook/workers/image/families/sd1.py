@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stable Diffusion 1.x and all of its make: a UNet led by the last states of one CLIP text encoder."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from inglenook.workers.image.device import Device
+from inglenook.workers.image.families import clip, ldm
+from inglenook.workers.image.families.family import Text
+from inglenook.workers.image.families.unet import LatentUNet
+from inglenook.workers.image.weights import Checkpoint
+
+
+def eight_heads(channels: int) -> int:
+    """As many in every block, however wide."""
+    del channels
+    return 8
+
+
+class StableDiffusion1(LatentUNet):
+    name = "sd1"
+    text_parts = ("text_encoder",)
+    pipelines = frozenset(
+        {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+    )
+
+    @classmethod
+    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+        """CLIP ViT-L under `cond_stage_model.transformer`, one attention of eight heads in every block."""
+        file = Checkpoint(path)
+        ldm.require_parts(file, cls.name, ("cond_stage_model.transformer.",))
+        return cls(
+            modules={
+                "unet": ldm.read_unet(file, cls.name, dtype, heads=eight_heads),
+                "vae": ldm.read_vae(file, cls.name, dtype),
+                "text_encoder": clip.read_openai(file, "cond_stage_model.transformer.", cls.name, dtype),
+            },
+            tokenizers={"text_encoder": clip.tokenizer(pad="<|endoftext|>")},
+            scheduler=ldm.scheduler_config(file, cls.name),
+            options={},
+            dtype=dtype,
+            device=device,
+        )
+
+    def encode_text(
+        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+    ) -> Text:
+        del width, height  # these models are not told the size
+        texts = [prompt] if guidance_scale is None else [negative_prompt, prompt]
+        encoder = self._parts.use("text_encoder")
+        tokens = [self.tokens("text_encoder", text) for text in texts]
+        ids = torch.cat([ids for ids, _ in tokens])
+        embeds = encoder(ids)[0]
+        return Text(embeds.to(self._dtype), guidance_scale, max(dropped for _, dropped in tokens))
