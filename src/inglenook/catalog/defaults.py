@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request that names nothing gets from a picture model, as far as its own files tell. Pure."""
+
+from collections.abc import Mapping
+from math import lcm
+from typing import Any
+
+from inglenook.catalog.model import ImageDefaults
+from inglenook.wire.families import FAMILIES
+
+MIN_PX = 64
+MAX_NATIVE_PX = 8192
+
+
+def image_defaults(family: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> ImageDefaults:
+    """Defaults of a family of ours, with the size that the model's own configuration says.
+
+    Args:
+        family: a key of `FAMILIES`.
+        unet, vae: the `config.json` of each, or empty where there is none (a single file).
+
+    The picture's side is `sample_size` latents of `2 ** (blocks of the VAE - 1)` pixels each.
+    """
+    known = FAMILIES[family]
+    scale = _vae_scale(vae)
+    sizes = _sample_size(unet)
+    width, height = (
+        (known.native_px, known.native_px) if sizes is None else (sizes[0] * scale, sizes[1] * scale)
+    )
+    if max(width, height) > MAX_NATIVE_PX:
+        width = height = known.native_px
+    return ImageDefaults(
+        native_px=max(width, height),
+        multiple=lcm(known.multiple, scale),
+        width=width,
+        height=height,
+        steps=known.steps,
+        guidance_scale=known.guidance_scale,
+        min_px=min(MIN_PX, width, height),
+    )
+
+
+def _vae_scale(vae: Mapping[str, Any]) -> int:
+    """Pixels along one side of a latent; 8 for a VAE that does not say, as every family here has."""
+    blocks = vae.get("block_out_channels")
+    if not isinstance(blocks, list) or not 1 <= len(blocks) <= 8:
+        return 8
+    return 1 << (len(blocks) - 1)
+
+
+def _sample_size(unet: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(width, height) in latents; the configuration writes one number, or [height, width]."""
+    size = unet.get("sample_size")
+    if isinstance(size, int) and size > 0:
+        return size, size
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size):
+        return size[1], size[0]
+    return None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model on disk as a value. Pure."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from inglenook.base.ids import ModelId
+
+
+class ModelKind(StrEnum):
+    IMAGE = "image"
+    LANGUAGE = "language"
+    LORA = "lora"
+    VAE = "vae"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDefaults:
+    """What a request that names nothing gets, and which sizes the model can do.
+
+    Attributes:
+        native_px: side of the pictures it was trained on.
+        multiple: sides must be multiples of this.
+        width, height: default size of a picture as delivered.
+        steps, guidance_scale: defaults.
+        fixed: the only sizes (width, height) it can draw, or empty when any will do. A request for a larger
+            size is drawn at a fixed one and enlarged by a whole factor (nearest neighbour).
+        min_px: smallest side it can draw.
+    """
+
+    native_px: int
+    multiple: int
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    min_px: int = 64
+    fixed: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """One model.
+
+    Attributes:
+        id: what clients write; a path relative to its root, without suffix; may hold slashes.
+        family: a name from `wire.families` for picture models; None where it is not known.
+        path: the folder or the file.
+        layout: `folder` (diffusers) or `single` (one `.safetensors`).
+        weights_bytes: of all tensors as stored.
+        parameters: number of scalars in all tensors.
+        dtype: the stored type of most scalars: `float16`, `float32`, `bfloat16` …; `unknown` without tensors.
+        digest: SHA-256 over the headers, which changes when the weights' layout does. Cheap; not a checksum.
+        builtin: it came with the package.
+        problem: why it cannot be used, or None when it can. May end in a line that starts with `hint: `.
+        root: which of the registered folders holds it.
+    """
+
+    id: ModelId
+    kind: ModelKind
+    family: str | None
+    path: Path
+    layout: Literal["folder", "single"]
+    weights_bytes: int
+    parameters: int
+    dtype: str
+    digest: str
+    root: Path
+    title: str = ""
+    builtin: bool = False
+    created: float = 0.0
+    licence: str | None = None
+    description: str = ""
+    image: ImageDefaults | None = None
+    problem: str | None = None
+    components: dict[str, int] = field(default_factory=dict)
+    """Bytes by component: `unet`, `vae`, `text_encoder` …; `ema`, in some single files, is not loaded."""

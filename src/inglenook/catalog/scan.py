@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding models below a folder: names only, nothing is opened."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from inglenook.catalog.reading import INDEX, PICKLES
+from inglenook.catalog.sidecar import sidecar_path
+
+MAX_DEPTH = 6
+MAX_FOLDERS = 20_000
+"""Where the walk ends, should somebody register their whole disk."""
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""Name, modification time in ns and size of every file that a record depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`name`: the path below the root without suffix, with slashes; a root that is a model: its own name."""
+
+    name: str
+    path: Path
+
+
+def find_models(root: Path) -> list[Found]:
+    """Models below `root`, sorted by name; of equal names a folder first, then safetensors, then pickles.
+
+    A folder with `model_index.json`, or with `config.json` beside safetensors, is one model, and not entered.
+    Hidden entries are skipped; symbolic links are followed, but no folder is visited twice.
+    """
+    found = [Found(_name(root, path), path) for path in _walk(root)]
+    return sorted(found, key=lambda one: (one.name, _rank(one.path)))
+
+
+def _rank(path: Path) -> int:
+    return 0 if path.is_dir() else 1 if path.suffix.lower() == ".safetensors" else 2
+
+
+def _name(root: Path, path: Path) -> str:
+    """Undecodable bytes of a file name become U+FFFD: an id must be text that can be sent."""
+    relative = path.relative_to(root)
+    if relative == Path():
+        text = root.resolve().name
+    else:
+        text = relative.as_posix() if path.is_dir() else relative.with_suffix("").as_posix()
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    visited: set[tuple[int, int]] = set()
+    waiting = [(root, 0)]
+    while waiting and len(visited) < MAX_FOLDERS:
+        folder, depth = waiting.pop()
+        entries = _entries(folder, visited)
+        if _is_model_folder(entries):
+            yield folder
+            continue
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            path = folder / entry.name
+            if _is_dir(entry):
+                if depth < MAX_DEPTH:
+                    waiting.append((path, depth + 1))
+            elif _is_model_file(path, names):
+                yield path
+
+
+def _entries(folder: Path, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """Visible entries by name; none for a folder that was visited before or cannot be read."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in visited:
+            return []
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as listing:
+            return sorted(
+                (entry for entry in listing if not entry.name.startswith(".")), key=lambda one: one.name
+            )
+    except OSError:
+        return []
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_model_folder(entries: list[os.DirEntry[str]]) -> bool:
+    names = {entry.name for entry in entries}
+    return INDEX in names or ("config.json" in names and any(name.endswith(".safetensors") for name in names))
+
+
+def _is_model_file(path: Path, names: set[str]) -> bool:
+    """A pickle beside a safetensors file of the same name is the original of a conversion: left out."""
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        return path.is_file()
+    return suffix in PICKLES and f"{path.stem}.safetensors" not in names and path.is_file()
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Changes when anything changes that a record is made of. Costs one `stat` a file.
+
+    Raises:
+        FileNotFoundError: the model went away meanwhile.
+    """
+    files = _files_of(path) if path.is_dir() else [path, sidecar_path(path)]
+    marks = [(path.name, path.stat().st_mtime_ns, 0)]
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        marks.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(marks)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Files of a model folder and of the folders in it."""
+    visited: set[tuple[int, int]] = set()
+    files = []
+    for entry in _entries(folder, visited):
+        path = folder / entry.name
+        files += [path / inner.name for inner in _entries(path, visited)] if _is_dir(entry) else [path]
+    return files

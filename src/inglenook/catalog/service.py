@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue: which models there are, by the names that clients write."""
+
+import difflib
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from inglenook.base.ids import ModelId
+from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable
+from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.catalog.reading import read_model
+from inglenook.catalog.scan import Fingerprint, Found, find_models, fingerprint
+
+BUILTIN_MODELS = Path(__file__).with_name("builtin")
+"""The models that ship inside the package."""
+
+AUTO = ModelId("auto")
+"""Stands for the default picture model; no model can have it as its id."""
+
+_log = logging.getLogger(__name__)
+
+
+class CatalogService:
+    """Models below a few folders. Every method blocks on the disk and may be called from any thread.
+
+    Args:
+        roots: the person's model folders, in order; one that does not exist is passed over.
+        builtin: the folder of the models that came with the package; its models stand last.
+        picture_model: what "auto" means: a name that `resolve` takes, or "auto" for the first usable model in
+            the order of `list`: the person's own before those that came with the package.
+
+    Nothing is read before the first call.
+    """
+
+    def __init__(self, *, roots: Sequence[Path], builtin: Path, picture_model: str = AUTO) -> None:
+        self._roots = [(root, False) for root in roots] + [(builtin, True)]
+        self._picture_model = picture_model
+        self._lock = threading.Lock()
+        self._read: dict[Path, tuple[Fingerprint, ModelRecord]] = {}
+        self._records: dict[ModelId, ModelRecord] | None = None
+
+    def refresh(self) -> None:
+        """Look at the folders again. A model whose files have the same times and sizes is not read again."""
+        with self._lock:
+            found = [(root, builtin, one) for root, builtin in self._roots for one in _find(root)]
+            ids = _assign_ids([one for _, _, one in found])
+            fresh: dict[Path, tuple[Fingerprint, ModelRecord]] = {}
+            records: dict[ModelId, ModelRecord] = {}
+            for (root, builtin, one), model_id in zip(found, ids, strict=True):
+                try:
+                    mark = fingerprint(one.path)
+                    record = self._record(one.path, mark, model_id=model_id, root=root, builtin=builtin)
+                except FileNotFoundError:
+                    continue  # it went away between the walk and now
+                fresh[one.path] = (mark, record)
+                records[model_id] = record
+            self._read, self._records = fresh, records
+
+    def _record(
+        self, path: Path, mark: Fingerprint, *, model_id: ModelId, root: Path, builtin: bool
+    ) -> ModelRecord:
+        known = self._read.get(path)
+        if known is None or known[0] != mark:
+            return read_model(path, model_id=model_id, root=root, builtin=builtin)
+        record = known[1]
+        return record if record.id == model_id else replace(record, id=model_id)
+
+    def _all(self) -> dict[ModelId, ModelRecord]:
+        if self._records is None:
+            self.refresh()
+        assert self._records is not None
+        return self._records
+
+    def list(self, kind: ModelKind | None = None) -> list[ModelRecord]:
+        """All models, or those of a kind: the person's folders in order, then the package's; each by id.
+        Models that cannot be used are among them, with their `problem`."""
+        return [record for record in self._all().values() if kind is None or record.kind is kind]
+
+    def get(self, model_id: ModelId) -> ModelRecord:
+        """The model with exactly this id, usable or not.
+
+        Raises:
+            ModelNotFound: there is none; the hint names the nearest ids.
+        """
+        record = self._all().get(model_id)
+        if record is None:
+            raise self._not_found(model_id)
+        return record
+
+    def resolve(self, name: str, *, kind: ModelKind = ModelKind.IMAGE) -> ModelRecord:
+        """The model that a client means, and that can be used.
+
+        Args:
+            name: "auto" (picture models only), an id, or the last part of an id if only one model ends in it.
+
+        Raises:
+            ModelNotFound: nothing of that name; or "auto", and there is no usable model.
+            ModelAmbiguous: several ids end in it.
+            ModelUnusable: it has a problem, or is of another kind.
+        """
+        if name == AUTO:
+            return self._automatic(kind)
+        record = self._all().get(ModelId(name))
+        if record is None:
+            record = self._by_last_part(name)
+        if record.problem is not None:
+            fact, _, hint = record.problem.partition("\nhint: ")
+            raise ModelUnusable(f"Model {record.id} cannot be used: {fact}", hint=hint or None, field="model")
+        if record.kind is not kind:
+            raise ModelUnusable(
+                f"Model {record.id} is a model of kind {record.kind}; this needs one of kind {kind}.",
+                field="model",
+            )
+        return record
+
+    def _automatic(self, kind: ModelKind) -> ModelRecord:
+        if kind is ModelKind.IMAGE and self._picture_model != AUTO:
+            return self.resolve(self._picture_model)
+        for record in self.list(kind):
+            if record.problem is None:
+                return record
+        raise ModelNotFound(
+            f"There is no usable model of kind {kind}.",
+            hint="put one into a model folder; `inglenook models` lists what is there and what is wrong",
+            field="model",
+        )
+
+    def _by_last_part(self, name: str) -> ModelRecord:
+        matches = [record for record in self._all().values() if record.id.rpartition("/")[2] == name]
+        if not matches:
+            raise self._not_found(name)
+        if len(matches) > 1:
+            raise ModelAmbiguous(
+                f"Several models are called {name}.",
+                hint="write one of " + ", ".join(record.id for record in matches[:8]),
+                field="model",
+            )
+        return matches[0]
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        near = nearest(name, self._all())
+        hint = (
+            "nearest: " + ", ".join(near)
+            if near
+            else "`inglenook models` or GET /v1/models lists what is there"
+        )
+        return ModelNotFound(f"There is no model {name[:200]!r}.", hint=hint, field="model")
+
+
+def _find(root: Path) -> list[Found]:
+    if not root.is_dir():
+        _log.info("model folder %s does not exist", root)
+        return []
+    return find_models(root)
+
+
+def _assign_ids(found: Sequence[Found]) -> list[ModelId]:
+    """Names to ids, in order: the first of a name keeps it, later ones get the first free of `~2`, `~3` …"""
+    taken = {AUTO, *(ModelId(one.name) for one in found)}
+    given: set[ModelId] = {AUTO}
+    ids = []
+    for one in found:
+        model_id, number = ModelId(one.name), 1
+        while model_id in given or (number > 1 and model_id in taken):
+            number += 1
+            model_id = ModelId(f"{one.name}~{number}")
+        given.add(model_id)
+        ids.append(model_id)
+    return ids
+
+
+def nearest(name: str, ids: Iterable[ModelId], count: int = 3) -> list[ModelId]:
+    """Ids most like `name`, compared whole and by their last part, best first; at most `count`."""
+    wanted = name.lower()[:200]
+    scored = [(max(_likeness(wanted, one), _likeness(wanted, one.rpartition("/")[2])), one) for one in ids]
+    return [one for score, one in sorted(scored, key=lambda pair: (-pair[0], pair[1])) if score >= 0.5][
+        :count
+    ]
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b.lower()[:200]).ratio()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person may write beside a model, where its own files do not say it: `inglenook.json`.
+
+In a model folder it is called `inglenook.json`; beside a single file, `<file>.inglenook.json`, as in
+`fox.safetensors.inglenook.json`. Every field but `schema` may be left out:
+
+    {"schema": 1, "title": "…", "description": "…", "licence": "…",
+     "image": {"native_px": 32, "fixed": [[32, 32]], "width": 512, "height": 512,
+               "steps": 14, "guidance_scale": 3.0, "min_px": 32}}
+
+An unknown field or a bad value makes the model unusable and names the field: a typo must not change pictures
+silently. A UTF-8 byte order mark, which some editors write, is allowed.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from inglenook.catalog.errors import CorruptModel
+from inglenook.catalog.model import ImageDefaults
+
+NAME = "inglenook.json"
+MAX_BYTES = 64 * 1024
+
+Side = Annotated[int, msgspec.Meta(ge=1, le=16384)]
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+
+
+class SidecarImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See `catalog.model.ImageDefaults`. `fixed` holds (width, height) pairs."""
+
+    native_px: Side | None = None
+    fixed: tuple[tuple[Side, Side], ...] = ()
+    width: Side | None = None
+    height: Side | None = None
+    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] | None = None
+    guidance_scale: Annotated[float, msgspec.Meta(ge=0, le=50)] | None = None
+    min_px: Side | None = None
+
+
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema: Literal[1]
+    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    description: Text = ""
+    licence: Text | None = None
+    image: SidecarImage = SidecarImage()
+
+
+_decoder = msgspec.json.Decoder(Sidecar)
+
+
+def sidecar_path(model: Path) -> Path:
+    """Where the sidecar of a model folder, or of a single file, would be."""
+    return model / NAME if model.is_dir() else model.with_name(f"{model.name}.{NAME}")
+
+
+def read_sidecar(model: Path) -> Sidecar | None:
+    """The sidecar of a model, or None where there is none.
+
+    Raises:
+        CorruptModel: it is too long, not JSON, or a field is unknown or out of range; the message names it.
+        OSError: it cannot be read.
+    """
+    path = sidecar_path(model)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > MAX_BYTES:
+        raise CorruptModel(f"{path.name} is longer than {MAX_BYTES} bytes.")
+    return parse_sidecar(data, name=path.name)
+
+
+def parse_sidecar(data: bytes, *, name: str) -> Sidecar:
+    """Decode and check. Raises `CorruptModel` naming the field."""
+    try:
+        return _decoder.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise CorruptModel(f"{name}: {where.rstrip('`') or 'the document'}: {what}.") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise CorruptModel(f"{name} is not JSON: {error}.") from None
+
+
+def apply(defaults: ImageDefaults, sidecar: SidecarImage, *, name: str) -> ImageDefaults:
+    """`defaults` with what the sidecar says instead.
+
+    A `native_px` alone also becomes the default size; a `fixed` list alone tells `native_px` and `min_px`.
+
+    Raises:
+        CorruptModel: only one of width and height is given.
+    """
+    if (sidecar.width is None) != (sidecar.height is None):
+        raise CorruptModel(
+            f"{name}: image.{'width' if sidecar.width is None else 'height'}: missing; give both or neither."
+        )
+    if sidecar.fixed:
+        first = sidecar.fixed[0]
+        defaults = replace(
+            defaults, fixed=sidecar.fixed, native_px=max(first), width=first[0], height=first[1],
+            min_px=min(side for size in sidecar.fixed for side in size),
+        )  # fmt: skip
+    if sidecar.native_px is not None:
+        native = sidecar.native_px
+        defaults = replace(defaults, native_px=native, min_px=min(defaults.min_px, native))
+        if not sidecar.fixed:
+            defaults = replace(defaults, width=native, height=native)
+    given = {
+        field: value
+        for field in ("width", "height", "steps", "guidance_scale", "min_px")
+        if (value := getattr(sidecar, field)) is not None
+    }
+    return replace(defaults, **given)
