@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `parameters` text that A1111's tools write into pictures and read from them. Pure.
+
+    a red fox, best quality                              the prompt, one or more lines
+    Negative prompt: blurry                              left out when it is empty; one or more lines
+    Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 1, Size: 512x512, Model: lab/fox
+
+In the last line a value that holds a comma, a colon or a line break, or begins with a quotation mark, is
+written as a JSON string. The form cannot tell a prompt's own "Negative prompt:" line from the real one: that
+is what the JSON beside it in our files is for.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NEGATIVE = "Negative prompt:"
+
+SAMPLERS: Mapping[str, str] = {
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "ddim": "DDIM",
+    "pndm": "PLMS",
+    "lms": "LMS",
+    "unipc": "UniPC",
+    "dpm++_2m": "DPM++ 2M",
+    "dpm++_2m_karras": "DPM++ 2M Karras",
+    "dpm++_sde": "DPM++ SDE",
+    "dpm++_sde_karras": "DPM++ SDE Karras",
+}
+"""Our schedulers as A1111 calls them."""
+_SCHEDULERS = {name: scheduler for scheduler, name in SAMPLERS.items()}
+
+_FIELD = re.compile(r'\s*([^\s:,"][^:,"\n]{0,99}):\s*("(?:[^"\\]|\\.)*"|[^,\n]*)(?:,|$)')
+_NEEDS_QUOTES = re.compile(r'[,:\n]|^"|^\s|\s$')
+_SIZE = re.compile(r"(\d{1,6})\s*x\s*(\d{1,6})")
+
+
+def parameters_text(parameters: Mapping[str, Any]) -> str:
+    """The text of these parameters.
+
+    Args:
+        parameters: any of prompt, negative_prompt, steps, scheduler, guidance_scale, seed, width and height,
+            model, strength, software. Missing and None are left out; other keys are not part of this form.
+    """
+    lines = [str(parameters.get("prompt", ""))]
+    negative = parameters.get("negative_prompt")
+    if negative:
+        lines.append(f"{NEGATIVE} {negative}")
+    fields = [f"{key}: {_quoted(value)}" for key, value in _fields(parameters) if value is not None]
+    if fields:
+        lines.append(", ".join(fields))
+    return "\n".join(lines)
+
+
+def _fields(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    scheduler, width, height = (parameters.get(key) for key in ("scheduler", "width", "height"))
+    return [
+        ("Steps", parameters.get("steps")),
+        ("Sampler", SAMPLERS.get(scheduler, scheduler) if isinstance(scheduler, str) else None),
+        ("CFG scale", _plain(parameters.get("guidance_scale"))),
+        ("Seed", parameters.get("seed")),
+        ("Size", None if width is None or height is None else f"{width}x{height}"),
+        ("Model", parameters.get("model")),
+        ("Denoising strength", _plain(parameters.get("strength"))),
+        ("Version", parameters.get("software")),
+    ]
+
+
+def _plain(number: Any) -> Any:
+    """7.0 as 7: readers of this form expect no needless fraction."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if _NEEDS_QUOTES.search(text) else text
+
+
+def parse_parameters_text(text: str) -> dict[str, Any]:
+    """What a `parameters` text says, in our words; never raises.
+
+    Returns:
+        prompt and negative_prompt always; steps, scheduler, guidance_scale, seed, width, height, model,
+        strength and software as far as they stand there and can be read. Anything else of the last line is
+        under `other`, by A1111's own names, as text.
+    """
+    lines = text.rstrip("\n").split("\n")
+    fields = _parse_fields(lines[-1])
+    if fields is None:
+        fields = {}
+    else:
+        lines = lines[:-1]
+    start = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
+    negative = "\n".join(lines[start:]).removeprefix(NEGATIVE).removeprefix(" ")
+    found: dict[str, Any] = {"prompt": "\n".join(lines[:start]), "negative_prompt": negative}
+    return found | _translated(fields)
+
+
+def _parse_fields(line: str) -> dict[str, str] | None:
+    """The last line as names and texts, or None when it is no such line: it must begin with `Steps: `, or be
+    made of at least three fields and nothing else."""
+    fields: dict[str, str] = {}
+    at = 0
+    while at < len(line):
+        match = _FIELD.match(line, at)
+        if match is None or match.end() == at:
+            break
+        fields.setdefault(match[1].strip(), _unquoted(match[2]))
+        at = match.end()
+    whole = not line[at:].strip()
+    if fields and (line.startswith("Steps: ") or (whole and len(fields) >= 3)):
+        return fields
+    return None
+
+
+def _unquoted(text: str) -> str:
+    if not text.startswith('"'):
+        return text.strip()
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else text
+
+
+def _translated(fields: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    other: dict[str, str] = {}
+    for name, text in fields.items():
+        key, read = _READERS.get(name, ("", None))
+        value = None if read is None else read(text)
+        if value is not None:
+            found[key] = value
+        elif name == "Size" and (size := _SIZE.fullmatch(text)):
+            found["width"], found["height"] = int(size[1]), int(size[2])
+        else:
+            other[name] = text
+    return found | ({"other": other} if other else {})
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,20})?(e-?[0-9]{1,2})?", text) else None
+
+
+def _scheduler(text: str) -> str:
+    return _SCHEDULERS.get(text, text)
+
+
+_READERS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
+    "Steps": ("steps", _integer),
+    "Sampler": ("scheduler", _scheduler),
+    "CFG scale": ("guidance_scale", _number),
+    "Seed": ("seed", _integer),
+    "Model": ("model", str),
+    "Denoising strength": ("strength", _number),
+    "Version": ("software", str),
+}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a door calls: keep an input picture, ask for pictures."""
+
+import asyncio
+import io
+import secrets
+
+from PIL import Image
+
+from inglenook.base.ids import BlobId, PersonId
+from inglenook.base.work import WorkClass
+from inglenook.catalog.service import CatalogService
+from inglenook.images.errors import BadRequest
+from inglenook.images.intake import intake, mask_from
+from inglenook.images.model import ImageRequest
+from inglenook.images.request import Drawing, Limits, plan
+from inglenook.images.work import KIND
+from inglenook.jobs.model import Job
+from inglenook.jobs.service import JobsService
+from inglenook.store.blobs import BlobStore
+
+TITLE_CHARS = 80
+SEED_BITS = 32
+"""Of a seed drawn at random: short enough for people, and what other tools accept."""
+
+
+class ImagesService:
+    """Args:
+    max_upload_bytes, max_input_pixels: bounds of an input picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: CatalogService,
+        jobs: JobsService,
+        blobs: BlobStore,
+        limits: Limits,
+        max_upload_bytes: int,
+        max_input_pixels: int,
+    ) -> None:
+        self._catalog = catalog
+        self._jobs = jobs
+        self._blobs = blobs
+        self._max_upload_bytes = max_upload_bytes
+        self._max_input_pixels = max_input_pixels
+        self.limits = limits
+
+    async def submit(
+        self,
+        request: ImageRequest,
+        *,
+        owner: PersonId,
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Check a request and put it into the queue.
+
+        Raises:
+            NotFound: no such model (`model.not_found`).
+            Invalid: a value that cannot be drawn; its `field` names the field.
+            Unavailable: the model is there and cannot be used.
+            Busy: the queue is full.
+            Conflict: the idempotency key was used for something else.
+        """
+        drawing = await asyncio.to_thread(self._plan, request)
+        payload = drawing.as_json()
+        if request.seed is None and idempotency_key is not None:
+            # The same key must find the same job, whatever seed chance would choose this time.
+            payload["seeds"] = list(_seeds_of_key(idempotency_key, request.n))
+        return await self._jobs.submit(
+            kind=KIND,
+            owner=owner,
+            work_class=work_class,
+            title=" ".join(request.prompt.split())[:TITLE_CHARS],
+            payload=payload,
+            idempotency_key=idempotency_key,
+        )
+
+    async def keep_input(self, data: bytes) -> BlobId:
+        """Keep an input picture: decoded, bounded, as RGB PNG.
+
+        Raises:
+            Invalid, TooLarge: not a picture that we read, or too large a one.
+        """
+        return await asyncio.to_thread(self._keep_input, data)
+
+    async def keep_mask(self, data: bytes) -> BlobId:
+        """Keep a mask as L PNG, white where the picture is redrawn.
+
+        Transparent pixels are what is redrawn; in a picture without transparency, white ones.
+        """
+        return await asyncio.to_thread(self._keep_mask, data)
+
+    async def keep_own_mask(self, data: bytes) -> BlobId | None:
+        """The transparent part of a picture as a mask; None where the picture is opaque."""
+        return await asyncio.to_thread(self._keep_own_mask, data)
+
+    def _keep_input(self, data: bytes) -> BlobId:
+        picture = intake(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)
+        return self._blobs.put(picture.png).id
+
+    def _keep_mask(self, data: bytes) -> BlobId:
+        mask = mask_from(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)
+        return self._blobs.put(mask.png).id
+
+    def _keep_own_mask(self, data: bytes) -> BlobId | None:
+        picture = intake(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)
+        return None if picture.own_mask is None else self._blobs.put(picture.own_mask).id
+
+    def _plan(self, request: ImageRequest) -> Drawing:
+        record = self._catalog.resolve(request.model)
+        size = None if request.image is None else self._size_of(request.image, "image")
+        if request.mask is not None and size is not None and self._size_of(request.mask, "mask") != size:
+            raise BadRequest(
+                f"The mask is {_text(self._size_of(request.mask, 'mask'))}, the picture {_text(size)}.",
+                field="mask",
+                hint="give a mask of the same size as the picture",
+            )
+        return plan(request, record, limits=self.limits, seed=secrets.randbits(SEED_BITS), image_size=size)
+
+    def _size_of(self, blob: BlobId, field: str) -> tuple[int, int]:
+        if not self._blobs.exists(blob):
+            raise BadRequest(f"There is no input picture {blob[:12]}….", field=field, hint="upload it again")
+        with Image.open(io.BytesIO(self._blobs.read(blob))) as picture:
+            return picture.size
+
+
+def _seeds_of_key(key: str, n: int) -> tuple[int, ...]:
+    import hashlib
+
+    first = int.from_bytes(hashlib.sha256(key.encode()).digest()[: SEED_BITS // 8])
+    return tuple(first + i for i in range(n))
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture job while it runs: lease → worker → file → gallery. No finished picture is ever lost."""
+
+import asyncio
+import contextlib
+import io
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from inglenook.base.clock import Clock
+from inglenook.base.errors import Failed
+from inglenook.base.ids import BlobId, JobId, PersonId, RequestId
+from inglenook.base.units import format_bytes
+from inglenook.catalog.footprint import footprint
+from inglenook.catalog.model import ModelRecord
+from inglenook.catalog.service import CatalogService
+from inglenook.engines import diffusers
+from inglenook.engines.diffusers import ImageChild
+from inglenook.gallery.model import Picture
+from inglenook.gallery.service import GalleryService
+from inglenook.images import metadata
+from inglenook.images.errors import DrawingFailed
+from inglenook.images.intake import fit_to
+from inglenook.images.model import Mode
+from inglenook.images.request import Drawing
+from inglenook.jobs.model import Job, Receipt
+from inglenook.jobs.work import Report, Stopped
+from inglenook.runtime.contracts import Lease, LoadPlan
+from inglenook.runtime.scheduler.loop import LeaseStopped, Scheduler
+from inglenook.runtime.scheduler.snapshot import explanation_json
+from inglenook.store.blobs import BlobStore
+from inglenook.wire.image import (
+    Draw,
+    DrawCancelled,
+    DrawFailed,
+    Drawn,
+    LastWord,
+    Notice,
+    PictureMade,
+    Progress,
+)
+from inglenook.wire.message import Message
+
+KIND: Final = "image"
+SOFTWARE: Final = "inglenook"
+LOAD_BYTES_PER_S: Final = 400_000_000
+"""A guess for a model that was never loaded here: a plain SATA disk."""
+LOAD_BASE_S: Final = 6.0
+"""Starting a worker and importing its libraries, before anybody has measured it."""
+
+
+class ImageWork:
+    """Carries out jobs of kind `image`. See `jobs.work.Work`."""
+
+    kind = KIND
+    restarts = False  # half a picture is worth nothing, and a person may no longer want it
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        catalog: CatalogService,
+        gallery: GalleryService,
+        blobs: BlobStore,
+        clock: Clock,
+        pinned: frozenset[str],
+    ) -> None:
+        self._scheduler = scheduler
+        self._catalog = catalog
+        self._gallery = gallery
+        self._blobs = blobs
+        self._clock = clock
+        self._pinned = pinned
+        self._requests: dict[JobId, RequestId] = {}
+
+    def explain(self, job: JobId) -> Mapping[str, Any] | None:
+        request = self._requests.get(job)
+        explanation = None if request is None else self._scheduler.explain(request)
+        return None if explanation is None else explanation_json(explanation)
+
+    async def run(self, job: Job, report: Report) -> Mapping[str, Any]:
+        drawing = Drawing.from_json(job.payload)
+        record = await asyncio.to_thread(self._catalog.get, drawing.model)
+        for note in drawing.notes:
+            await report.notice(note)
+        async with self._leased(job, drawing, record, report) as lease:
+            await report.running()
+            session = _Session(job=job, drawing=drawing, report=report, lease=lease, work=self)
+            return await session.draw()
+
+    @asynccontextmanager
+    async def _leased(
+        self, job: Job, drawing: Drawing, record: ModelRecord, report: Report
+    ) -> AsyncIterator[Lease]:
+        request = self._scheduler.request(
+            person=job.owner,
+            work_class=job.work_class,
+            plan=load_plan(record, drawing, pinned=record.id in self._pinned),
+            label=_label(drawing, job.owner),
+        )
+        self._requests[job.id] = request.id
+        asked_s = self._clock.monotonic()
+        try:
+            await report.waiting()
+            lease = await self._scheduler.acquire(request, report.stop)
+        except LeaseStopped as stopped:
+            seconds = self._clock.monotonic() - asked_s
+            raise Stopped(
+                Receipt("left the queue before anything was drawn", self._clock.now(), seconds)
+            ) from stopped
+        finally:
+            del self._requests[job.id]
+        began_s = self._clock.monotonic()
+        try:
+            yield lease
+        finally:
+            lease.release()
+            held_s = self._clock.monotonic() - began_s
+            await report.cost(seconds=held_s, byte_seconds=held_s * lease.reserved_bytes)
+
+    # -- used by a session -----------------------------------------------------------------------
+
+    async def used_bytes(self, lease: Lease) -> int | None:
+        return await self._scheduler.used_bytes(lease)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def receipt(self, how: str, seconds: float, before: int | None, after: int | None) -> Receipt:
+        return Receipt(how, self._clock.now(), seconds, before, after)
+
+    def put_input(self, blob: BlobId, drawing: Drawing, mode: str, target: Path) -> None:
+        """Write an input picture into the spool, at the size that is drawn."""
+        with Image.open(io.BytesIO(self._blobs.read(blob))) as picture:
+            fit_to(picture.convert(mode), drawing.width, drawing.height).save(target)
+
+    def keep(self, job: Job, drawing: Drawing, made: PictureMade, png: bytes) -> Picture:
+        """Enlarge, encode, embed the parameters, keep. Blocks."""
+        parameters = parameters_of(drawing, made)
+        data, media_type = metadata.encode(
+            png, drawing.output_format, drawing.output_compression, drawing.factor
+        )
+        return self._gallery.add(
+            owner=job.owner,
+            job=job.id,
+            data=metadata.embed(data, media_type, parameters),
+            media_type=media_type,
+            width=made.width * drawing.factor,
+            height=made.height * drawing.factor,
+            model=drawing.model,
+            prompt=drawing.prompt,
+            seed=made.seed,
+            parameters=parameters,
+        )
+
+
+@dataclass
+class _Session:
+    """One job on one worker."""
+
+    job: Job
+    drawing: Drawing
+    report: Report
+    lease: Lease
+    work: ImageWork
+    began_s: float = 0.0
+    kept: list[asyncio.Task[None]] = field(default_factory=list)
+    stop_seen: tuple[float, int | None] | None = None
+
+    async def draw(self) -> Mapping[str, Any]:
+        child = self.lease.child
+        assert isinstance(child, ImageChild)
+        self.child = child
+        self.began_s = self.work.monotonic()
+        draw = await asyncio.to_thread(self._prepare)
+        watch = asyncio.create_task(self._note_stop())
+        try:
+            last = await child.draw(draw, stop=self.report.stop, tell=self._hear)
+        finally:
+            watch.cancel()
+            # What was finished is safe before anybody hears how the rest ended.
+            kept = await asyncio.gather(*self.kept, return_exceptions=True)
+        for outcome in kept:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return await self._end(last)
+
+    def _prepare(self) -> Draw:
+        drawing = self.drawing
+        names: dict[str, str] = {}
+        for field_name, blob, mode in (("image", drawing.image, "RGB"), ("mask", drawing.mask, "L")):
+            if blob is not None:
+                names[field_name] = f"{self.job.id}-{field_name}.png"
+                self.work.put_input(blob, drawing, mode, self.child.spool / names[field_name])
+        return Draw(
+            job=self.job.id,
+            mode=drawing.mode.value,
+            prompt=drawing.prompt,
+            negative_prompt=drawing.negative_prompt,
+            width=drawing.width,
+            height=drawing.height,
+            steps=drawing.steps,
+            guidance_scale=drawing.guidance_scale,
+            scheduler=drawing.scheduler,
+            seeds=drawing.seeds,
+            strength=drawing.strength,
+            image=names.get("image"),
+            mask=names.get("mask"),
+            preview_every=preview_every(drawing),
+        )
+
+    async def _hear(self, message: Message) -> None:
+        match message:
+            case Progress():
+                await self._progress(message)
+            case PictureMade():
+                self.kept.append(asyncio.create_task(self._keep(message)))
+            case Notice():
+                await self.report.notice(message.text)
+            case _:
+                raise Failed(f"The image worker said {type(message).__name__} while it drew.")
+
+    async def _progress(self, message: Progress) -> None:
+        done = (message.picture + message.step / message.steps) / message.pictures
+        spent_s = self.work.monotonic() - self.began_s
+        estimate_s = spent_s / done * (1 - done) if done > 0 else None
+        detail = {
+            "picture": message.picture,
+            "pictures": message.pictures,
+            "step": message.step,
+            "steps": message.steps,
+        }
+        await self.report.progress(done, stage=message.stage, estimate_s=estimate_s, detail=detail)
+        if message.preview is not None:
+            data = await asyncio.to_thread(_take, self.child.spool / message.preview)
+            await self.report.preview(
+                picture=message.picture, step=message.step, media_type="image/png", data=data
+            )
+
+    async def _keep(self, made: PictureMade) -> None:
+        png = await asyncio.to_thread(_take, self.child.spool / made.file)
+        picture = await asyncio.to_thread(self.work.keep, self.job, self.drawing, made, png)
+        await self.report.result(part_of(picture, made))
+
+    async def _note_stop(self) -> None:
+        await self.report.stop.wait()
+        self.stop_seen = (self.work.monotonic(), None)
+        self.stop_seen = (self.stop_seen[0], await self.work.used_bytes(self.lease))
+
+    async def _end(self, last: LastWord) -> Mapping[str, Any]:
+        match last:
+            case Drawn():
+                return {
+                    "seconds": round(last.seconds, 3),
+                    "saving": last.saving,
+                    "peak_bytes": last.peak_bytes,
+                }
+            case DrawFailed():
+                raise DrawingFailed(last.message, code=last.code, hint=_hint(last))
+            case DrawCancelled():
+                raise Stopped(await self._receipt(last))
+
+    async def _receipt(self, last: DrawCancelled) -> Receipt:
+        how = "its process was ended, because it did not stop by itself"
+        after = 0
+        if last.step >= 0:
+            how = (
+                f"stopped before step {last.step} of picture {last.picture + 1} of {len(self.drawing.seeds)}"
+            )
+            used = (
+                last.after_bytes if last.after_bytes is not None else await self.work.used_bytes(self.lease)
+            )
+            after = -1 if used is None else used
+        since_s, before = (self.began_s, None) if self.stop_seen is None else self.stop_seen
+        if last.before_bytes is not None:
+            before = last.before_bytes
+        seconds = self.work.monotonic() - since_s
+        return self.work.receipt(how, seconds, before, None if after < 0 else after)
+
+
+def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPlan:
+    """What must be resident to make this drawing, and what that is expected to need."""
+    size = (drawing.width, drawing.height)
+    return LoadPlan(
+        model=record.id,
+        engine=diffusers.NAME,
+        footprint_bytes={kind: footprint(record, *size, dtype) for kind, dtype in diffusers.DTYPES.items()},
+        load_s=LOAD_BASE_S + record.weights_bytes / LOAD_BYTES_PER_S,
+        pinned=pinned,
+        scale=math.ceil(math.log2(drawing.width * drawing.height)),
+        options={"path": str(record.path), "layout": record.layout, "family": record.family},
+    )
+
+
+def preview_every(drawing: Drawing) -> int:
+    """Steps between two previews, so that about `drawing.previews` come before the last step; 0 for none."""
+    if drawing.previews == 0:
+        return 0
+    return max(1, drawing.steps // (drawing.previews + 1))
+
+
+def parameters_of(drawing: Drawing, made: PictureMade) -> dict[str, Any]:
+    """All that makes the same picture again, as it is embedded in the file and kept in the gallery."""
+    return {
+        "software": SOFTWARE,
+        "prompt": drawing.prompt,
+        "negative_prompt": drawing.negative_prompt,
+        "model": drawing.model,
+        "mode": drawing.mode.value,
+        "steps": drawing.steps,
+        "guidance_scale": drawing.guidance_scale,
+        "scheduler": drawing.scheduler,
+        "seed": made.seed,
+        "width": made.width * drawing.factor,
+        "height": made.height * drawing.factor,
+        "drawn_width": made.width,
+        "drawn_height": made.height,
+        "strength": drawing.strength,
+        "image": drawing.image,
+        "mask": drawing.mask,
+        "seconds": round(made.seconds, 3),
+    }
+
+
+def part_of(picture: Picture, made: PictureMade) -> dict[str, Any]:
+    """One finished picture as it stands in the job's result."""
+    return {
+        "picture_id": picture.id,
+        "index": made.picture,
+        "seed": made.seed,
+        "width": picture.width,
+        "height": picture.height,
+        "media_type": picture.media_type,
+        "size_bytes": picture.size_bytes,
+        "url": f"/v1/pictures/{picture.id}/file",
+    }
+
+
+def _label(drawing: Drawing, person: PersonId) -> str:
+    """For the queue and for those who wait behind it; never the prompt."""
+    count = len(drawing.seeds)
+    what = {Mode.TEXT: "picture", Mode.IMAGE: "variation", Mode.INPAINT: "edit"}[drawing.mode]
+    return f"{count} {what}{'s' if count > 1 else ''} for {person}"
+
+
+def _hint(last: DrawFailed) -> str | None:
+    evidence = last.out_of_memory
+    if evidence is None:
+        return None
+    numbers = [
+        f"{format_bytes(value)} {word}"
+        for value, word in (
+            (evidence.requested_bytes, "were asked for"),
+            (evidence.free_bytes, "were free"),
+            (evidence.total_bytes, "in all"),
+        )
+        if value is not None
+    ]
+    return f"choose a smaller size ({', '.join(numbers)})" if numbers else "choose a smaller size"
+
+
+def _take(path: Path) -> bytes:
+    """Read a file of the spool and remove it."""
+    data = path.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return data
