@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client sends, read within bounds: a JSON object, or a form with files."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from inglenook.base.errors import Invalid, TooLarge
+from inglenook.base.units import MIB, format_bytes
+from inglenook.door.problem import shown
+
+MAX_JSON_BYTES = 4 * MIB
+"""The largest JSON body; no request of ours needs more, and it is parsed at one go."""
+MAX_FIELD_BYTES = 1 * MIB
+MAX_FIELDS = 64
+MAX_FILES = 20
+
+
+def media_type(request: Request) -> str:
+    """The declared type of the body in lower case, without parameters; empty when there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. `NaN` and `Infinity` come out as floats, for the field's check to refuse.
+
+    Raises:
+        Invalid: another media type, no JSON, or no object.
+        TooLarge: over `MAX_JSON_BYTES`.
+    """
+    kind = media_type(request)
+    if kind != "application/json":
+        raise Invalid(
+            f"The body must be application/json; it is {shown(kind) if kind else 'of no declared type'}.",
+            code="request.media_type",
+            hint="send the header Content-Type: application/json",
+        )
+    body = await _bounded(request, MAX_JSON_BYTES)
+    try:
+        value = json.loads(body)
+    except RecursionError:
+        raise Invalid("The body is nested too deeply.", code="request.not_json") from None
+    except ValueError as error:
+        raise Invalid(f"The body is not valid JSON: {_why(error)}.", code="request.not_json") from None
+    if not isinstance(value, dict):
+        raise Invalid(f"The body must be a JSON object; got {shown(value)}.", code="request.not_json")
+    return value
+
+
+def _why(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg[0].lower()}{error.msg[1:]} (line {error.lineno}, column {error.colno})"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return "a number has too many digits"
+
+
+async def _bounded(request: Request, limit_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit_bytes:
+            message = f"A JSON body may have {format_bytes(limit_bytes)} at most."
+            raise TooLarge(message, code="request.too_large")
+    return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form, taken apart. A name that ends in `[]` is kept without it; files keep their order."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+async def form(request: Request) -> Form:
+    """The body as multipart/form-data, every file read. What all may weigh together is the guard's limit.
+
+    Raises:
+        Invalid: another media type, a field given twice, too many parts.
+    """
+    kind = media_type(request)
+    if kind != "multipart/form-data":
+        raise Invalid(
+            f"The body must be multipart/form-data; it is {shown(kind) if kind else 'of no declared type'}.",
+            code="request.media_type",
+            hint="send the picture as the file field `image`, and every other value as a text field",
+        )
+    taken = Form()
+    async with request.form(
+        max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    ) as parsed:
+        for key, value in parsed.multi_items():
+            name = key.removesuffix("[]")
+            if isinstance(value, UploadFile):
+                taken.files.setdefault(name, []).append(await value.read())
+            elif name in taken.texts:
+                raise Invalid(f"{shown(name)} is given twice.", field=name, code="request.repeated")
+            else:
+                taken.texts[name] = value
+    return taken

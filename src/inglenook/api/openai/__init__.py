@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenAI's dialect.
+
+fields.py       what a request may hold, and words for what is wrong with it
+requests.py     its fields → `ImageRequest`
+answers.py      a job → its answer, whole or streamed
+pictures.py     /v1/images/…
+models.py       /v1/models
+headers.py      what headers ask for
+description.py  the same for /openapi.json
+"""
+
+from fastapi import APIRouter
+
+from inglenook.api.openai.models import models_router
+from inglenook.api.openai.pictures import pictures_router
+from inglenook.api.services import Catalog, Gallery, Images, Jobs, Runtime
+from inglenook.base.clock import Clock
+
+__all__ = ["openai_router"]
+
+
+def openai_router(
+    *, images: Images, jobs: Jobs, gallery: Gallery, catalog: Catalog, runtime: Runtime, clock: Clock
+) -> APIRouter:
+    """All routes of the dialect."""
+    router = APIRouter()
+    router.include_router(
+        pictures_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
+    )
+    router.include_router(models_router(catalog=catalog, runtime=runtime))
+    return router

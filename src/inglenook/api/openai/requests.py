@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenAI's fields → `ImageRequest`. What the dialect's words mean here is decided in this file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from inglenook.api.openai.fields import (
+    EditFields,
+    GenerationFields,
+    PictureFields,
+    Quality,
+    StreamFields,
+    VariationFields,
+    scheduler_named,
+    size_px,
+)
+from inglenook.base.errors import Invalid
+from inglenook.base.ids import BlobId
+from inglenook.catalog.model import ModelRecord
+from inglenook.images.model import MAX_STEPS, ImageRequest, Mode, OutputFormat
+
+STEPS_FACTOR: Mapping[str, float] = {
+    "low": 0.5,
+    "medium": 1.0,
+    "standard": 1.0,
+    "high": 1.5,
+    "hd": 1.5,
+    "xhigh": 2.0,
+    "max": 3.0,
+}
+"""Quality → how many of the model's own number of steps are taken. More steps are the one thing that a
+diffusion model can do for quality."""
+
+_ANSWERED: Mapping[str, str] = {"auto": "medium", "standard": "medium", "hd": "high"}
+
+VARIATION_STRENGTH = 0.6
+"""How much of a picture a variation redraws unless it is told: the layout stays, the rest changes."""
+
+
+def answered_quality(quality: Quality) -> str:
+    """The word of the current SDK's answers for what was done."""
+    return _ANSWERED.get(quality, quality)
+
+
+def generation(fields: GenerationFields, model: ModelRecord) -> ImageRequest:
+    return ImageRequest(prompt=styled_prompt(fields), mode=Mode.TEXT, **_common(fields, model))
+
+
+def edit(fields: EditFields, model: ModelRecord, *, image: BlobId, mask: BlobId | None) -> ImageRequest:
+    return ImageRequest(
+        prompt=fields.prompt,
+        mode=Mode.IMAGE if mask is None else Mode.INPAINT,
+        image=image,
+        mask=mask,
+        strength=fields.strength,
+        **_common(fields, model),
+    )
+
+
+def variation(fields: VariationFields, model: ModelRecord, *, image: BlobId) -> ImageRequest:
+    return ImageRequest(
+        prompt=fields.prompt,
+        mode=Mode.IMAGE,
+        image=image,
+        strength=VARIATION_STRENGTH if fields.strength is None else fields.strength,
+        **_common(fields, model),
+    )
+
+
+def styled_prompt(fields: GenerationFields) -> str:
+    """DALL·E's `style` is a word to the model here as well; the answer's `revised_prompt` shows it."""
+    return fields.prompt if fields.style is None else f"{fields.prompt}, {fields.style} style"
+
+
+def check(fields: GenerationFields | EditFields | VariationFields) -> None:
+    """What no single field can tell. Raises Invalid."""
+    if not isinstance(fields, VariationFields) and not fields.prompt.strip():
+        raise Invalid("The prompt is empty.", field="prompt", hint="say what to draw, for instance a red fox")
+    if fields.background == "transparent":
+        raise Invalid(
+            "background cannot be transparent: the models here draw opaque pictures.",
+            field="background",
+            code="request.not_supported",
+        )
+    if fields.quality != "auto" and fields.steps is not None:
+        raise Invalid(
+            f"quality ({fields.quality}) and steps ({fields.steps}) both say how many steps to take.",
+            field="quality",
+            hint="give one of the two",
+        )
+    if fields.output_format == "png" and fields.output_compression not in (None, 100):
+        raise Invalid(
+            f"output_compression is {fields.output_compression}, but a PNG is never compressed with loss.",
+            field="output_compression",
+            hint="ask for output_format jpeg or webp",
+        )
+    if isinstance(fields, StreamFields):
+        _check_stream(fields)
+
+
+def _check_stream(fields: StreamFields) -> None:
+    if fields.partial_images and not fields.stream:
+        raise Invalid(
+            f"partial_images is {fields.partial_images}, but the answer is not streamed.",
+            field="partial_images",
+            hint="send stream=true",
+        )
+    if fields.stream and fields.response_format == "url":
+        raise Invalid("A streamed picture always comes as b64_json.", field="response_format")
+
+
+def _common(fields: GenerationFields | EditFields | VariationFields, model: ModelRecord) -> dict[str, Any]:
+    check(fields)
+    size = size_px(fields.size)
+    lossless = fields.output_format == "png"
+    return {
+        "model": model.id,
+        "negative_prompt": fields.negative_prompt,
+        "width": None if size is None else size[0],
+        "height": None if size is None else size[1],
+        "steps": _steps(fields, model),
+        "guidance_scale": fields.guidance_scale,
+        "seed": fields.seed,
+        "n": fields.n,
+        "scheduler": scheduler_named(fields.scheduler),
+        "output_format": OutputFormat(fields.output_format),
+        "output_compression": None if lossless else fields.output_compression,
+        "previews": (fields.partial_images or 0) if isinstance(fields, StreamFields) else 0,
+    }
+
+
+def _steps(fields: PictureFields, model: ModelRecord) -> int | None:
+    if fields.quality == "auto" or model.image is None:
+        return fields.steps
+    return min(MAX_STEPS, max(1, round(model.image.steps * STEPS_FACTOR[fields.quality])))

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small services for the routes: what the real ones promise, in memory; the test chooses how a job ends."""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from inglenook.api.description import description_router
+from inglenook.api.errors import render_json
+from inglenook.api.health import health_router, metrics_router
+from inglenook.api.metrics import MeasureRequests, Metrics
+from inglenook.api.openai import openai_router
+from inglenook.api.studio import studio_router
+from inglenook.base.cancel import StopReason
+from inglenook.base.errors import Conflict, NotFound
+from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId, PictureId, new_id
+from inglenook.base.work import WorkClass
+from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
+from inglenook.door.caller import Identity, MachineOwner
+from inglenook.door.frame import frame
+from inglenook.gallery.model import Picture
+from inglenook.images.model import ImageRequest
+from inglenook.jobs.model import EventType, Job, JobError, JobEvent, JobState, Json, Receipt, as_json
+from inglenook.testing.clock import FakeClock
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+PNG = b"\x89PNG\r\n\x1a\n picture "
+
+
+class Gallery:
+    def __init__(self) -> None:
+        self.pictures: dict[PictureId, Picture] = {}
+        self.files: dict[PictureId, Path | bytes] = {}
+
+    def add(
+        self, data: bytes, *, job: JobId | None = None, seed: int = 1, media_type: str = "image/png"
+    ) -> Picture:
+        picture = Picture(
+            id=PictureId(new_id("pic", NOW)),
+            owner=OWNER,
+            job=job,
+            blob=BlobId(hashlib.sha256(data).hexdigest()),
+            media_type=media_type,
+            width=64,
+            height=48,
+            size_bytes=len(data),
+            model=ModelId("starter"),
+            prompt="a red fox",
+            seed=seed,
+            parameters={"steps": 4},
+            created_at=NOW,
+        )
+        self.pictures[picture.id] = picture
+        self.files[picture.id] = data
+        return picture
+
+    def get(self, picture: PictureId, *, caller: PersonId) -> Picture:
+        found = self.pictures.get(picture)
+        if found is None or found.owner != caller:
+            raise NotFound(f"There is no picture {picture!r}.", code="picture.not_found")
+        return found
+
+    def list(self, caller: PersonId, *, limit: int, before: PictureId | None = None) -> list[Picture]:
+        mine = [picture for picture in reversed(self.pictures.values()) if picture.owner == caller]
+        if before is not None:
+            mine = mine[mine.index(self.get(before, caller=caller)) + 1 :]
+        return mine[:limit]
+
+    def file(self, picture: PictureId, *, caller: PersonId) -> tuple[Path | bytes, str]:
+        return self.files[picture], self.get(picture, caller=caller).media_type
+
+    def delete(self, picture: PictureId, *, caller: PersonId) -> None:
+        del self.pictures[self.get(picture, caller=caller).id]
+
+
+class Jobs:
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.events: dict[JobId, list[JobEvent]] = {}
+        self.news: dict[JobId, asyncio.Event] = {}
+        self.cancelled: list[tuple[JobId, StopReason]] = []
+
+    def add(self, payload: Json, *, owner: PersonId = OWNER, key: str | None = None) -> Job:
+        job = Job(
+            id=JobId(new_id("job", NOW)),
+            kind="image",
+            owner=owner,
+            state=JobState.QUEUED,
+            work_class=WorkClass.INTERACTIVE,
+            title="a picture",
+            payload=payload,
+            created_at=NOW,
+            idempotency_key=key,
+        )
+        self.jobs[job.id], self.events[job.id], self.news[job.id] = job, [], asyncio.Event()
+        return job
+
+    def tell(self, job: JobId, kind: EventType, data: Json) -> None:
+        seq = self.jobs[job].event_seq + 1
+        self.jobs[job] = replace(self.jobs[job], event_seq=seq)
+        self.events[job].append(JobEvent(job, seq, kind, data))
+        self.news[job].set()
+        self.news[job] = asyncio.Event()
+
+    def end(self, job: JobId, state: JobState, **fields: Any) -> None:
+        self.jobs[job] = replace(self.jobs[job], state=state, finished_at=NOW, **fields)
+        self.tell(job, EventType.STATE, as_json(self.jobs[job]))
+
+    async def get(self, job: JobId, caller: PersonId) -> Job:
+        found = self.jobs.get(job)
+        if found is None or found.owner != caller:
+            raise NotFound(f"There is no job {job!r}.", code="job.not_found")
+        return found
+
+    async def list(
+        self,
+        caller: PersonId,
+        *,
+        states: Iterable[JobState] | None = None,
+        kind: str | None = None,
+        limit: int = 50,
+        before: JobId | None = None,
+    ) -> list[Job]:
+        mine = [job for job in reversed(self.jobs.values()) if job.owner == caller]
+        if before is not None:
+            mine = mine[mine.index(await self.get(before, caller)) + 1 :]
+        wanted = [job for job in mine if states is None or job.state in set(states)]
+        return [job for job in wanted if kind is None or job.kind == kind][:limit]
+
+    async def wait(self, job: JobId) -> Job:
+        while not self.jobs[job].is_final:
+            await self.news[job].wait()
+        return self.jobs[job]
+
+    async def cancel(self, job: JobId, *, caller: PersonId, reason: StopReason = StopReason.CANCELLED) -> Job:
+        if (await self.get(job, caller)).is_final:
+            raise Conflict("It is over.", code="job.final")
+        self.cancelled.append((job, reason))
+        self.end(job, JobState.CANCELLED, receipt=Receipt(how="stopped", stopped_at=NOW, seconds=0.1))
+        return self.jobs[job]
+
+    async def retry(self, job: JobId, *, caller: PersonId) -> Job:
+        found = await self.get(job, caller)
+        if found.state is JobState.SUCCEEDED or not found.is_final:
+            raise Conflict("Nothing to do again.", code="job.not_retryable")
+        return self.add(found.payload)
+
+    async def subscribe(self, job: JobId, last_event_id: int | None = None) -> AsyncGenerator[JobEvent, None]:
+        seq = last_event_id
+        if seq is None:
+            seq = self.jobs[job].event_seq
+            yield JobEvent(job, seq, EventType.STATE, as_json(self.jobs[job]))
+        while True:
+            for event in [event for event in self.events[job] if event.seq > seq]:
+                yield event
+                seq = event.seq
+            if self.jobs[job].is_final and seq >= self.jobs[job].event_seq:
+                return
+            await self.news[job].wait()
+
+    def describe(self, job: Job) -> Json:
+        return as_json(job)
+
+    async def counts(self) -> Mapping[JobState, int]:
+        states = [job.state for job in self.jobs.values()]
+        return {state: states.count(state) for state in JobState}
+
+
+class Images:
+    """`plan` decides what becomes of a job; by default it succeeds at once."""
+
+    def __init__(self, jobs: Jobs, gallery: Gallery) -> None:
+        self.jobs = jobs
+        self.gallery = gallery
+        self.requests: list[ImageRequest] = []
+        self.classes: list[WorkClass] = []
+        self.inputs: list[bytes] = []
+        self.masks: list[bytes] = []
+        self.plan: Callable[[Job, ImageRequest], None] = self.succeed
+
+    async def submit(
+        self,
+        request: ImageRequest,
+        *,
+        owner: PersonId,
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        self.requests.append(request)
+        self.classes.append(work_class)
+        job = self.jobs.add(request.as_json(), owner=owner, key=idempotency_key)
+        self.plan(job, request)
+        return job
+
+    async def keep_input(self, data: bytes) -> BlobId:
+        self.inputs.append(data)
+        return BlobId(hashlib.sha256(data).hexdigest())
+
+    async def keep_mask(self, data: bytes) -> BlobId:
+        self.masks.append(data)
+        return BlobId(hashlib.sha256(data).hexdigest())
+
+    async def keep_own_mask(self, data: bytes) -> BlobId | None:
+        return await self.keep_mask(b"holes of " + data) if data.startswith(b"holed") else None
+
+    def draw(self, job: Job, request: ImageRequest, count: int) -> None:
+        """Previews and finished pictures, `count` of them; not the end."""
+        for index in range(count):
+            for step in range(request.previews):
+                data = {"picture": index, "step": step, "media_type": "image/png", "b64": _b64(b"view")}
+                self.jobs.tell(job.id, EventType.PREVIEW, data)
+            picture = self.gallery.add(PNG + str(index).encode(), job=job.id, seed=10 + index)
+            part = {
+                "picture_id": picture.id,
+                "index": index,
+                "seed": picture.seed,
+                "width": 64,
+                "height": 48,
+                "media_type": "image/png",
+                "size_bytes": picture.size_bytes,
+                "url": f"/v1/pictures/{picture.id}/file",
+            }
+            now = self.jobs.jobs[job.id]
+            self.jobs.jobs[job.id] = replace(now, result={"parts": [*now.result.get("parts", []), part]})
+            self.jobs.tell(job.id, EventType.RESULT, part)
+
+    def succeed(self, job: Job, request: ImageRequest) -> None:
+        self.draw(job, request, request.n)
+        self.jobs.end(job.id, JobState.SUCCEEDED)
+
+    def fail(self, job: Job, request: ImageRequest) -> None:
+        self.draw(job, request, request.n - 1)
+        error = JobError(
+            "draw.out_of_memory", "failed", "The device has 4 GiB; 6 GiB were needed.", "draw smaller"
+        )
+        self.jobs.end(job.id, JobState.FAILED, error=error)
+
+    def hang(self, job: Job, request: ImageRequest) -> None:
+        """It runs, and never ends by itself."""
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def model(model_id: str, **fields: Any) -> ModelRecord:
+    return ModelRecord(
+        id=ModelId(model_id),
+        kind=fields.pop("kind", ModelKind.IMAGE),
+        family="sd1",
+        path=Path("unused"),
+        layout="folder",
+        weights_bytes=1000,
+        parameters=500,
+        dtype="float16",
+        digest="0" * 64,
+        root=Path(),
+        image=ImageDefaults(
+            native_px=64, multiple=8, width=64, height=48, steps=20, guidance_scale=3.0, fixed=((64, 48),)
+        ),
+        **fields,
+    )
+
+
+class Catalog:
+    def __init__(self) -> None:
+        self.records = [
+            model("starter", builtin=True, created=1.0),
+            model("family/with/slashes"),
+            model("broken", problem="its header is cut off"),
+            model("a-lora", kind=ModelKind.LORA),
+        ]
+
+    def list(self) -> list[ModelRecord]:
+        return self.records
+
+    def get(self, model_id: ModelId) -> ModelRecord:
+        for record in self.records:
+            if record.id == model_id:
+                return record
+        raise NotFound(
+            f"There is no model {model_id!r}.", code="model.not_found", hint="nearest: starter", field="model"
+        )
+
+    def resolve(self, name: str) -> ModelRecord:
+        return self.records[0] if name == "auto" else self.get(ModelId(name))
+
+
+class Runtime:
+    def snapshot(self) -> Mapping[str, Any]:
+        return {
+            "devices": [
+                {"id": "cpu", "total_bytes": 100, "budget_bytes": 80, "reserved_bytes": 30, "used_bytes": 40}
+            ],
+            "residents": [{"id": "res_1", "model": "starter", "state": "ready"}],
+            "leases": [],
+            "queue": [{"reason": {"kind": "memory", "text": "no room"}}],
+        }
+
+
+class Workshop:
+    """The whole application over these services."""
+
+    def __init__(self, *, max_body_bytes: int = 1 << 20, identity: Identity | None = None) -> None:
+        self.clock = FakeClock(NOW)
+        self.gallery = Gallery()
+        self.jobs = Jobs()
+        self.images = Images(self.jobs, self.gallery)
+        self.catalog = Catalog()
+        self.parts: dict[str, str | None] = {"database": None}
+        self.metrics = Metrics(registry=CollectorRegistry())
+        self.app = FastAPI(title="test", docs_url=None, redoc_url=None, openapi_url=None)
+        runtime = Runtime()
+        for router in (
+            openai_router(
+                images=self.images,
+                jobs=self.jobs,
+                gallery=self.gallery,
+                catalog=self.catalog,
+                runtime=runtime,
+                clock=self.clock,
+            ),
+            studio_router(jobs=self.jobs, gallery=self.gallery, runtime=runtime),
+            health_router(version="1.2.3", parts=lambda: self.parts, clock=self.clock),
+            metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
+            description_router(),
+        ):
+            self.app.include_router(router)
+        frame(
+            self.app,
+            identity=MachineOwner() if identity is None else identity,
+            renderers={"": render_json},
+            allowed_hosts=["inglenook.example"],
+            max_body_bytes=max_body_bytes,
+            clock=self.clock,
+        )
+        self.app.add_middleware(MeasureRequests, metrics=self.metrics, clock=self.clock)

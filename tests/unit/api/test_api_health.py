@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from starlette.testclient import TestClient
+from tests.unit.api.services import Workshop
+
+from inglenook.jobs.model import JobState
+
+
+def meters(client: TestClient) -> dict[str, float]:
+    lines = client.get("/metrics").text.splitlines()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
+    }
+
+
+def test_it_is_alive_before_it_is_ready(client: TestClient, workshop: Workshop) -> None:
+    workshop.parts["scheduler"] = "it is starting"
+    assert client.get("/livez").text == "ok"
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "missing": {"scheduler": "it is starting"}}
+    assert client.get("/health").json()["status"] == "starting"
+
+    workshop.parts["scheduler"] = None
+    assert client.get("/readyz").json() == {"ready": True, "missing": {}}
+
+
+def test_health_tells_version_uptime_and_parts(client: TestClient, workshop: Workshop) -> None:
+    workshop.clock.advance(12.5)
+    assert client.get("/health").json() == {
+        "status": "ok",
+        "version": "1.2.3",
+        "uptime_s": 12.5,
+        "parts": {"database": "ready"},
+    }
+
+
+def test_answers_are_counted_by_route_never_by_path(client: TestClient) -> None:
+    client.get("/v1/jobs/job_secret")
+    client.get("/v1/jobs/job_other")
+    client.get("/somewhere/else")
+    client.get("/v1/models/family/with/slashes")
+    found = meters(client)
+    assert found['inglenook_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"}'] == 2
+    assert found['inglenook_http_requests_total{method="GET",route="unmatched",status="404"}'] == 1
+    assert (
+        found['inglenook_http_requests_total{method="GET",route="/v1/models/{model_id:path}",status="200"}']
+        == 1
+    )
+    assert not any("secret" in name or "somewhere" in name for name in found)
+
+
+def test_a_refusal_at_the_threshold_is_counted(client: TestClient) -> None:
+    client.get("/livez", headers={"host": "evil.example"})
+    client.request("BREW", "/livez")
+    found = meters(client)
+    assert found['inglenook_http_requests_total{method="GET",route="unmatched",status="421"}'] == 1
+    assert found['inglenook_http_requests_total{method="other",route="/livez",status="405"}'] == 1
+
+
+def test_the_time_to_the_first_byte_is_measured(
+    client: TestClient, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop.catalog, "list", lambda: workshop.clock.advance(3.0) or [])
+    client.get("/v1/models")
+    found = meters(client)
+    assert found['inglenook_http_first_byte_seconds_sum{method="GET",route="/v1/models"}'] == 3.0
+    assert found['inglenook_http_first_byte_seconds_bucket{le="2.5",method="GET",route="/v1/models"}'] == 0
+
+
+def test_jobs_queue_devices_and_residents_are_metered(client: TestClient, workshop: Workshop) -> None:
+    workshop.jobs.add({})
+    workshop.jobs.end(workshop.jobs.add({}).id, JobState.FAILED)
+    found = meters(client)
+    assert found['inglenook_jobs{state="queued"}'] == 1
+    assert found['inglenook_jobs{state="failed"}'] == 1
+    assert found['inglenook_jobs{state="running"}'] == 0
+    assert found["inglenook_queue_length"] == 1
+    assert found['inglenook_device_bytes{device="cpu",what="reserved"}'] == 30
+    assert found['inglenook_device_bytes{device="cpu",what="used"}'] == 40
+    assert found['inglenook_residents{state="ready"}'] == 1
