@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: the only file that knows every constructor.
+
+`open_workshop` builds everything below the door (the terminal draws with it when no server runs);
+`create_app` puts the doors in front; `serve` does both and listens.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from inglenook import __version__
+from inglenook.base.clock import Clock, SystemClock
+from inglenook.base.errors import Conflict, Invalid
+from inglenook.catalog.service import CatalogService
+from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.gallery.records import PictureRecords
+from inglenook.gallery.service import GalleryService
+from inglenook.images.request import Limits
+from inglenook.images.service import ImagesService
+from inglenook.images.work import ImageWork
+from inglenook.jobs.limits import JobLimits
+from inglenook.jobs.records import JobRecords
+from inglenook.jobs.service import JobsService
+from inglenook.runtime.devices import SystemProbe, system_sources
+from inglenook.runtime.records import FootprintRecords
+from inglenook.runtime.scheduler.ledger import Ledger
+from inglenook.runtime.scheduler.loop import Scheduler
+from inglenook.runtime.scheduler.policy import Rules
+from inglenook.settings import Loaded, Settings
+from inglenook.settings.sources import Override
+from inglenook.store import schema
+from inglenook.store.blobs import LocalBlobs
+from inglenook.store.database import Database, sqlite_url
+from inglenook.store.lock import DataLock, this_process
+from inglenook.store.overrides import SettingOverrides
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+log = logging.getLogger(__name__)
+
+BUILTIN_MODELS: Final = Path(__file__).parent / "catalog" / "builtin"
+TICK_S: Final = 0.5
+JOBS_STOP_S: Final = 15.0
+NO_ADDRESS: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything below the door, running."""
+
+    loaded: Loaded
+    clock: Clock
+    lock: DataLock
+    database: Database
+    catalog: CatalogService
+    scheduler: Scheduler
+    jobs: JobsService
+    gallery: GalleryService
+    images: ImagesService
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+
+@asynccontextmanager
+async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIterator[Workshop]:
+    """Build and start everything; stop and close it in the opposite order.
+
+    Args:
+        address: where the server will listen, for whoever finds the data folder taken.
+
+    Raises:
+        Conflict: another process uses the data folder, or a newer program has made its database.
+        Invalid: a setting names a device that is not here.
+    """
+    clock = SystemClock()
+    data = loaded.settings.server.data
+    data.mkdir(parents=True, exist_ok=True)
+    lock = DataLock(data)
+    lock.acquire(this_process(address, clock.now()))
+    try:
+        database = _open_database(loaded.settings)
+        try:
+            async with _running(_with_overrides(loaded, database, clock), lock, database, clock) as workshop:
+                yield workshop
+        finally:
+            database.close()
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def _running(
+    loaded: Loaded, lock: DataLock, database: Database, clock: Clock
+) -> AsyncIterator[Workshop]:
+    settings = loaded.settings
+    data = settings.server.data
+    blobs = LocalBlobs(data / "blobs")
+    catalog = CatalogService(
+        roots=settings.model_folders, builtin=BUILTIN_MODELS, picture_model=settings.images.default_model
+    )
+    scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
+    job_records = JobRecords(database=database)
+    gallery = GalleryService(
+        records=PictureRecords(database=database), blobs=blobs, clock=clock, in_use=job_records.mentions
+    )
+    work = ImageWork(
+        scheduler=scheduler,
+        catalog=catalog,
+        gallery=gallery,
+        blobs=blobs,
+        clock=clock,
+        pinned=frozenset(settings.models.pinned),
+    )
+    limits = JobLimits(
+        queue_limit=settings.jobs.queue_limit,
+        person_limit=settings.jobs.person_limit,
+        max_active=settings.jobs.max_active,
+    )
+    jobs = JobsService(records=job_records, works=[work], clock=clock, limits=limits)
+    images = ImagesService(
+        catalog=catalog,
+        jobs=jobs,
+        blobs=blobs,
+        limits=Limits(
+            max_side_px=settings.images.max_side_px,
+            max_pixels=settings.images.max_pixels,
+            max_pictures=settings.images.max_pictures,
+            max_steps=settings.images.max_steps,
+        ),
+        max_upload_bytes=settings.server.max_upload_bytes,
+        max_input_pixels=settings.images.max_input_pixels,
+    )
+    loop_task = asyncio.create_task(scheduler.run(), name="scheduler")
+    loop_task.add_done_callback(_scheduler_ended)
+    ticker = asyncio.create_task(_tick(scheduler), name="ticker")
+    await jobs.start()
+    try:
+        yield Workshop(loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images)
+    finally:
+        await jobs.stop(JOBS_STOP_S)
+        await scheduler.close()
+        for task in (ticker, loop_task):
+            task.cancel()
+        await asyncio.gather(ticker, loop_task, return_exceptions=True)
+
+
+def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
+    """Blocks: asks the drivers, reads what was learned, and clears what a killed server left in the spool."""
+    runtime = settings.runtime
+    spool = settings.server.data / "spool"
+    shutil.rmtree(spool, ignore_errors=True)
+    probe = SystemProbe(
+        sources=system_sources(),
+        budgets=runtime.budgets,
+        reserve_bytes=runtime.reserve_bytes,
+        only=None if runtime.devices == "auto" else runtime.devices,
+    )
+    book = FootprintRecords(database=database, clock=clock)
+    engine = DiffusersEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+    )
+    return Scheduler(
+        engines={engine.name: engine},
+        ledger=Ledger(probe.devices(), book.learned()),
+        rules=Rules(
+            aging_s=runtime.aging_s,
+            patience_s=runtime.switch_patience_s,
+            idle_unload_s=runtime.idle_unload_s,
+        ),
+        clock=clock,
+        probe=probe,
+        book=book,
+        stop_grace_s=runtime.stop_grace_s,
+    )
+
+
+def _scheduler_ended(task: "asyncio.Task[None]") -> None:
+    """Without it nothing can be drawn: better no server than one that only looks alive."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("the scheduler has stopped, and so does the server", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _tick(scheduler: Scheduler) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        scheduler.tick()
+
+
+def _database_url(settings: Settings) -> str:
+    url = settings.store.database_url
+    return sqlite_url(settings.server.data / "inglenook.db") if url is None else url.get_secret_value()
+
+
+def _open_database(settings: Settings) -> Database:
+    database = Database(_database_url(settings))
+    try:
+        schema.upgrade(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def database_version(settings: Settings) -> str | None:
+    """The schema of the configured database, without making or changing it; None when there is none yet."""
+    if settings.store.database_url is None and not (settings.server.data / "inglenook.db").exists():
+        return None
+    database = Database(_database_url(settings))
+    try:
+        return schema.version(database)
+    finally:
+        database.close()
+
+
+def _with_overrides(loaded: Loaded, database: Database, clock: Clock) -> Loaded:
+    kept = SettingOverrides(database=database, clock=clock).listing()
+    return loaded.with_overrides(
+        {f"{o.section}.{o.key}": Override(o.value, o.person, o.changed_at) for o in kept}
+    )
+
+
+def create_app(workshop: Workshop) -> "FastAPI":
+    """The application with all its doors. Imports the web framework, which the terminal does not need."""
+    from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry
+    from starlette.staticfiles import StaticFiles
+
+    from inglenook.api.description import description_router
+    from inglenook.api.errors import render_json
+    from inglenook.api.health import health_router, metrics_router
+    from inglenook.api.metrics import MeasureRequests, Metrics
+    from inglenook.api.openai import openai_router
+    from inglenook.api.studio import studio_router
+    from inglenook.door.caller import MachineOwner
+    from inglenook.door.frame import frame
+    from inglenook.web.pages import web_router
+    from inglenook.web.templating import STATIC, render_problem
+
+    app = FastAPI(title="Inglenook", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    images, jobs, gallery, catalog = workshop.images, workshop.jobs, workshop.gallery, workshop.catalog
+    runtime, clock = workshop.scheduler, workshop.clock
+    metrics = Metrics(registry=CollectorRegistry())
+    for router in (
+        health_router(version=__version__, parts=lambda: _parts(workshop), clock=clock),
+        metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
+        openai_router(
+            images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
+        ),
+        studio_router(jobs=jobs, gallery=gallery, runtime=runtime),
+        description_router(),
+        web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+    ):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    server = workshop.settings.server
+    frame(
+        app,
+        identity=MachineOwner(),
+        renderers={"": render_problem} | dict.fromkeys(("/v1", "/metrics", "/openapi.json"), render_json),
+        allowed_hosts=server.allowed_hosts,
+        max_body_bytes=server.max_upload_bytes,
+        clock=workshop.clock,
+    )
+    app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)
+    return app
+
+
+def _parts(workshop: Workshop) -> dict[str, str | None]:
+    """What requests need, and what of it is missing now."""
+    return {"database": None, "jobs": None, "runtime": None if workshop.scheduler.alive else "it has stopped"}
+
+
+def serve(loaded: Loaded) -> None:
+    """Listen until SIGINT or SIGTERM. Raises what `open_workshop` raises, and `Conflict` for a taken port."""
+    settings = loaded.settings.server
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("alembic", "uvicorn", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    listener = _listen(settings.host, settings.port)
+    try:
+        asyncio.run(_serve(loaded, listener))
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # Connections queue up from now on: whoever comes before the routes are ready waits a moment.
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        if isinstance(error, PermissionError):
+            raise Invalid(
+                f"Port {port} may not be used: {error.strerror}.", hint="choose one above 1023"
+            ) from error
+        raise Conflict(
+            f"Port {port} on {host} is in use by another program.",
+            code="server.port_taken",
+            hint="stop that program, or choose another port with --port (0 takes any that is free)",
+        ) from error
+    return listener
+
+
+async def _serve(loaded: Loaded, listener: socket.socket) -> None:
+    import uvicorn
+
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async with open_workshop(loaded, address=address) as workshop:
+
+        class Server(uvicorn.Server):
+            """Uvicorn, but the signals only ask it to stop: the workshop is closed after it."""
+
+            @contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, self.handle_exit, number, None)
+                yield
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                # Ends the event streams, for which uvicorn would wait.
+                await workshop.jobs.stop(JOBS_STOP_S)
+                await super().shutdown(sockets)
+
+        config = uvicorn.Config(
+            create_app(workshop),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+        )
+        print(f"Inglenook {__version__} listens on {address}", flush=True)  # noqa: T201 - what `make serve` shows
+        warm_up = asyncio.create_task(asyncio.to_thread(workshop.catalog.refresh), name="catalog")
+        await Server(config).serve(sockets=[listener])
+        await warm_up
