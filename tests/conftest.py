@@ -46,13 +46,10 @@ def postgres() -> Iterator[ThrowAwayPostgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: ThrowAwayPostgres) -> Iterator[str]:
-    """The name of a database with our tables, to be copied."""
+def postgres_url(postgres: ThrowAwayPostgres) -> Iterator[str]:
+    """A database that is emptied after each test that uses it."""
     with postgres.database() as url:
-        made = Database(url)
-        schema.upgrade(made)
-        made.close()
-        yield url.rpartition("/")[2]
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -67,14 +64,15 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database with our tables, on each kind of database."""
+    """Our tables, empty, on each kind of database. A test that makes tables of its own takes `empty_url`."""
     if request.param == "sqlite":
         with _opened(sqlite_url(tmp_path / "inglenook.db")) as made:
             yield made
         return
-    template = request.getfixturevalue("postgres_template")
-    with request.getfixturevalue("postgres").database(template) as url, _opened(url) as made:
+    url = request.getfixturevalue("postgres_url")
+    with _opened(url) as made:
         yield made
+    request.getfixturevalue("postgres").empty(url)
 
 
 @pytest.fixture

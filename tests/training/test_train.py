@@ -150,7 +150,7 @@ def test_an_exported_model_draws_what_the_trained_one_draws(
 ) -> None:
     trained = train.train(config, mix=Mix(), sizes=SIZES)
     export(Path(config.out) / "last.pt", Path(config.words), tmp_path / "exported")
-    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "exported", torch_dtype=torch.float32)
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "exported").to(torch.float32)
     loaded.set_progress_bar_config(disable=True)
     ids = torch.tensor(loaded.tokenizer(["a cat"], padding="max_length").input_ids)
     noisy, u = torch.randn(1, 4, 32, 32), torch.tensor([0.7])

@@ -91,7 +91,7 @@ class Model:
 
     def __init__(self, folder: Path, device: str) -> None:
         # The files are float16, in which CPUs compute slowly or not at all.
-        self._pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+        self._pipeline = StableDiffusionPipeline.from_pretrained(folder).to(device, torch.float32)
         self._pipeline.set_progress_bar_config(disable=True)
 
     def draw(self, prompts: list[str], seeds: list[int], negative: str = "") -> list[Array]:
@@ -308,7 +308,7 @@ class Evaluation:
         chosen = self._sample(24, 8)
         prompts = [with_article(self.bank.nouns[k].trial_name) for k in chosen]
         negative = "low quality, blurry, bad anatomy, watermark"
-        return self._score(self.model.draw(prompts, [600 + k for k in range(24)], negative), chosen)
+        return self._score(self.model.draw(prompts, [600 + k for k in range(len(chosen))], negative), chosen)
 
     def backgrounds(self) -> dict[str, float]:
         """ "on a COLOUR background" for 12 nouns: the object, and the colour word of the border."""

@@ -39,7 +39,9 @@ def export(checkpoint: Path, words: Path, out: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(words / "tokenizer")
     model = TextToImage(sizes, len(tokenizer))
     model.load_state_dict(state["average"])
-    pipeline(model.eval(), tokenizer).to(torch.float16).save_pretrained(out)
+    whole = pipeline(model.eval().half(), tokenizer)
+    whole.vae.half()
+    whole.save_pretrained(out)
     copy_tokenizer(
         words / "tokenizer", out / "tokenizer"
     )  # with the vocab.json and merges.txt of older programs

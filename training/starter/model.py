@@ -110,7 +110,7 @@ def warm_start(model: TextToImage, pipeline: Path) -> None:
 
     Where the position table has grown, the old rows come first and the new ones keep their random start.
     """
-    unet = UNet2DConditionModel.from_pretrained(pipeline / "unet", torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(pipeline / "unet").float()
     model.unet.load_state_dict(unet.state_dict())
     theirs = CLIPTextModel.from_pretrained(pipeline / "text_encoder", dtype=torch.float32).state_dict()
     ours = model.text.state_dict()
@@ -168,6 +168,7 @@ def sampler() -> DPMSolverMultistepScheduler:
         algorithm_type="dpmsolver++",
         solver_order=2,
         lower_order_final=True,
+        steps_offset=1,
     )
 
 

@@ -105,7 +105,7 @@ class Progress:
         self._draw(bar_line(fraction, printable(label), estimate_s=estimate_s, columns=self._columns))
 
     def status(self, topic: object, text: str) -> None:
-        """A line in place of the bar, drawn over as it changes; without a terminal, one for each new topic."""
+        """A line in place of the bar, drawn over as it changes; in a file one for each new topic."""
         if self._is_terminal:
             self._draw(printable(text)[: max(self._columns - 1, 1)])
         elif topic != self._topic:

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One field of an EXIF block: `UserComment`, where A1111's tools keep the parameters of a JPEG or WebP. Pure.
+"""Two fields of an EXIF block: `UserComment`, where A1111's tools keep the parameters of a JPEG or WebP, and
+`Orientation`, which says how a camera was held. Pure.
 
 A block is a small TIFF file: byte order, the offset of a first directory, which points to a second one, the
-EXIF directory, which holds the field. Its value begins with eight bytes that name the coding of the text.
+EXIF directory. Orientation stands in the first, UserComment in the second; its value begins with eight bytes
+that name the coding of the text.
 """
 
 import struct
 
+JPEG_PREFIX = b"Exif\0\0"
+"""What a JPEG file writes before a block."""
 UNICODE = b"UNICODE\0"
 ASCII = b"ASCII\0\0\0"
 _EXIF_DIRECTORY = 0x8769
 _USER_COMMENT = 0x9286
+_ORIENTATION = 0x0112
 _LONG, _UNDEFINED = 4, 7
 _MAX_ENTRIES = 1000
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
 
 def user_comment_block(text: str) -> bytes:
@@ -23,9 +29,27 @@ def user_comment_block(text: str) -> bytes:
     return b"MM\0*" + struct.pack(">I", 8) + first + second + value
 
 
+def orientation(block: bytes) -> int:
+    """1 to 8 as the block says, and 1, upright, where it says nothing sound."""
+    order = _ORDERS.get(block[:4])
+    if order is None:
+        return 1
+    try:
+        (first,) = struct.unpack_from(f"{order}I", block, 4)
+        found = _entry(block, order, first, _ORIENTATION)
+    except struct.error:
+        return 1
+    if found is None:
+        return 1
+    value = (
+        found[1] >> 16 if order == ">" else found[1] & 0xFFFF
+    )  # a short stands at the left of its four bytes
+    return value if 1 <= value <= 8 else 1
+
+
 def user_comment(block: bytes) -> str | None:
     """The text of the field, or None where there is none, or the block is not sound."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    order = _ORDERS.get(block[:4])
     if order is None:
         return None
     try:

@@ -2,8 +2,8 @@
 """What a person uploads, made safe: any picture in, plain 8-bit PNG out.
 
 An upload is sniffed by content, bounded in bytes and, from its header, in pixels, before a decoder sees it;
-only the decoder of the sniffed format is tried; of a PNG file only the chunks that make up its pixels reach
-it (packed text and colour profiles, where bombs hide, do not). What comes out is written anew by us: no
+only the decoder of the sniffed format is tried; of PNG, JPEG and WebP files only the parts that make up the
+pixels reach it (packed text, EXIF and colour profiles, where bombs hide, do not). What comes out is written anew by us: no
 metadata, no second picture, nothing of the original's bytes.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image, WebPImagePlugin
 
 from inglenook.base.errors import Invalid, TooLarge
 from inglenook.base.units import format_bytes
-from inglenook.images import png
+from inglenook.images import exif, jpeg, png, webp
 from inglenook.images.sniff import Format, declared_size, sniff
 
 assert WebPImagePlugin.WebPImageFile.format == Format.WEBP  # importing it registers the decoder
@@ -29,9 +29,8 @@ _DECODER_ERRORS = (
 """What Pillow's decoders raise on files that were made to confuse them."""
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_MAX_EXIF_BYTES = 64 * 1024
-_ORIENTATION = 0x0112
+_PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_JPEG_METADATA = (frozenset(range(0xE1, 0xF0)) - {jpeg.APP14}) | {jpeg.COMMENT}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -199,8 +198,7 @@ def _decode(data: bytes, *, max_bytes: int, max_pixels: int, field: str) -> tupl
     kind = sniff(data, field=field)
     try:
         _check_pixels(declared_size(data, kind), max_pixels, field)
-        if kind is Format.PNG:
-            data = _pixels_only(data)
+        data, block = _pixels_only(data, kind)
     except Invalid as error:
         raise Invalid(error.message, code=error.code, hint=error.hint, field=field) from None
     notes: list[str] = []
@@ -211,7 +209,7 @@ def _decode(data: bytes, *, max_bytes: int, max_pixels: int, field: str) -> tupl
                 image.seek(0)
                 notes.append("only the first of its pictures was used")
             image.load()
-            return _upright(_to_rgb(image, notes), image, notes), notes
+            return _upright(_to_rgb(image, notes), block, notes), notes
     except _BOMBS as error:
         raise _too_many_pixels(str(error), max_pixels, field) from None
     except _DECODER_ERRORS as error:
@@ -244,20 +242,41 @@ def _undecodable(error: Exception, kind: Format, field: str) -> Invalid:
     return Invalid(f"The {kind} file cannot be decoded: {reason}.", code="picture.corrupt", field=field)
 
 
-def _pixels_only(data: bytes) -> bytes:
-    """The PNG file without any chunk that its first picture does not need.
+def _pixels_only(data: bytes, kind: Format) -> tuple[bytes, bytes]:
+    """The file without anything that its pixels do not need, and its EXIF block, which is ours to read.
 
-    An EXIF chunk of ordinary length stays, for its orientation. The one transparent colour of a 16-bit RGB
-    picture goes: the decoder would compare it with 8-bit pixels.
+    Raises:
+        Invalid: `picture.truncated`, `picture.corrupt`.
     """
-    kept = []
+    if kind is Format.PNG:
+        return _png_pixels(data)
+    if kind is Format.JPEG:
+        return _jpeg_pixels(data)
+    if kind is Format.WEBP:
+        blocks = [chunk.data for chunk in webp.chunks(data) if chunk.kind == b"EXIF"]
+        return webp.pixels_only(data), blocks[0].removeprefix(exif.JPEG_PREFIX) if blocks else b""
+    return data, b""
+
+
+def _png_pixels(data: bytes) -> tuple[bytes, bytes]:
+    """The one transparent colour of a 16-bit RGB picture goes: the decoder compares it with 8-bit pixels."""
+    kept, block = [], b""
     deep_rgb = data[24:26] == b"\x10\x02"
     for chunk in png.chunks(data):
-        if chunk.kind == b"tRNS" and deep_rgb:
-            continue
-        if chunk.kind in _PIXEL_CHUNKS or (chunk.kind == b"eXIf" and len(chunk.data) <= _MAX_EXIF_BYTES):
+        if chunk.kind in _PNG_PIXELS and not (chunk.kind == b"tRNS" and deep_rgb):
             kept.append(chunk)
-    return png.join(kept)
+        elif chunk.kind == b"eXIf":
+            block = chunk.data
+    return png.join(kept), block
+
+
+def _jpeg_pixels(data: bytes) -> tuple[bytes, bytes]:
+    """Of the application segments JFIF's and Adobe's stay: they tell how colours are coded."""
+    *before, scan = jpeg.segments(data)
+    kept = [one for one in before if one.marker not in _JPEG_METADATA]
+    blocks = [one.data for one in before if one.marker == jpeg.APP1 and one.data.startswith(exif.JPEG_PREFIX)]
+    block = blocks[0].removeprefix(exif.JPEG_PREFIX) if blocks else b""
+    return jpeg.join(kept, data[scan.start :]), block
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -284,12 +303,9 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     return rgba
 
 
-def _upright(image: Image.Image, source: Image.Image, notes: list[str]) -> Image.Image:
-    """Turned as the EXIF orientation of `source` says; a broken EXIF block turns nothing."""
-    try:
-        turn = _TURNS.get(source.getexif().get(_ORIENTATION, 1))
-    except _DECODER_ERRORS:
-        return image
+def _upright(image: Image.Image, block: bytes, notes: list[str]) -> Image.Image:
+    """Turned as the orientation in the EXIF block says; a broken block turns nothing."""
+    turn = _TURNS.get(exif.orientation(block))
     if turn is None:
         return image
     notes.append("it was turned upright")

@@ -13,7 +13,8 @@ from inglenook.base.errors import Invalid
 
 START = b"\xff\xd8"
 MAX_SEGMENT_BYTES = 65_533
-APP0, APP1 = 0xE0, 0xE1
+APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
+COMMENT = 0xFE
 _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -38,10 +39,9 @@ def segments(data: bytes) -> Iterator[Segment]:
         raise Invalid("The picture does not begin as a JPEG file does.", code="picture.corrupt")
     at = len(START)
     while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            raise Invalid(
-                f"The JPEG file has no marker at byte {at}, where one is due.", code="picture.corrupt"
-            )
+        if data[at] != 0xFF:  # stray bytes before a marker, which decoders skip as well
+            at = max(data.find(b"\xff", at), 0) or len(data)
+            continue
         marker = data[at + 1]
         if marker == 0xFF:  # padding
             at += 1

@@ -35,7 +35,6 @@ MEDIA_TYPES: Mapping[OutputFormat, str] = {
     OutputFormat.JPEG: "image/jpeg",
     OutputFormat.WEBP: "image/webp",
 }
-_JPEG_EXIF = b"Exif\0\0"
 _MAX_JSON_BYTES = 8 * 1024 * 1024
 
 __all__ = ["MEDIA_TYPES", "Parameters", "embed", "encode", "parameters_text", "parse_parameters_text", "read"]
@@ -67,7 +66,7 @@ def embed(data: bytes, media_type: str, parameters: Mapping[str, Any]) -> bytes:
 
 
 def read(data: bytes) -> Parameters | None:
-    """The parameters in a file: from our JSON where it is there, else from A1111's text; None where neither is.
+    """The parameters in a file: from our JSON where it is there, else from A1111's text; None or None.
 
     Takes any bytes; a file that is broken or of another kind holds no parameters. Never raises.
     """
@@ -115,7 +114,7 @@ def encode(
 
 
 def _encoded(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
-    """From quality 90 up colour keeps its full resolution: halved, it bleeds over the edges of large pixels."""
+    """From 90 up colour keeps its full resolution: halved, it bleeds over the edges of large pixels."""
     out = BytesIO()
     if output_format is OutputFormat.PNG:
         image.save(out, "PNG", compress_level=4)
@@ -157,23 +156,23 @@ def _embed_jpeg(data: bytes, parameters: Mapping[str, Any], text: str) -> bytes:
 
 def _holds_metadata(segment: jpeg.Segment) -> bool:
     return segment.marker == jpeg.APP1 and (
-        segment.data.startswith(_JPEG_EXIF) or xmp.is_jpeg_segment(segment.data)
+        segment.data.startswith(exif.JPEG_PREFIX) or xmp.is_jpeg_segment(segment.data)
     )
 
 
 def _jpeg_exif(parameters: Mapping[str, Any]) -> bytes:
     """The EXIF block; where it is too long for a segment, the longer of the two prompts is cut, so that the
     last line, which tools look for, stays whole."""
-    content = _JPEG_EXIF + exif.user_comment_block(_infotext(parameters))
+    content = exif.JPEG_PREFIX + exif.user_comment_block(_infotext(parameters))
     while len(content) > jpeg.MAX_SEGMENT_BYTES:
         longer = max(("prompt", "negative_prompt"), key=lambda key: len(str(parameters.get(key, ""))))
         whole = str(parameters.get(longer, ""))
         if len(whole) < 2:
-            return _JPEG_EXIF + exif.user_comment_block("")
+            return exif.JPEG_PREFIX + exif.user_comment_block("")
         # A character takes two bytes or four; cutting half of the excess never cuts too much of long ones.
         excess = (len(content) - jpeg.MAX_SEGMENT_BYTES + 3) // 4 + 1
         parameters = {**parameters, longer: whole[: max(0, len(whole) - excess - 1)] + "…"}
-        content = _JPEG_EXIF + exif.user_comment_block(_infotext(parameters))
+        content = exif.JPEG_PREFIX + exif.user_comment_block(_infotext(parameters))
     return content
 
 
@@ -201,7 +200,9 @@ def _texts_of_png(data: bytes) -> tuple[str | None, str | None]:
 
 def _texts_of_jpeg(data: bytes) -> tuple[str | None, str | None]:
     contents = [segment.data for segment in jpeg.segments(data) if segment.marker == jpeg.APP1]
-    blocks = [content.removeprefix(_JPEG_EXIF) for content in contents if content.startswith(_JPEG_EXIF)]
+    blocks = [
+        content.removeprefix(exif.JPEG_PREFIX) for content in contents if content.startswith(exif.JPEG_PREFIX)
+    ]
     text = exif.user_comment(blocks[0]) if blocks else None
     return text, xmp.json_of(xmp.from_jpeg_segments(contents))
 
@@ -210,7 +211,7 @@ def _texts_of_webp(data: bytes) -> tuple[str | None, str | None]:
     found: dict[bytes, bytes] = {}
     for chunk in webp.chunks(data):
         found.setdefault(chunk.kind, chunk.data)
-    text = exif.user_comment(found.get(b"EXIF", b"").removeprefix(_JPEG_EXIF))
+    text = exif.user_comment(found.get(b"EXIF", b"").removeprefix(exif.JPEG_PREFIX))
     return text, xmp.json_of(found.get(b"XMP ", b""))
 
 

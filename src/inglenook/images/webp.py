@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from inglenook.base.errors import Invalid
 
-EXIF_FLAG, XMP_FLAG, ALPHA_FLAG = 0x08, 0x04, 0x10
+EXIF_FLAG, XMP_FLAG, ALPHA_FLAG, PROFILE_FLAG = 0x08, 0x04, 0x10, 0x20
+_PIXELS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,19 @@ def _size_of(chunk: Chunk) -> tuple[int, int] | None:
         width, height = struct.unpack_from("<HH", data, 6)
         return width & 0x3FFF, height & 0x3FFF
     return None
+
+
+def pixels_only(data: bytes) -> bytes:
+    """The file without metadata, colour profile and chunks that are not known.
+
+    Raises:
+        Invalid: as `chunks`.
+    """
+    parts = [chunk for chunk in chunks(data) if chunk.kind in _PIXELS]
+    if parts and parts[0].kind == b"VP8X" and parts[0].data:
+        flags = parts[0].data[0] & ~(EXIF_FLAG | XMP_FLAG | PROFILE_FLAG)
+        parts[0] = Chunk(b"VP8X", bytes([flags]) + parts[0].data[1:])
+    return join(parts)
 
 
 def with_metadata(data: bytes, *, exif: bytes, xmp: bytes) -> bytes:

@@ -26,6 +26,7 @@ def pages() -> Mapping[Path, str]:
 def example() -> str:
     """A `config.yaml` in which every setting stands, commented out, with its default."""
     lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
         "# The settings of Inglenook, each with its default. Made by `inglenook config generate`.",
         f"# Copy what you want to change into `{FILE_NAME}` in the data folder:",
         "# `inglenook config path` names it.",

@@ -27,6 +27,14 @@ _READY = "database system is ready to accept connections"
 _SUPERUSER = "inglenook"
 _START_S = 60.0
 _PR_SET_PDEATHSIG = 1
+_DELETE_ALL_ROWS = """
+DO $$ DECLARE names text;
+BEGIN
+  SELECT string_agg(quote_ident(tablename), ', ') INTO names
+    FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version';
+  IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || names || ' RESTART IDENTITY CASCADE'; END IF;
+END $$
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +79,26 @@ class ThrowAwayPostgres:
         self.stop()
 
     @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
-        """A new database, dropped at the end whoever is still connected.
-
-        Args:
-            template: the database to copy; nobody may be connected to it.
-        """
+    def database(self) -> Iterator[str]:
+        """A new database, dropped at the end whoever is still connected."""
         name = f"test_{secrets.token_hex(6)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name}")
         try:
             yield self.url(name)
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def empty(self, url: str) -> None:
+        """Delete all rows of a database, but not what migrations noted: a tenth of the time of a new one."""
+        self.execute(_DELETE_ALL_ROWS, name=url.rpartition("/")[2])
+
     def url(self, name: str) -> str:
         return f"postgresql://{_SUPERUSER}@127.0.0.1:{self.port}/{name}"
 
-    def execute(self, statement: str) -> None:
-        """Run one statement on the server, outside any transaction."""
-        connection = pg8000.native.Connection(
-            _SUPERUSER, host="127.0.0.1", port=self.port, database="postgres"
-        )
+    def execute(self, statement: str, *, name: str = "postgres") -> None:
+        """Run one statement in the database `name`, outside any transaction."""
+        where = {"host": "127.0.0.1", "port": self.port, "database": name}
+        connection = pg8000.native.Connection(_SUPERUSER, **where)
         try:
             connection.run(statement)
         finally:

@@ -43,8 +43,7 @@ def test_every_number_has_two_bounds_and_a_unit_that_its_name_carries(key: str) 
     assert bounds & {"ge", "gt"}, "no lower bound"
     assert bounds & {"le", "lt"}, "no upper bound"
     unit = extra_of(sections()[section], name)["unit"]
-    assert unit in COUNTS or name.endswith(
-SUFFIX_OF_UNIT[unit])
+    assert unit in COUNTS or name.endswith(SUFFIX_OF_UNIT[unit])
 
 
 @pytest.mark.parametrize("key", all_keys())

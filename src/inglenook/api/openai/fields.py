@@ -36,7 +36,6 @@ NOT_HERE: Mapping[str, str] = {
 ALIASES: Mapping[str, str] = {
     "cfg_scale": "guidance_scale",
     "denoising_strength": "strength",
-    "num_images": "n",
     "num_inference_steps": "steps",
     "sampler": "scheduler",
     "sampler_name": "scheduler",

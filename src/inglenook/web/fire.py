@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accelerator as the page shows it: what is reserved, who holds it, who waits. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inglenook.base.ids import ModelId
+from inglenook.base.units import format_bytes
+from inglenook.web.models import Standing, Warmth
+
+SHOWN_WAITING = 5
+_HOLDS_MEMORY = frozenset({"starting", "ready", "parked", "draining"})
+_STATE_WORDS: Mapping[str, str] = {
+    "starting": "being loaded",
+    "ready": "idle",
+    "parked": "parked",
+    "draining": "being unloaded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A model that holds memory. `from_percent`, `percent`: its place in the device's budget, 0 to 100."""
+
+    model: str
+    words: str
+    size: str
+    from_percent: float
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    name: str
+    reserved: str
+    budget: str
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """`queue`: the first of those that wait, one line each; `waiting`: how many there are in all."""
+
+    devices: tuple[DeviceView, ...]
+    queue: tuple[str, ...]
+    waiting: int
+
+
+def fire_of(snapshot: Mapping[str, Any]) -> Fire:
+    """`snapshot`: the runtime as JSON."""
+    queue = sorted(snapshot["queue"], key=lambda waiting: int(waiting["position"]))
+    return Fire(
+        devices=tuple(_device(device, snapshot["residents"]) for device in snapshot["devices"]),
+        queue=tuple(_line(waiting) for waiting in queue[:SHOWN_WAITING]),
+        waiting=len(queue),
+    )
+
+
+def warmth_of(snapshot: Mapping[str, Any]) -> dict[ModelId, Warmth]:
+    """How soon each model that the runtime knows can draw; the soonest where it is on several devices."""
+    found: dict[ModelId, Warmth] = {
+        ModelId(model): Warmth(load_s=seconds) for model, seconds in snapshot.get("load_s", {}).items()
+    }
+    order = list(Standing)
+    for resident in snapshot["residents"]:
+        model = ModelId(resident["model"])
+        fresh = Warmth(_standing(str(resident["state"])), resident["expected_load_s"])
+        known = found.get(model)
+        if known is None or order.index(fresh.standing) < order.index(known.standing):
+            found[model] = fresh
+    return found
+
+
+def _standing(state: str) -> Standing:
+    if state == "ready":
+        return Standing.READY
+    return Standing.STARTING if state == "starting" else Standing.COLD
+
+
+def _device(device: Mapping[str, Any], residents: list[Mapping[str, Any]]) -> DeviceView:
+    budget_bytes = int(device["budget_bytes"])
+    here = [it for it in residents if it["device"] == device["id"] and it["state"] in _HOLDS_MEMORY]
+    holders: list[Holder] = []
+    from_percent = 0.0
+    for resident in here:
+        reserved_bytes = int(resident["reserved_bytes"])
+        percent = min(100 - from_percent, 100 * reserved_bytes / max(1, budget_bytes))
+        holders.append(
+            Holder(
+                model=str(resident["model"]),
+                words="at work" if resident["leases"] else _STATE_WORDS[str(resident["state"])],
+                size=format_bytes(reserved_bytes),
+                from_percent=from_percent,
+                percent=percent,
+            )
+        )
+        from_percent += percent
+    return DeviceView(
+        name=str(device["name"] or device["id"]),
+        reserved=format_bytes(int(device["reserved_bytes"])),
+        budget=format_bytes(budget_bytes),
+        holders=tuple(holders),
+    )
+
+
+def _line(waiting: Mapping[str, Any]) -> str:
+    text = str(waiting["reason"]["text"]).rstrip(".")
+    return f"{waiting['work']}: {text}"

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the page, for the scripts on it."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inglenook.base.ids import JobId, PictureId
+from inglenook.door.caller import FromCaller
+from inglenook.door.sse import EventStream
+from inglenook.web import csrf, form
+from inglenook.web.contexts import Contexts
+from inglenook.web.form import Problems
+from inglenook.web.services import Services
+from inglenook.web.stream import PageStream
+from inglenook.web.templating import HEADERS, html
+
+MAX_WATCHED = 200
+
+
+def fragment_routes(services: Services, contexts: Contexts) -> APIRouter:
+    router = APIRouter(prefix="/fragments")
+
+    @router.get("/form")
+    async def refill(request: Request, caller: FromCaller) -> Response:
+        """The form, filled with what made a picture, or with what a job was asked for."""
+        values = await contexts.wanted_values(request.query_params, caller.person)
+        context = await contexts.form(values, Problems(), csrf=csrf.token_for(request))
+        return html("fragments/form.html", context)
+
+    @router.get("/parameters")
+    async def parameters(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route
+        """The fields as another model has them; what was typed stays."""
+        values = form.typed(request.query_params)
+        context = await contexts.form(values, Problems(), csrf=csrf.token_for(request))
+        return html("fragments/parameters_answer.html", context)
+
+    @router.get("/gallery")
+    async def gallery(request: Request, caller: FromCaller) -> Response:
+        before = request.query_params.get("before")
+        context = await contexts.tiles(caller.person, PictureId(before) if before else None)
+        return html("fragments/gallery.html", context)
+
+    @router.get("/pictures/{picture}")
+    async def picture(request: Request, picture: str, caller: FromCaller) -> Response:
+        context = await contexts.picture(PictureId(picture), caller.person, csrf=csrf.token_for(request))
+        return html("fragments/picture.html", context)
+
+    @router.get("/stream")
+    async def stream(request: Request, caller: FromCaller) -> Response:
+        asked = request.query_params
+        events = PageStream(
+            services=services,
+            contexts=contexts,
+            person=caller.person,
+            csrf=csrf.token_for(request),
+            watched=[JobId(job) for job in asked.getlist("watch")[:MAX_WATCHED]],
+            newest=asked.get("newest", ""),
+        )
+        return EventStream(events.events(), headers={"referrer-policy": HEADERS["referrer-policy"]})
+
+    return router

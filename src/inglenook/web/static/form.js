@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// The drawing form: small things that a form without scripts does without.
+"use strict";
+
+const MAX_RANDOM_SEED = 2 ** 32; // what fits into a picture's metadata of every tool that reads it
+
+// A chosen file as a small canvas: no address of its own is needed, so the page's policy stays as strict as it is.
+async function drawThumbnail(canvas, file, sidePx) {
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(1, sidePx / Math.max(bitmap.width, bitmap.height));
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+}
+
+document.addEventListener("alpine:init", () => {
+  window.Alpine.data("drawForm", () => ({
+    size: "",
+    seed: "",
+    strength: "0.75",
+    imageName: "Choose a picture, or drop one here",
+    hasImage: false,
+    over: false,
+
+    init() {
+      this.size = this.$refs.size.value;
+      this.seed = this.$refs.seed.value;
+      this.strength = this.$refs.strength.value;
+      this.imageChosen(); // a browser may have kept the file over a reload
+      for (const area of this.$root.querySelectorAll("textarea")) this.fit(area);
+    },
+
+    // The words
+
+    maybeDraw(event) {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+      event.preventDefault();
+      this.$root.requestSubmit();
+    },
+    grow(event) {
+      this.fit(event.target);
+    },
+    fit(area) {
+      area.style.height = "auto";
+      const borders = area.offsetHeight - area.clientHeight;
+      area.style.height = `${Math.min(area.scrollHeight + borders, 360)}px`;
+    },
+
+    // The size
+
+    get isCustom() {
+      return this.size === "custom";
+    },
+    sizeChosen(event) {
+      this.size = event.target.value;
+      if (this.isCustom) this.$nextTick(() => this.$root.querySelector("#width").focus());
+    },
+
+    // The seed: empty draws a new one each time
+
+    get seedLocked() {
+      return this.seed === "" ? "false" : "true";
+    },
+    get seedTitle() {
+      return this.seed === "" ? "Keep one seed" : "Back to random seeds";
+    },
+    seedTyped(event) {
+      this.seed = event.target.value;
+    },
+    toggleSeed() {
+      this.seed = this.seed === "" ? String(crypto.getRandomValues(new Uint32Array(1))[0] % MAX_RANDOM_SEED) : "";
+      this.$refs.seed.value = this.seed;
+    },
+
+    // The picture to begin with
+
+    get showStrength() {
+      return this.hasImage;
+    },
+    get dropClass() {
+      return this.over ? "over" : "";
+    },
+    dragOver() {
+      this.over = true;
+    },
+    dragLeave() {
+      this.over = false;
+    },
+    drop(event) {
+      this.over = false;
+      const files = event.dataTransfer.files;
+      if (files.length === 0) return;
+      this.$refs.image.files = files;
+      this.imageChosen();
+    },
+    imageChosen() {
+      const file = this.$refs.image.files[0];
+      this.hasImage = file !== undefined;
+      this.imageName = file === undefined ? "Choose a picture, or drop one here" : file.name;
+      this.$refs.thumb.hidden = true;
+      if (file === undefined) return;
+      drawThumbnail(this.$refs.thumb, file, 160).then(
+        () => (this.$refs.thumb.hidden = false),
+        () => {}, // not a picture: the server says so, in words, when it is sent
+      );
+    },
+    forgetImage() {
+      this.$refs.image.value = "";
+      this.$root.querySelector("#mask").value = "";
+      this.imageChosen();
+      this.$refs.image.focus();
+    },
+    strengthMoved(event) {
+      this.strength = event.target.value;
+    },
+  }));
+});
+
+// Errors arrive at their fields; the first one gets the focus, and a folded part is opened for it.
+function showErrors() {
+  const form = document.getElementById("draw-form");
+  if (form === null) return;
+  let first = null;
+  for (const slot of form.querySelectorAll("[data-error-of]")) {
+    const wrong = !slot.hidden;
+    const names = slot.dataset.errorOf === "size" ? ["size", "width", "height"] : [slot.dataset.errorOf];
+    for (const name of names) {
+      const field = form.elements[name];
+      if (field === undefined) continue;
+      if (wrong) field.setAttribute("aria-invalid", "true");
+      else field.removeAttribute("aria-invalid");
+      if (wrong && first === null) first = field;
+    }
+  }
+  if (first === null) return;
+  const folded = first.closest("details");
+  if (folded !== null) folded.open = true;
+  first.focus();
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.elt.id === "draw-form" && event.detail.xhr.status !== 0) showErrors();
+});
+
+// A form filled with what was used before: the words are where one goes on.
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.target && event.detail.target.id === "draw-form") document.getElementById("prompt").focus();
+});
+
+// What could not be done, told where it is seen from everywhere on the page.
+function tellTrouble(text) {
+  const place = document.getElementById("trouble");
+  const box = document.createElement("div");
+  box.className = "problem";
+  box.textContent = text;
+  place.replaceChildren(box);
+}
+
+document.addEventListener("htmx:sendError", () =>
+  tellTrouble("The server did not answer. What you wrote is still here; try again when it is back."),
+);
+
+// An answer that is not ours to show (a proxy's page is not for this one) must not be put into it as it is.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const kind = event.detail.xhr.getResponseHeader("content-type") || "";
+  if (kind.startsWith("text/html")) return;
+  event.detail.shouldSwap = false;
+  if (event.detail.xhr.status >= 400) tellTrouble(`The server refused this (status ${event.detail.xhr.status}).`);
+});
+
+// A note of trouble goes when it was read, or when the next thing works.
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-dismiss]")) document.getElementById("trouble").replaceChildren();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const status = event.detail.xhr.status;
+  if (status >= 200 && status < 400) document.getElementById("trouble").replaceChildren();
+});
