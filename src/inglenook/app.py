@@ -41,6 +41,7 @@ from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.database import Database, sqlite_url
 from inglenook.store.lock import DataLock, this_process
+from inglenook.store.migrations import HEAD
 from inglenook.store.overrides import SettingOverrides
 
 if TYPE_CHECKING:
@@ -225,6 +226,22 @@ def database_version(settings: Settings) -> str | None:
     database = Database(_database_url(settings))
     try:
         return schema.version(database)
+    finally:
+        database.close()
+
+
+def kept_overrides(loaded: Loaded) -> Loaded:
+    """`loaded` with the overrides that its database holds, which is neither made nor changed for it.
+
+    Raises:
+        Unavailable, Failed: the database cannot be used.
+        SettingsError: it holds one that cannot be used.
+    """
+    if database_version(loaded.settings) != HEAD:
+        return loaded
+    database = Database(_database_url(loaded.settings))
+    try:
+        return _with_overrides(loaded, database, SystemClock())
     finally:
         database.close()
 

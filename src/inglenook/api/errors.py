@@ -109,6 +109,13 @@ ERROR_SCHEMA: dict[str, Any] = {
     },
 }
 
+SSE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
+"""One event of a stream; `data` is JSON."""
+
 _MEANINGS: Mapping[int, str] = {
     400: "A value cannot be accepted; `param` names it.",
     403: "The caller, or the page that the request comes from, may not.",

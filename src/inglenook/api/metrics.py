@@ -88,10 +88,16 @@ class MeasureRequests:
             if message["type"] == "http.response.start":
                 self._metrics.answered(
                     method=scope["method"],
-                    route=str(getattr(scope.get("route"), "path", "unmatched")),
+                    route=_route(scope),
                     status=message["status"],
                     seconds=self._clock.monotonic() - began_s,
                 )
             await send(message)
 
         await self._app(scope, receive, watching)
+
+
+def _route(scope: Scope) -> str:
+    """The route as it is declared, or where the files that answered are mounted."""
+    declared = getattr(scope.get("route"), "path", None)
+    return str(declared or scope.get("root_path") or "unmatched")

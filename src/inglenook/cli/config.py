@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inglenook.base.errors import Busy, Failed, Unavailable
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import put, put_json, say, table
 
@@ -24,13 +25,24 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(config: Path | None, data: Path | None, as_json: bool) -> None:
     """Print every setting with its value and its origin."""
-    loaded = load_settings(config=config, data=data)
+    loaded = _with_overrides(load_settings(config=config, data=data))
     values = _values(loaded)
     words = _none_words()
     if as_json:
         put_json({key: {"value": value, "origin": loaded.origin[key]} for key, value in values.items()})
         return
     put(table([[key, _text(value, words[key]), loaded.origin[key]] for key, value in values.items()]))
+
+
+def _with_overrides(loaded: "Loaded") -> "Loaded":
+    """With what the database says; where it cannot be read, that is said and the rest is shown."""
+    from inglenook.app import kept_overrides
+
+    try:
+        return kept_overrides(loaded)
+    except (Unavailable, Failed, Busy) as error:
+        say(f"note: overrides in the database are not shown: {error.message}")
+        return loaded
 
 
 def _values(loaded: "Loaded") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -137,7 +138,11 @@ def handlers(render: Renderer) -> dict[type[Exception], Handler]:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return render(request, problem_of_status(error))
+        problem = problem_of_status(error)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # The framework names the methods of one route only, and a path may have several.
+            problem = dataclasses.replace(problem, headers={"allow": ", ".join(sorted(_methods(request)))})
+        return render(request, problem)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -152,6 +157,16 @@ def handlers(render: Renderer) -> dict[type[Exception], Handler]:
         RequestValidationError: validation,
         ClientDisconnect: gone,
     }
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of the path."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(request.url.path):
+            found |= route.methods or set()
+    return found
 
 
 class CatchUnexpected:

@@ -3,8 +3,8 @@
 
 An upload is sniffed by content, bounded in bytes and, from its header, in pixels, before a decoder sees it;
 only the decoder of the sniffed format is tried; of PNG, JPEG and WebP files only the parts that make up the
-pixels reach it (packed text, EXIF and colour profiles, where bombs hide, do not). What comes out is written anew by us: no
-metadata, no second picture, nothing of the original's bytes.
+pixels reach it (packed text, EXIF and colour profiles, where bombs hide, do not). What comes out is written
+anew by us: no metadata, no second picture, nothing of the original's bytes.
 """
 
 import struct

@@ -13,6 +13,8 @@ from inglenook.base.errors import Invalid
 
 START = b"\xff\xd8"
 MAX_SEGMENT_BYTES = 65_533
+MAX_STEPS = 100_000
+"""Segments, paddings and bare markers before the scan; more are made to waste time."""
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 COMMENT = 0xFE
 _SCAN = 0xDA
@@ -38,7 +40,9 @@ def segments(data: bytes) -> Iterator[Segment]:
     if not data.startswith(START):
         raise Invalid("The picture does not begin as a JPEG file does.", code="picture.corrupt")
     at = len(START)
-    while at + 4 <= len(data):
+    for _ in range(MAX_STEPS):
+        if at + 4 > len(data):
+            break
         if data[at] != 0xFF:  # stray bytes before a marker, which decoders skip as well
             at = max(data.find(b"\xff", at), 0) or len(data)
             continue
@@ -56,6 +60,8 @@ def segments(data: bytes) -> Iterator[Segment]:
         if marker == _SCAN:
             return
         at += 2 + length
+    else:
+        raise Invalid(f"The JPEG file has no scan among its first {MAX_STEPS} parts.", code="picture.corrupt")
     raise Invalid(
         f"The JPEG file is cut off after {len(data)} bytes.",
         code="picture.truncated",

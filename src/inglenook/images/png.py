@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from inglenook.base.errors import Invalid
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 100_000
+"""A file of 800 MB in the usual 8 KiB pieces; more are made to waste memory."""
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """Longest text that is unpacked from a compressed chunk."""
 
@@ -35,7 +37,9 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     if not data.startswith(SIGNATURE):
         raise Invalid("The picture does not begin as a PNG file does.", code="picture.corrupt")
     at = len(SIGNATURE)
-    while at + 12 <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
@@ -44,6 +48,8 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         if kind == b"IEND":
             return
         at = end
+    else:
+        raise Invalid(f"The PNG file has more than {MAX_CHUNKS} chunks.", code="picture.corrupt")
     raise Invalid(
         f"The PNG file is cut off after {len(data)} bytes.",
         code="picture.truncated",

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from inglenook.base.errors import Invalid
 
 EXIF_FLAG, XMP_FLAG, ALPHA_FLAG, PROFILE_FLAG = 0x08, 0x04, 0x10, 0x20
+MAX_CHUNKS = 100_000
+"""More are made to waste memory."""
 _PIXELS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 
 
@@ -38,7 +40,9 @@ def chunks(data: bytes) -> Iterator[Chunk]:
             hint="send the whole file",
         )
     at = 12
-    while at + 8 <= end:
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > end:
+            return
         kind, length = struct.unpack_from("<4sI", data, at)
         if at + 8 + length > end:
             raise Invalid(
@@ -47,6 +51,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
             )
         yield Chunk(kind, data[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
+    raise Invalid(f"The WebP file has more than {MAX_CHUNKS} chunks.", code="picture.corrupt")
 
 
 def join(parts: list[Chunk]) -> bytes:

@@ -227,7 +227,9 @@ class _Session:
                 raise Failed(f"The image worker said {type(message).__name__} while it drew.")
 
     async def _progress(self, message: Progress) -> None:
-        done = (message.picture + message.step / message.steps) / message.pictures
+        # Only the steps of denoising count: "encode" comes before the first, and reports 1 of 1 when it is done.
+        drawn = 0.0 if message.stage == "encode" else message.step / message.steps
+        done = (message.picture + drawn) / message.pictures
         spent_s = self.work.monotonic() - self.began_s
         estimate_s = spent_s / done * (1 - done) if done > 0 else None
         detail = {

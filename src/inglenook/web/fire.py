@@ -97,7 +97,7 @@ def _device(device: Mapping[str, Any], residents: list[Mapping[str, Any]]) -> De
         )
         from_percent += percent
     return DeviceView(
-        name=str(device["name"] or device["id"]),
+        name=f"Processor: {device['name']}" if device["kind"] == "cpu" else str(device["name"]),
         reserved=format_bytes(int(device["reserved_bytes"])),
         budget=format_bytes(budget_bytes),
         holders=tuple(holders),

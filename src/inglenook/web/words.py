@@ -41,7 +41,12 @@ def about(seconds: float) -> str:
 
 def capfirst(text: str) -> str:
     """The first letter as a capital, and no full stop at the end: whoever shows it sets its own."""
-    return (text[:1].upper() + text[1:]).rstrip(".")
+    return sentence(text).rstrip(".")
+
+
+def sentence(text: str) -> str:
+    """The first letter as a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def join(parts: list[str]) -> str:
@@ -71,7 +76,9 @@ def wait_detail(explanation: Mapping[str, Any] | None) -> str:
     if explanation is None:
         return ""
     reason = explanation.get("reason")
+    said = _reason_text(reason)
     holders = [str(item) for item in reason.get("holders") or ()] if isinstance(reason, Mapping) else []
+    holders = [holder for holder in holders if holder not in said]
     evicted = [str(item) for item in explanation.get("evicted") or ()]
     return join(
         [

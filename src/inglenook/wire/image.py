@@ -21,8 +21,9 @@ from typing import Literal
 from inglenook.wire.message import Cancel, Hello, Loaded, LoadFailed, Message, OutOfMemory, Shutdown
 
 SavingLevel = int
-"""How hard memory is spared: 0 not at all, 1 slicing (attention and VAE), 2 also VAE tiling,
-3 also model parts kept in host memory until needed."""
+"""How hard memory is spared: 0 not at all; 1 slicing (the two halves of the guidance one after the other,
+attention where the device has no fused kernel for it, the VAE); 2 also VAE tiling; 3 also model parts kept
+in host memory until needed."""
 
 MAX_SAVING: SavingLevel = 3
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
+from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 from tests.unit.api.services import Workshop
 
@@ -48,6 +51,14 @@ def test_answers_are_counted_by_route_never_by_path(client: TestClient) -> None:
         == 1
     )
     assert not any("secret" in name or "somewhere" in name for name in found)
+
+
+def test_mounted_files_are_counted_under_their_folder(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "page.css").write_text("a {}")
+    workshop.app.mount("/static", StaticFiles(directory=tmp_path))
+    client = TestClient(workshop.app, base_url="http://localhost")
+    client.get("/static/page.css")
+    assert meters(client)['inglenook_http_requests_total{method="GET",route="/static",status="200"}'] == 1
 
 
 def test_a_refusal_at_the_threshold_is_counted(client: TestClient) -> None:

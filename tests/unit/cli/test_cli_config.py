@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from inglenook.base.ids import OWNER
 from inglenook.cli import program
 from inglenook.settings.pages import pages
+from inglenook.settings.problems import all_keys
+from inglenook.store import schema
+from inglenook.store.database import Database, sqlite_url
+from inglenook.store.overrides import SettingOverrides
+from inglenook.testing.clock import FakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +102,32 @@ def test_the_same_as_json(tmp_path: Path) -> None:
     assert shown["jobs.max_active"] == {"value": 3, "origin": "environment INGLENOOK_JOBS__MAX_ACTIVE"}
     assert shown["server.data"] == {"value": str(tmp_path), "origin": "command line --data"}
     assert shown["store.database_url"] == {"value": None, "origin": "default"}
+
+
+def test_an_override_in_the_database_is_shown_with_who_set_it_and_when(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path / "inglenook.db"))
+    schema.upgrade(database)
+    overrides = SettingOverrides(database=database, clock=FakeClock())
+    overrides.put("jobs", "max_active", 3, person=OWNER)
+    database.close()
+    shown = json.loads(run("config", "show", "--json", "--data", str(tmp_path)).stdout)
+    assert shown["jobs.max_active"] == {
+        "value": 3,
+        "origin": "override by owner at 2026-01-01T00:00:00+00:00",
+    }
+
+
+def test_a_database_that_cannot_be_read_hides_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "inglenook.db").write_bytes(b"no database " * 100)
+    done = run("config", "show", "--data", str(tmp_path))
+    assert done.exit_code == 0
+    assert done.stderr.startswith("note: overrides in the database are not shown: ")
+    assert len(done.stdout.splitlines()) == len(all_keys())
+
+
+def test_looking_at_the_settings_makes_nothing(tmp_path: Path) -> None:
+    assert run("config", "show", "--data", str(tmp_path / "new")).exit_code == 0
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_mistyped_setting_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:

@@ -136,11 +136,14 @@ def test_what_the_framework_refuses_has_the_same_shape(router: APIRouter) -> Non
     @router.get("/v1/thing")
     def thing(limit: int) -> None: ...
 
+    @router.delete("/v1/thing")
+    def no_thing() -> None: ...
+
     with framed(router) as client:
         assert client.get("/v1/nothing").json()["error"]["code"] == "http.not_found"
         wrong_method = client.post("/v1/thing")
         assert wrong_method.status_code == 405
-        assert wrong_method.headers["allow"] == "GET"
+        assert wrong_method.headers["allow"] == "DELETE, GET"
         bad = client.get("/v1/thing?limit=x")
         assert bad.status_code == 400
         assert bad.json()["error"]["param"] == "limit"

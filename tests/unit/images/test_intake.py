@@ -305,6 +305,30 @@ def test_packed_text_and_profiles_that_are_bombs_never_reach_the_decoder() -> No
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * 7_000_000,
+        b"\xff\xd8" + b"\xff\x01" * 3_500_000,
+        b"\xff\xd8" + b"\xff\xfe\0\2" * 1_700_000,
+        b"\xff\xd8\xff" + b"\0" * 7_000_000,
+        raw_png(1, 1, 8, 2, b"", *[png.Chunk(b"IDAT", b"")] * 600_000),
+        b"RIFF" + struct.pack("<I", 8 * 800_000 + 4) + b"WEBP" + struct.pack("<4sI", b"ALPH", 0) * 800_000,
+    ],
+    ids=["padding", "bare markers", "segments", "stray bytes", "png chunks", "webp chunks"],
+)
+def test_a_file_of_a_million_parts_is_refused_without_a_million_objects(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid) as caught:
+            take(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code in {"picture.corrupt", "picture.truncated"}
+    assert peak < 48 * MIB
+
+
 def test_more_bytes_than_allowed_are_refused_before_they_are_looked_at() -> None:
     with pytest.raises(TooLarge, match="at most 100 B") as caught:
         take(b"not even a picture" * 10, max_bytes=100)

@@ -4,7 +4,7 @@ every refusal is in our words; this keeps the description true to them."""
 
 from typing import Any
 
-from inglenook.api.errors import answer, errors
+from inglenook.api.errors import SSE_SCHEMA, answer, errors
 from inglenook.api.openai.fields import EditFields, GenerationFields, PictureFields, VariationFields
 
 _IMAGES: dict[str, Any] = {
@@ -56,13 +56,25 @@ _MODEL: dict[str, Any] = {
 _FILE = {"type": "string", "format": "binary"}
 
 
-def _schema(
-    fields: type[PictureFields], *, files: tuple[str, ...] = (), required: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _json_schema(fields: type[PictureFields]) -> dict[str, Any]:
+    return fields.model_json_schema()
+
+
+def _form_schema(fields: type[PictureFields], *files: str) -> dict[str, Any]:
+    """A form has no null, and its pictures are files."""
     schema = fields.model_json_schema()
-    schema["properties"] = {**dict.fromkeys(files, _FILE), **schema["properties"]}
-    schema["required"] = sorted({*schema.get("required", []), *required})
+    texts = {name: _without_null(value) for name, value in schema["properties"].items()}
+    schema["properties"] = {**dict.fromkeys(files, _FILE), **texts}
+    schema["required"] = sorted({*schema.get("required", []), "image"})
     return schema
+
+
+def _without_null(value: dict[str, Any]) -> dict[str, Any]:
+    options = [option for option in value.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) != 1:
+        return value
+    kept = {key: known for key, known in value.items() if key not in ("anyOf", "default")}
+    return {**kept, **options[0]}
 
 
 def _headers() -> list[dict[str, Any]]:
@@ -87,7 +99,7 @@ def _headers() -> list[dict[str, Any]]:
 def _drawing(summary: str, media_type: str, schema: dict[str, Any], *, streams: bool) -> dict[str, Any]:
     pictures = answer("The pictures; a stream of events where `stream` is true.", _IMAGES)
     if streams:
-        pictures["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        pictures["content"]["text/event-stream"] = {"schema": SSE_SCHEMA}
     return {
         "summary": summary,
         "openapi_extra": {
@@ -102,17 +114,19 @@ def _drawing(summary: str, media_type: str, schema: dict[str, Any], *, streams: 
     }
 
 
-GENERATIONS = _drawing("Pictures from a prompt", "application/json", _schema(GenerationFields), streams=True)
+GENERATIONS = _drawing(
+    "Pictures from a prompt", "application/json", _json_schema(GenerationFields), streams=True
+)
 EDITS = _drawing(
     "A picture changed by a prompt, everywhere or where the mask is transparent",
     "multipart/form-data",
-    _schema(EditFields, files=("image", "mask"), required=("image",)),
+    _form_schema(EditFields, "image", "mask"),
     streams=True,
 )
 VARIATIONS = _drawing(
     "Variations of a picture",
     "multipart/form-data",
-    _schema(VariationFields, files=("image",), required=("image",)),
+    _form_schema(VariationFields, "image"),
     streams=False,
 )
 MODELS: dict[str, Any] = {

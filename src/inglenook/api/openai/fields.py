@@ -19,6 +19,10 @@ from inglenook.wire.schedulers import SCHEDULERS
 Quality = Literal["auto", "low", "medium", "standard", "high", "hd", "xhigh", "max"]
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS, json_schema_extra={"minLength": 1})]
+Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"})]
+SchedulerName = Annotated[str, Field(json_schema_extra={"enum": list(SCHEDULERS)})]
+# What `json_schema_extra` says is checked below, in better words than pydantic's.
 Label = Annotated[str, Field(max_length=512)]
 
 _GIVE_STRENGTH = "say how much of the picture to redraw with `strength`"
@@ -52,7 +56,7 @@ class PictureFields(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=256)] = "auto"
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
-    size: Annotated[str, Field(max_length=32)] = "auto"
+    size: Size = "auto"
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
@@ -66,7 +70,7 @@ class PictureFields(BaseModel):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    scheduler: str | None = None
+    scheduler: SchedulerName | None = None
     work_class: Literal["interactive", "batch"] = "interactive"
 
 
@@ -86,7 +90,7 @@ class GenerationFields(StreamFields):
         "mask": "a picture is changed with /v1/images/edits",
     }
 
-    prompt: Text
+    prompt: Prompt
     style: Literal["vivid", "natural"] | None = None
 
 
@@ -95,7 +99,7 @@ class EditFields(StreamFields):
 
     elsewhere: ClassVar[Mapping[str, str]] = {"style": "describe the style in `prompt`"}
 
-    prompt: Text
+    prompt: Prompt
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.errors import answer, errors, json_response
+from inglenook.api.errors import SSE_SCHEMA, answer, errors, json_response
 from inglenook.api.services import Jobs
 from inglenook.api.studio.pages import MAX_PAGE, is_id, page
 from inglenook.base.errors import NotFound
@@ -96,7 +96,7 @@ def jobs_router(*, jobs: Jobs) -> APIRouter:
         description="Goes on after the event that was read last; ends with the job.",
         openapi_extra={"parameters": _LAST_EVENT_ID},
         responses={
-            200: {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {"description": "Events.", "content": {"text/event-stream": {"schema": SSE_SCHEMA}}},
             **errors(400, 404),
         },
     )

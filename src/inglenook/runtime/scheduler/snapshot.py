@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from inglenook.base.ids import DeviceId, RequestId, ResidentId
+from inglenook.base.ids import DeviceId, ModelId, RequestId, ResidentId
 from inglenook.runtime.contracts import DeviceUsage, Explanation
 from inglenook.runtime.scheduler.ledger import Ledger
 
@@ -45,7 +45,16 @@ def snapshot(
             }
             for explanation in explained.values()
         ],
+        # Measured here, by model; where engines or kinds of device differ, the shortest.
+        "load_s": _load_s(ledger),
     }
+
+
+def _load_s(ledger: Ledger) -> dict[ModelId, float]:
+    found: dict[ModelId, float] = {}
+    for ((_, model), _), seconds in ledger.load_s.items():
+        found[model] = min(seconds, found.get(model, seconds))
+    return found
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
