@@ -42,7 +42,7 @@ def write_json(path: Path, document: object) -> Path:
 def ldm_shapes(family: str, *, channels: int = 4) -> dict[str, tuple[int, ...]]:
     """A single file's tensors as that family's first release names them; only the telling widths are real."""
     width, encoder = {
-        "sd1": (768, "cond_stage_model.transformer.text_model.embeddings.position_ids"),
+        "sd1": (768, "cond_stage_model.transformer.text_model.final_layer_norm.weight"),
         "sd2": (1024, "cond_stage_model.model.transformer.resblocks.0.ln_1.weight"),
         "sdxl": (2048, "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight"),
     }[family]

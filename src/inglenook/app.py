@@ -221,9 +221,9 @@ def _open_database(settings: Settings) -> Database:
 
 def database_version(settings: Settings) -> str | None:
     """The schema of the configured database, without making or changing it; None when there is none yet."""
-    if settings.store.database_url is None and not (settings.server.data / "inglenook.db").exists():
-        return None
     database = Database(_database_url(settings))
+    if database.path is not None and not database.path.exists():
+        return None  # the first connection would make it
     try:
         return schema.version(database)
     finally:

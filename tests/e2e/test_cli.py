@@ -72,7 +72,10 @@ def test_the_same_seed_draws_the_same_picture_with_and_without_a_server(
     by_itself = run(*order, "alone.png", folder=tmp_path, data=alone)
     assert by_itself.code == 0, by_itself.err
     assert by_itself.out == "alone.png\n"
-    assert by_itself.err.startswith("no server is running; drawing here\n")
+    first, *_, made, last = by_itself.err.splitlines()
+    assert first == "no server is running; drawing here"
+    assert made == "picture 1: 512x512, seed 7"
+    assert last.startswith("done in ")
     assert running(alone) is None
     assert not (alone / "server.json").exists()
 

@@ -18,6 +18,7 @@ from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.scan import MAX_DEPTH
 from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
 from inglenook.testing.parts import require
+from inglenook.wire.families import FAMILIES
 
 
 @pytest.fixture
@@ -70,6 +71,21 @@ def test_without_its_sidecar_the_starter_model_still_tells_its_native_size(root:
     assert record.title == "copy"
     assert record.image is not None
     assert (record.image.native_px, record.image.width, record.image.min_px) == (32, 32, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_diffusers_itself_writes_is_recognised(root: Path, family: str) -> None:
+    from tests.tiny_models import write_folder, write_single
+
+    write_folder(family, root / "folder")
+    write_single(family, root / "single.safetensors", ema=True)
+    folder, single = catalog(root).list()
+    assert (folder.problem, single.problem) == (None, None)
+    assert folder.family == single.family == family
+    assert folder.components.keys() == single.components.keys() - {"ema"}
+    assert folder.image is not None
+    assert folder.image.native_px == 64
 
 
 # ids and names

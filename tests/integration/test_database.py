@@ -232,6 +232,29 @@ def test_a_file_that_another_process_holds_gives_busy(
     short.close()
 
 
+def test_threads_of_one_server_wait_for_each_other_however_long_a_write_takes(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own patience is made shorter than the write, so that only our turn can be what waits."""
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.01)
+    assert sqlite.path is not None
+    short = Database(sqlite_url(sqlite.path))
+    done: list[object] = []
+
+    def write() -> None:
+        with short.write() as connection:
+            done.append(connection.execute(sa.text("SELECT 1")).scalar_one())
+
+    second = threading.Thread(target=write)
+    with short.write():
+        second.start()
+        second.join(timeout=0.2)
+        assert second.is_alive()
+    second.join()
+    short.close()
+    assert done == [1]
+
+
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(b"this is not a database at all, but long enough to be read as one" * 100)
@@ -284,13 +307,27 @@ def test_a_postgres_database_that_does_not_exist_is_named(request: pytest.Fixtur
     missing.close()
 
 
+def test_a_database_serves_one_server_at_a_time(request: pytest.FixtureRequest) -> None:
+    with request.getfixturevalue("postgres").database() as url:
+        first, second = Database(url), Database(url)
+        first.claim()
+        with pytest.raises(Conflict) as refused:
+            second.claim()
+        assert refused.value.code == "store.locked"
+        with second.read():
+            pass
+        first.close()
+        second.claim()
+        second.close()
+
+
 def test_a_postgres_server_that_was_restarted_is_used_again(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres")
     with server.database() as url:
         ours = Database(url)
         schema.upgrade(ours)
         server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
             f"WHERE datname = '{url.rpartition('/')[2]}' AND pid <> pg_backend_pid()"
         )
         assert schema.version(ours) == HEAD

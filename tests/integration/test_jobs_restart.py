@@ -15,7 +15,7 @@ from inglenook.jobs.model import EventType, Job, JobState
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.reporter import RESERVED_SEQS
 from inglenook.jobs.service import JobsService
-from inglenook.jobs.work import Report
+from inglenook.jobs.work import Report, Stopped
 from inglenook.store.database import Database
 from inglenook.testing.clock import FakeClock
 
@@ -131,18 +131,20 @@ def test_an_interrupted_job_can_be_begun_again_by_a_person(database: Database) -
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_event_numbers_do_not_repeat_over_a_restart(database: Database, how: str) -> None:
     async def main() -> None:
-        gate = Gate()
+        told = asyncio.Event()
 
-        async def chatty(job: Job, report: Report) -> Mapping[str, Any]:
+        async def chatty(_job: Job, report: Report) -> Mapping[str, Any]:
             await report.running()
             for number in range(2 * RESERVED_SEQS + 10):
                 await report.preview(picture=0, step=number, media_type="image/png", data=b"")
-            return await gate(job, report)
+            told.set()
+            await report.stop.wait()
+            raise Stopped(STOPPED)
 
         first = made(database, [ScriptedWork(chatty, restarts=True)], clock=FakeClock())
         await first.start()
         job = await submit(first)
-        await gate.until_entered()
+        await told.wait()
         last_seen = (await first.get(job.id, OWNER)).event_seq
         assert last_seen > 2 * RESERVED_SEQS
         if how == "stopped":
@@ -221,48 +223,76 @@ def test_readers_end_when_the_server_stops(database: Database) -> None:
             await asyncio.sleep(0)
         await service.stop(5)
         await readers[0]
-        assert (await readers[1])[-1] == "queued"
+        told = await readers[1]
+        assert told is not None
+        assert told[-1] == "queued"
 
     run(main)
 
 
 class FullDisk(JobRecords):
-    """Real records that refuse the first `refusals` final writes, as a full disk does."""
+    """Real records that refuse some final writes, as a full disk does."""
 
     refusals = 2
+    error: Exception = Failed("The disk is full.", code="store.disk_full")
 
     def advance(self, job: JobId, to: JobState, **fields: Any) -> bool:
         if to is JobState.SUCCEEDED and self.refusals:
             self.refusals -= 1
-            raise Failed("The disk is full.", code="store.disk_full")
+            raise self.error
         return super().advance(job, to, **fields)
+
+
+def on_a_full_disk(database: Database) -> tuple[JobsService, FullDisk]:
+    service = made(database, [ScriptedWork(done_at_once)], clock=FakeClock())
+    full = FullDisk(database=database)
+    service._runner._records = full
+    return service, full
 
 
 def test_an_end_that_cannot_be_written_is_tried_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inglenook.jobs.runner._WRITE_AGAIN_S", (0.0, 0.0))
+    monkeypatch.setattr("inglenook.jobs.runner._WRITE_AGAIN_S", (0.0,))
 
     async def main() -> None:
-        service = made(database, [ScriptedWork(done_at_once)], clock=FakeClock())
-        service._runner._records = FullDisk(database=database)
+        service, full = on_a_full_disk(database)
         await service.start()
         job = await submit(service)
         assert (await service.wait(job.id)).state is JobState.SUCCEEDED
+        assert full.refusals == 0
         await service.stop(1)
 
     run(main)
 
 
-def test_an_end_that_can_never_be_written_frees_whoever_waits(
+def test_an_end_that_is_never_written_frees_whoever_waits_when_the_server_stops(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inglenook.jobs.runner._WRITE_AGAIN_S", ())
+    monkeypatch.setattr("inglenook.jobs.runner._WRITE_AGAIN_S", (0.001,))
 
     async def main() -> None:
-        service = made(database, [ScriptedWork(done_at_once)], clock=FakeClock())
-        full = service._runner._records = FullDisk(database=database)
-        full.refusals = 1
+        service, full = on_a_full_disk(database)
+        full.refusals = 1_000_000
+        await service.start()
+        job = await submit(service)
+        waiting = asyncio.ensure_future(service.wait(job.id))
+        while full.refusals > 999_995:
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await service.stop(0.01)
+        with pytest.raises(Unavailable):
+            await waiting
+        async with serving(database, ScriptedWork(done_at_once)) as second:
+            assert (await second.wait(job.id)).state is JobState.INTERRUPTED
+
+    run(main)
+
+
+def test_an_end_that_breaks_the_program_frees_whoever_waits_and_can_be_cancelled(database: Database) -> None:
+    async def main() -> None:
+        service, full = on_a_full_disk(database)
+        full.refusals, full.error = 1, RuntimeError("nobody expected this")
         await service.start()
         job = await submit(service)
         with pytest.raises(Failed) as told:

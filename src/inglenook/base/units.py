@@ -22,6 +22,7 @@ _FACTORS = {
     "gib": GIB,
     "tib": TIB,
 }
+_MOST_DIGITS = 20  # 2**64 has as many
 _BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
@@ -33,7 +34,7 @@ def parse_bytes(text: str | int) -> int:
     """
     match = _BYTES.fullmatch(str(text))
     factor = _FACTORS.get(match[2].lower()) if match else None
-    if match is None or factor is None:
+    if match is None or factor is None or len(match[1]) > _MOST_DIGITS:
         raise Invalid(f"{text!r} is not an amount of memory.", hint="write it like 12 GiB or 800 MB")
     return int(float(match[1]) * factor)
 

@@ -16,7 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Tensor names to shapes, as a header gives them."""
 
 TEXT_WIDTHS: Mapping[int, str] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Width of the text that the UNet's cross-attention reads, by family."""
+"""Width of the text that the UNet's cross-attention reads in the released models, by family."""
 
 LATENT_CHANNELS = 4
 INPAINT_CHANNELS = 9
@@ -90,6 +90,16 @@ _TEXT_ENCODERS: tuple[tuple[str, str], ...] = (
     ("cond_stage_model.model.", "sd2"),
 )
 
+_TOKEN_TABLES: Mapping[str, tuple[str, ...]] = {
+    "sd1": ("cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",),
+    "sd2": ("cond_stage_model.model.token_embedding.weight",),
+    "sdxl": (
+        "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight",
+        "conditioner.embedders.1.model.token_embedding.weight",
+    ),
+}
+"""The tables of the text encoders, (tokens, width); SDXL's UNet reads the two side by side."""
+
 
 def _checkpoint(shapes: Shapes) -> Identity | None:
     """A UNet under `model.diffusion_model.`; the text encoder that travels with it tells the family."""
@@ -100,7 +110,7 @@ def _checkpoint(shapes: Shapes) -> Identity | None:
     if family is None:
         return Identity(ModelKind.OTHER, _family_of_width(width), _lacks("text encoder"))
     problem = (
-        _wrong_width(family, width)
+        _wrong_width(family, shapes, width)
         or _odd_channels(shapes.get(f"{_UNET}input_blocks.0.0.weight"))
         or (None if _any_startswith(shapes, f"{_VAE}decoder.") else _lacks("VAE"))
     )
@@ -119,13 +129,17 @@ def _family_of_width(width: int | None) -> str | None:
     return None if width is None else TEXT_WIDTHS.get(width)
 
 
-def _wrong_width(family: str, width: int | None) -> str | None:
-    expected = next(key for key, name in TEXT_WIDTHS.items() if name == family)
-    if width == expected:
-        return None
-    if family == "sdxl" and width == 1280:
+def _wrong_width(family: str, shapes: Shapes, width: int | None) -> str | None:
+    """A UNet that reads text of another width than the text encoders in the file write cannot draw."""
+    if width is None:
+        return "its UNet has no cross-attention"
+    if family == "sdxl" and not _any_startswith(shapes, "conditioner.embedders.0.transformer."):
         return "it is the SDXL refiner, which is not supported yet: use the base model"
-    return f"its UNet reads text of width {width}, but a single file of family {family} has {expected}"
+    tables = [shapes.get(name) for name in _TOKEN_TABLES[family]]
+    written = sum(table[1] for table in tables if table is not None and len(table) == 2)
+    if None in tables or written == width:
+        return None
+    return f"its UNet reads text of width {width}, but its text encoders write {written}"
 
 
 def _odd_channels(conv_in: tuple[int, ...] | None) -> str | None:
@@ -290,11 +304,14 @@ def _other_pipeline(name: object) -> Identity:
 def _unet_family(config: Mapping[str, Any]) -> str:
     """SDXL's UNet is told its picture's size besides the text; SD 2's reads wider text than SD 1's.
 
-    A small model with a text width of its own is of the first kind: it is built and run the same way.
+    A small model with a text width of its own is told by how it projects, which changed with SD 2 as well.
     """
     if config.get("addition_embed_type") == "text_time":
         return "sdxl"
-    return "sd2" if config.get("cross_attention_dim") == 1024 else "sd1"
+    width = config.get("cross_attention_dim")
+    if width in (768, 1024):
+        return TEXT_WIDTHS[width]
+    return "sd2" if config.get("use_linear_projection") is True else "sd1"
 
 
 def _missing_component(pipeline: str, index: Mapping[str, Any]) -> str | None:

@@ -76,7 +76,8 @@ class CatalogService:
 
     def list(self, kind: ModelKind | None = None) -> list[ModelRecord]:
         """All models, or those of a kind: the person's folders in order, then the package's; each by id.
-        Models that cannot be used are among them, with their `problem`."""
+        Models that cannot be used are among them, with their `problem`. Looks at the folders again."""
+        self.refresh()
         return [record for record in self._all().values() if kind is None or record.kind is kind]
 
     def get(self, model_id: ModelId) -> ModelRecord:
@@ -129,7 +130,9 @@ class CatalogService:
         )
 
     def _by_last_part(self, name: str) -> ModelRecord:
-        matches = [record for record in self._all().values() if record.id.rpartition("/")[2] == name]
+        self.refresh()  # it may have been put there a moment ago
+        matches = [r for r in self._all().values() if name in (r.id, r.id.rpartition("/")[2])]
+        matches = [r for r in matches if r.id == name] or matches
         if not matches:
             raise self._not_found(name)
         if len(matches) > 1:

@@ -36,6 +36,10 @@ TORCH_DEVICE: Final = {"cuda": "cuda", "rocm": "cuda", "mps": "mps", "cpu": "cpu
 DTYPES: Final = {"cuda": "float16", "rocm": "float16", "mps": "float16", "cpu": "float32"}
 """What is loaded by default: half precision where the hardware is made for it."""
 
+LOADING: Final = "while it was being loaded"
+IDLE: Final = "while it was idle"
+DRAWING: Final = "while it drew"
+
 Tell = Callable[[Message], Awaitable[None]]
 
 
@@ -69,7 +73,6 @@ class DiffusersEngine:
 
     async def start(self, plan: LoadPlan, device: Device) -> "ImageChild":
         """`plan.options`: `path`, `layout`, `family`, and perhaps `dtype`. Raises `ChildFailed`."""
-        await asyncio.to_thread(self._spool_root.mkdir, parents=True, exist_ok=True)
         worker = WorkerProcess(
             module=self._module,
             name=f"The image worker of {plan.model}",
@@ -109,7 +112,8 @@ def _device_environment(device: Device) -> dict[str, str]:
     if device.kind == "cuda":
         return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     if device.kind == "rocm":
-        return {"HIP_VISIBLE_DEVICES": str(device.index), "ROCR_VISIBLE_DEVICES": str(device.index)}
+        # The lower layer hides the others and counts anew: for the upper one there is only number 0.
+        return {"ROCR_VISIBLE_DEVICES": str(device.index), "HIP_VISIBLE_DEVICES": "0"}
     return {"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}
 
 
@@ -133,7 +137,11 @@ class ImageChild:
         self._cancel_grace_s = cancel_grace_s
         self._stop_grace_s = stop_grace_s
         self._drawing = asyncio.Lock()
-        self._doing = "while it was being loaded"
+        self._doing = LOADING
+
+    @property
+    def alive(self) -> bool:
+        return self._worker.alive
 
     @property
     def pids(self) -> frozenset[int]:
@@ -163,55 +171,101 @@ class ImageChild:
         if not isinstance(answer, Loaded):
             text = f"{self._model}: the image worker answered its load with {type(answer).__name__}."
             raise ChildFailed(Failure("wire.malformed", text))
-        self._doing = "while it was idle"
+        self._doing = IDLE
 
     async def exited(self) -> Failure | None:
-        return await self._worker.gone(self._doing)
+        return await self._worker.gone(lambda: self._doing)
 
     async def stop(self, grace_s: float) -> StopReceipt:
         return await self._worker.stop(grace_s)
 
+    async def discard(self) -> None:
+        await self._worker.discard()
+
     async def draw(self, draw: Draw, *, stop: StopToken, tell: Tell) -> LastWord:
         """Make the pictures of `draw`; `tell` gets every message before the last.
 
-        When `stop` is set the worker is asked to stop; if it has not within the grace, its process is
-        ended and the answer is a `DrawCancelled` all the same.
+        When `stop` is set, the call is cancelled or `tell` raises, the worker is asked to stop; if it has
+        not within the grace, its process is ended. After `stop` the answer is a `DrawCancelled` all the same.
+        A worker that goes on living has said its last word on this drawing before it gets the next.
 
         Raises:
             ChildFailed: the worker has ended.
         """
-        async with self._drawing:
-            self._doing = "while it drew"
-            conversation = asyncio.ensure_future(self._converse(draw, tell))
-            stopped = asyncio.ensure_future(stop.wait())
-            try:
-                await asyncio.wait({conversation, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not conversation.done():
-                    return await self._cancel(draw, conversation)
-                return conversation.result()
-            except asyncio.CancelledError:
-                await self._cancel(draw, conversation)
-                raise
-            finally:
-                stopped.cancel()
-                conversation.cancel()
-                self._doing = "while it was idle"
+        ear = _Ear(tell)
+        session = asyncio.ensure_future(self._session(draw, stop, ear))
+        try:
+            return await asyncio.shield(session)
+        except asyncio.CancelledError:
+            ear.enough.set()
+            await asyncio.wait({session})  # may be cancelled too: the session goes on by itself
+            raise
+        finally:
+            session.add_done_callback(_seen)
 
-    async def _converse(self, draw: Draw, tell: Tell) -> LastWord:
+    async def _session(self, draw: Draw, stop: StopToken, ear: "_Ear") -> LastWord:
+        async with self._drawing:
+            self._doing = DRAWING
+            conversation = asyncio.ensure_future(self._converse(draw, ear))
+            stopped = asyncio.ensure_future(stop.wait())
+            enough = asyncio.ensure_future(ear.enough.wait())
+            try:
+                await asyncio.wait({conversation, stopped, enough}, return_when=asyncio.FIRST_COMPLETED)
+                if not conversation.done():
+                    await self._worker.send(Cancel(job=draw.job), self._doing)
+                    await asyncio.wait({conversation}, timeout=self._cancel_grace_s)
+                last: LastWord = DrawCancelled(job=draw.job, picture=-1, step=-1)
+                if conversation.done():
+                    last = conversation.result()
+                    self._doing = IDLE
+                else:
+                    await self._worker.stop(self._stop_grace_s)
+                if ear.trouble is not None:
+                    raise ear.trouble
+                return last
+            finally:
+                for task in (conversation, stopped, enough):
+                    task.cancel()
+                conversation.add_done_callback(_seen)
+
+    async def _converse(self, draw: Draw, ear: "_Ear") -> LastWord:
         await self._worker.send(draw, self._doing)
         while True:
             message = await self._worker.receive(self._doing)
             if isinstance(message, Drawn | DrawFailed | DrawCancelled):
                 return message
-            await tell(message)
+            await ear.hear(message)
 
-    async def _cancel(self, draw: Draw, conversation: asyncio.Future[LastWord]) -> LastWord:
-        await self._worker.send(Cancel(job=draw.job), self._doing)
-        await asyncio.wait({conversation}, timeout=self._cancel_grace_s)
-        if conversation.done():
-            return conversation.result()
-        await self._worker.stop(self._stop_grace_s)
-        return DrawCancelled(job=draw.job, picture=-1, step=-1)
+
+class _Ear:
+    """Whoever is told of a drawing. After it has raised it is told nothing more, and the drawing is ended."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self.enough = asyncio.Event()
+        self.trouble: BaseException | None = None
+
+    async def hear(self, message: Message) -> None:
+        if self.trouble is not None:
+            return
+        telling = asyncio.ensure_future(_told(self._tell, message))
+        try:
+            await asyncio.wait({telling})
+        finally:
+            telling.cancel()
+        self.trouble = telling.exception()
+        if self.trouble is not None:
+            self.enough.set()
+
+
+async def _told(tell: Tell, message: Message) -> None:
+    await tell(message)
+
+
+def _seen(task: "asyncio.Future[LastWord]") -> None:
+    """Whatever it raises has been told elsewhere, or nobody is there any more to be told."""
+    if not task.cancelled():
+        task.exception()
 
 
 def evidence_of(out_of_memory: OutOfMemory | None) -> OutOfMemoryEvidence | None:

@@ -12,6 +12,7 @@ from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, new_
 from inglenook.gallery.model import Picture
 from inglenook.gallery.records import PictureRecords
 from inglenook.store.blobs import BlobStore
+from inglenook.store.text import storable
 
 MAX_LISTED = 1000
 
@@ -69,7 +70,7 @@ class GalleryService:
                 height=height,
                 size_bytes=blob.size_bytes,
                 model=model,
-                prompt=prompt,
+                prompt=storable(prompt),
                 seed=seed,
                 parameters=parameters,
                 created_at=now,

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with a request for pictures."""
 
-from inglenook.base.errors import Failed, Invalid, Unavailable
+from inglenook.base.errors import Failed, Invalid
 
 
 class BadRequest(Invalid):
     """A field has a value that cannot be drawn; `field` names it."""
 
     default_code = "image.invalid"
-
-
-class ModelUnusable(Unavailable):
-    """The model is there, and cannot be used."""
-
-    default_code = "model.unusable"
 
 
 class DrawingFailed(Failed):

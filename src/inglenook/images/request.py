@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from inglenook.base.ids import BlobId, ModelId
+from inglenook.catalog.errors import ModelUnusable
 from inglenook.catalog.model import ModelRecord
-from inglenook.images.errors import BadRequest, ModelUnusable
+from inglenook.images.errors import BadRequest
 from inglenook.images.model import (
     MAX_GUIDANCE,
     MAX_PROMPT_CHARS,

@@ -58,8 +58,7 @@ class ImagesService:
 
         Raises:
             NotFound: no such model (`model.not_found`).
-            Invalid: a value that cannot be drawn; its `field` names the field.
-            Unavailable: the model is there and cannot be used.
+            Invalid: a value that cannot be drawn, or a model that cannot be used; `field` names it.
             Busy: the queue is full.
             Conflict: the idempotency key was used for something else.
         """

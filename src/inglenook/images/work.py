@@ -7,14 +7,14 @@ import io
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
 from inglenook.base.clock import Clock
-from inglenook.base.errors import Failed
+from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import BlobId, JobId, PersonId, RequestId
 from inglenook.base.units import format_bytes
 from inglenook.catalog.footprint import footprint
@@ -25,7 +25,7 @@ from inglenook.engines.diffusers import ImageChild
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
-from inglenook.images.errors import DrawingFailed
+from inglenook.images.errors import BadRequest, DrawingFailed
 from inglenook.images.intake import fit_to
 from inglenook.images.model import Mode
 from inglenook.images.request import Drawing
@@ -48,6 +48,8 @@ from inglenook.wire.image import (
 from inglenook.wire.message import Message
 
 KIND: Final = "image"
+INVALID: Final = "draw.invalid"
+"""The worker's code for a request that the model cannot follow."""
 SOFTWARE: Final = "inglenook"
 LOAD_BYTES_PER_S: Final = 400_000_000
 """A guess for a model that was never loaded here: a plain SATA disk."""
@@ -105,14 +107,12 @@ class ImageWork:
             label=_label(drawing, job.owner),
         )
         self._requests[job.id] = request.id
-        asked_s = self._clock.monotonic()
         try:
             await report.waiting()
             lease = await self._scheduler.acquire(request, report.stop)
-        except LeaseStopped as stopped:
-            seconds = self._clock.monotonic() - asked_s
+        except LeaseStopped as stopped:  # at once: the wait itself watches for the wish
             raise Stopped(
-                Receipt("left the queue before anything was drawn", self._clock.now(), seconds)
+                Receipt("left the queue before anything was drawn", self._clock.now(), 0.0)
             ) from stopped
         finally:
             del self._requests[job.id]
@@ -170,7 +170,6 @@ class _Session:
     lease: Lease
     work: ImageWork
     began_s: float = 0.0
-    kept: list[asyncio.Task[None]] = field(default_factory=list)
     stop_seen: tuple[float, int | None] | None = None
 
     async def draw(self) -> Mapping[str, Any]:
@@ -184,11 +183,6 @@ class _Session:
             last = await child.draw(draw, stop=self.report.stop, tell=self._hear)
         finally:
             watch.cancel()
-            # What was finished is safe before anybody hears how the rest ended.
-            kept = await asyncio.gather(*self.kept, return_exceptions=True)
-        for outcome in kept:
-            if isinstance(outcome, BaseException):
-                raise outcome
         return await self._end(last)
 
     def _prepare(self) -> Draw:
@@ -220,14 +214,14 @@ class _Session:
             case Progress():
                 await self._progress(message)
             case PictureMade():
-                self.kept.append(asyncio.create_task(self._keep(message)))
+                await self._keep(message)
             case Notice():
                 await self.report.notice(message.text)
             case _:
                 raise Failed(f"The image worker said {type(message).__name__} while it drew.")
 
     async def _progress(self, message: Progress) -> None:
-        # Only the steps of denoising count: "encode" comes before the first, and reports 1 of 1 when it is done.
+        # "encode" comes before the first step, and says 1 of 1 when it is done.
         drawn = 0.0 if message.stage == "encode" else message.step / message.steps
         done = (message.picture + drawn) / message.pictures
         spent_s = self.work.monotonic() - self.began_s
@@ -264,7 +258,7 @@ class _Session:
                     "peak_bytes": last.peak_bytes,
                 }
             case DrawFailed():
-                raise DrawingFailed(last.message, code=last.code, hint=_hint(last))
+                raise _failure(last)
             case DrawCancelled():
                 raise Stopped(await self._receipt(last))
 
@@ -349,6 +343,14 @@ def _label(drawing: Drawing, person: PersonId) -> str:
     count = len(drawing.seeds)
     what = {Mode.TEXT: "picture", Mode.IMAGE: "variation", Mode.INPAINT: "edit"}[drawing.mode]
     return f"{count} {what}{'s' if count > 1 else ''} for {person}"
+
+
+def _failure(last: DrawFailed) -> InglenookError:
+    """The worker's words as an error. What it calls invalid is the request's fault, not ours."""
+    message, _, hint = last.message.partition("\nhint: ")
+    if last.code == INVALID:
+        return BadRequest(message, code=last.code, hint=hint or None)
+    return DrawingFailed(message, code=last.code, hint=hint or _hint(last))
 
 
 def _hint(last: DrawFailed) -> str | None:

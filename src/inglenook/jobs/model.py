@@ -11,6 +11,7 @@ from typing import Any
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import JobId, PersonId
 from inglenook.base.work import WorkClass
+from inglenook.store.text import storable
 
 Json = dict[str, Any]
 
@@ -136,9 +137,10 @@ def as_json(job: Job, explanation: Mapping[str, Any] | None = None) -> Json:
 
 
 def plain_json(document: Mapping[str, Any]) -> Json:
-    """A copy as it will be read back from the database. Raises Invalid (`job.payload`) if it is not JSON."""
+    """A copy as it is read back, its text `storable`. Raises Invalid (`job.payload`) if it is not JSON."""
     try:
-        plain: Json = json.loads(json.dumps(dict(document), allow_nan=False))
+        text = json.dumps(dict(document), allow_nan=False, ensure_ascii=False)
+        plain: Json = json.loads(storable(text))
     except (TypeError, ValueError) as error:
         raise Invalid(f"The document is not JSON: {error}.", code="job.payload") from error
     return plain

@@ -6,7 +6,9 @@ import logging
 import secrets
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from statistics import median
 from typing import Any
 
@@ -36,8 +38,9 @@ AGAIN: Mapping[str, Any] = {
 }
 """The fields of a job that goes back to the queue; the parts of its result stay."""
 
-_FINISHED_STREAMS = 64  # of finished jobs, kept for readers who come back
+_FINISHED_STREAMS = 16  # of finished jobs, kept for readers who come back; they hold previews
 _FIRST_GUESS_S = 5.0  # how long a job runs, before one has
+_READ_AGAIN_S = 5.0
 _WRITE_AGAIN_S = (0.2, 1.0, 5.0)  # pauses before an end that could not be written is tried again
 
 logger = logging.getLogger(__name__)
@@ -198,7 +201,7 @@ class Runner:
 
     async def _carry_out(self, begun: _Begun) -> None:
         async with self._reading:  # threads overtake each other; a person's jobs must not
-            job = await self._blocking.run(self._records.get, begun.id)
+            job = await self._read(begun)
         if job is None or job.state is not JobState.QUEUED:
             return
         reporter = begun.reporter = self._reporter(job, begun.stop, self._streams[job.id])
@@ -206,6 +209,19 @@ class Runner:
         if reporter.ran_s is not None:
             self._ran_s.append(reporter.ran_s)
         await self._write_end(reporter, outcome)
+
+    async def _read(self, begun: _Begun) -> Job | None:
+        """A database that is away for a while does not empty the queue."""
+        while True:
+            try:
+                return await self._blocking.run(self._records.get, begun.id)
+            except InglenookError as error:
+                if begun.stop.is_set:
+                    raise
+                logger.warning("%s could not be read: %s", begun.id, error.message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_READ_AGAIN_S):
+                    await begun.stop.wait()
 
     async def _outcome(self, begun: _Begun, reporter: Reporter) -> Outcome:
         """Do the work, and tell how it ended."""
@@ -242,14 +258,13 @@ class Runner:
         return Receipt(how=how, stopped_at=self._clock.now(), seconds=seconds)
 
     async def _write_end(self, reporter: Reporter, outcome: Outcome) -> None:
-        """Write it down, also when the disk is full for a moment. Given up, the next start repairs it."""
-        for pause_s in (*_WRITE_AGAIN_S, None):
+        """Write it down, also when the disk is full for an hour. What the server's own end cuts off is
+        repaired at the next start."""
+        for pause_s in chain(_WRITE_AGAIN_S, repeat(_WRITE_AGAIN_S[-1])):
             try:
                 await self._apply(reporter, outcome)
                 return
             except InglenookError as error:
-                if pause_s is None:
-                    raise
                 logger.warning("the end of %s was not written: %s", reporter.job.id, error.message)
                 await asyncio.sleep(pause_s)
 

@@ -20,6 +20,7 @@ from inglenook.jobs.model import FINAL, EventType, Job, JobEvent, JobState, Json
 from inglenook.jobs.records import UNFINISHED, JobRecords
 from inglenook.jobs.runner import AGAIN, Runner
 from inglenook.jobs.work import Work
+from inglenook.store.text import storable
 
 MAX_LISTED = 1000
 
@@ -105,7 +106,7 @@ class JobsService:
                 owner=owner,
                 state=JobState.QUEUED,
                 work_class=work_class,
-                title=title,
+                title=storable(title),
                 payload=plain,
                 created_at=now,
                 idempotency_key=idempotency_key,

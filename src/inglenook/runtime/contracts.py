@@ -231,6 +231,12 @@ class Child(Protocol):
         """All processes that count for its memory; empty for a fake without processes."""
         ...
 
+    @property
+    def alive(self) -> bool:
+        """False from the moment at which it has ended, is about to end or was asked to: no work is given to
+        it any more. Whoever saw `ChildFailed` at work sees False here."""
+        ...
+
     async def ready(self) -> None:
         """Return when it can serve. Raises `ChildFailed` when it cannot be started."""
         ...
@@ -240,7 +246,15 @@ class Child(Protocol):
         ...
 
     async def stop(self, grace_s: float) -> StopReceipt:
-        """End it, its whole process group with it; by force after `grace_s`. Idempotent."""
+        """End it, its whole process group with it; by force after `grace_s`. Idempotent.
+
+        A `ready` that waits raises `ChildFailed` then, and `exited` returns.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """Remove what it has left on disk. For after its end, and after the last lease on it was given
+        back: finished work may still lie there. Idempotent."""
         ...
 
     def log(self) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ def classify(
     if end.error is not None:
         text = f"{name} could not be run: {end.error}."
         return Failure("child.not_started", text, "look at `inglenook doctor`", last_lines=lines)
+    if end.guard_killed:
+        text = f"{name} was ended {doing}, because somebody killed the process that guards it."
+        return Failure("child.killed", text, "try again", last_lines=lines)
     if end.signal == signal.SIGKILL and oom_kills:
         evidence = OutOfMemoryEvidence(source=f"the kernel killed {oom_kills} process(es) of ours for memory")
         text = f"{name} was killed by the system {doing}: the machine ran out of memory."
@@ -64,9 +67,11 @@ class KernelOomCounter:
     def read(self) -> int | None:
         """None where the kernel does not tell (no cgroup v2, another system)."""
         try:
-            entry = self._cgroup.read_text().splitlines()[0]
-            path = self._root / entry.split(":", 2)[2].lstrip("/") / "memory.events"
-            rows = dict(line.split() for line in path.read_text().splitlines())
+            # Beside cgroup v1 hierarchies, the line of v2 is the one with the number 0.
+            entries = (line.split(":", 2) for line in self._cgroup.read_text().splitlines())
+            path = next(entry[2] for entry in entries if entry[0] == "0")
+            events = self._root / path.lstrip("/") / "memory.events"
+            rows = dict(line.split() for line in events.read_text().splitlines())
             return int(rows["oom_kill"])
-        except (OSError, IndexError, KeyError, ValueError):
+        except (OSError, IndexError, KeyError, ValueError, StopIteration):
             return None

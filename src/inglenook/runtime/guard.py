@@ -24,6 +24,7 @@ import sys
 import threading
 
 PR_SET_PDEATHSIG = 1
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Guard:
@@ -62,6 +63,8 @@ class Guard:
         """In the forked process: never returns."""
         try:
             os.setpgid(0, 0)
+            for number in IGNORED_BY_PYTHON:  # ignored signals stay ignored through `exec`
+                signal.signal(number, signal.SIG_DFL)
             os.close(self._lifeline)
             os.set_inheritable(self._status, False)
             if libc is not None:

@@ -4,13 +4,16 @@
     starting ──► running ──► stopping ──► exited
         └───────────┴───────────────────────┘
 
-Only the task `_watch` moves the state; callers ask (`stop`, `exited`) and wait. The child runs under a
-guard (`guard.py`), in a process group of its own, with a clean environment, and it never outlives us.
+Only its own two tasks move the state (`_watch`, and `_stop` once); callers ask (`stop`, `exited`) and
+wait. The child runs under a guard (`guard.py`), in a process group of its own, with a clean environment,
+and it never outlives us.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -58,12 +61,16 @@ PROCESS_NEXT: Mapping[ProcessState, frozenset[ProcessState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: with a `code`, or by a `signal`, or `error`: it never began."""
+    """How a process ended: with a `code`, or by a `signal`, or `error`: it never began.
+
+    `guard_killed`: somebody killed the guard, and the child went with it.
+    """
 
     code: int | None = None
     signal: int | None = None
     peak_bytes: int | None = None
     error: str | None = None
+    guard_killed: bool = False
 
 
 def clean_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
@@ -111,41 +118,39 @@ class ChildProcess:
         Raises:
             ChildFailed: the guard itself could not be started.
         """
-        lifeline_read, lifeline_write = os.pipe()
-        status_read, status_write = os.pipe()
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(GUARD),
-            str(lifeline_read),
-            str(status_write),
-            str(grace_s),
-        ]
+        try:
+            pipes = _Pipes.open()
+        except OSError as error:
+            raise _not_started(name, error) from error
+        began = False
         try:
             guard = await asyncio.create_subprocess_exec(
-                *command,
+                *pipes.guard_command(grace_s),
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=pipes.output_write,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(lifeline_read, status_write),
+                pass_fds=(pipes.lifeline_read, pipes.status_write),
                 start_new_session=True,  # Ctrl-C in our terminal is ours to handle
                 env=dict(environ),
                 cwd=cwd,
-                limit=LONGEST_LINE_BYTES,
             )
+            began = True
         except OSError as error:
-            os.close(lifeline_write)
-            os.close(status_read)
-            text = f"{name} could not be started: {error.strerror}."
-            raise ChildFailed(Failure("child.not_started", text, "look at `inglenook doctor`")) from error
+            raise _not_started(name, error) from error
         finally:
-            os.close(lifeline_read)
-            os.close(status_write)
-        child = cls(name, guard, lifeline_write, grace_s)
-        child._watcher = asyncio.create_task(child._watch(status_read), name=f"watch {name}")
+            pipes.close_theirs()
+            if not began:  # also when the caller was cancelled
+                pipes.close_ours()
+        child = cls(name, guard, pipes.lifeline_write, grace_s)
+        watch = child._watch(pipes.status_read, pipes.output_read)
+        child._watcher = asyncio.create_task(watch, name=f"watch {name}")
         return child
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has neither ended nor been asked to. It may end a moment later."""
+        return self._stopping is None and not self._exit.done()
 
     def log(self) -> tuple[str, ...]:
         """The last lines of its output, oldest first."""
@@ -187,13 +192,27 @@ class ChildProcess:
         if to in PROCESS_NEXT[self.state]:
             self.state = to
 
-    async def _watch(self, status_fd: int) -> None:
-        loop = asyncio.get_running_loop()
-        status = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(status), os.fdopen(status_fd, "rb", 0)
-        )
-        output = asyncio.create_task(self._read_output(), name=f"output of {self._name}")
+    async def _watch(self, status_fd: int, output_fd: int) -> None:
+        status, status_pipe = await _reader(status_fd)
+        output, output_pipe = await _reader(output_fd)
+        reading = asyncio.create_task(self._read_output(output), name=f"output of {self._name}")
+        end = await self._follow(status)
+        status_pipe.close()
+        guard_status = await self._guard.wait()
+        if end is None:
+            self._end_group()
+            lost = f"its guard ended with status {guard_status}"
+            end = Exit(guard_killed=True) if guard_status < 0 else Exit(error=lost)
+        # A process that left the group may still hold the pipe: what it prints is no longer ours.
+        await asyncio.wait({reading}, timeout=OUTPUT_WAIT_S)
+        reading.cancel()
+        output_pipe.close()
+        self._close_lifeline()
+        self._move(ProcessState.EXITED)
+        self._exit.set_result(end)
+
+    async def _follow(self, status: asyncio.StreamReader) -> Exit | None:
+        """What the guard reports until it ends; None when it was killed before it could tell the end."""
         end: Exit | None = None
         while line := await status.readline():
             report = json.loads(line)
@@ -204,22 +223,23 @@ class ChildProcess:
                 end = Exit(error=report["error"])
             elif end is None:
                 end = Exit(report["code"], report["signal"], report["peak_kib"] * 1024)
-        transport.close()
-        await self._guard.wait()
-        # A process that left the group may still hold the pipe: what it prints is no longer ours.
-        await asyncio.wait({output}, timeout=OUTPUT_WAIT_S)
-        output.cancel()
-        self._close_lifeline()
-        self._move(ProcessState.EXITED)
-        self._exit.set_result(Exit(error="its guard was killed") if end is None else end)
+        return end
 
-    async def _read_output(self) -> None:
-        assert self._guard.stdout is not None
+    def _end_group(self) -> None:
+        """Without its guard nobody else ends the child's descendants; where the system has no
+        `PR_SET_PDEATHSIG`, not the child either."""
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def _read_output(self, output: asyncio.StreamReader) -> None:
+        dropped = f"(a line of over {LONGEST_LINE_BYTES} bytes was dropped)"
         while True:
             try:
-                line = await self._guard.stdout.readline()
+                line = await output.readline()
             except ValueError:  # longer than the limit: that part is dropped, the stream goes on
-                self._lines.append(f"(a line of over {LONGEST_LINE_BYTES} bytes was dropped)")
+                if not self._lines or self._lines[-1] != dropped:
+                    self._lines.append(dropped)
                 continue
             if not line:
                 return
@@ -229,3 +249,57 @@ class ChildProcess:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipes:
+    """The three pipes between us and a guard: our orders, its reports, and what the child prints."""
+
+    lifeline_read: int
+    lifeline_write: int
+    status_read: int
+    status_write: int
+    output_read: int
+    output_write: int
+
+    @classmethod
+    def open(cls) -> "_Pipes":
+        """Raises `OSError` when there are no descriptors left; then none of them stays open."""
+        made: list[int] = []
+        try:
+            for _ in range(3):
+                made.extend(os.pipe())
+        except OSError:
+            _close(*made)
+            raise
+        return cls(*made)
+
+    def guard_command(self, grace_s: float) -> list[str]:
+        guard = [sys.executable, "-I", "-S", str(GUARD)]
+        return [*guard, str(self.lifeline_read), str(self.status_write), str(grace_s)]
+
+    def close_theirs(self) -> None:
+        _close(self.lifeline_read, self.status_write, self.output_write)
+
+    def close_ours(self) -> None:
+        _close(self.lifeline_write, self.status_read, self.output_read)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    """Pipes of our own and not asyncio's: its `wait` would not end while an escaped process holds them."""
+    reader = asyncio.StreamReader(limit=LONGEST_LINE_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: protocol, os.fdopen(descriptor, "rb", 0)
+    )
+    return reader, transport
+
+
+def _not_started(name: str, error: OSError) -> ChildFailed:
+    text = f"{name} could not be started: {error.strerror}."
+    return ChildFailed(Failure("child.not_started", text, "look at `inglenook doctor`"))

@@ -4,12 +4,13 @@
 Each feature declares its table in its own `records.py` on `metadata`, and adds a migration for it.
 """
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+
+from inglenook.store.text import storable
 
 metadata = sa.MetaData(
     naming_convention={
@@ -19,8 +20,6 @@ metadata = sa.MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     }
 )
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
@@ -42,13 +41,13 @@ class Moment(sa.types.TypeDecorator[datetime]):
 
 
 class Line(sa.types.TypeDecorator[str]):
-    """Text that a person wrote. NUL and lone surrogates, which databases refuse, become U+FFFD."""
+    """Text that a person wrote, made `storable`."""
 
     impl = sa.Text()
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
-        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else storable(value)
 
 
 def number_column() -> sa.Column[int]:

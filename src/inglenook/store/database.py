@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from inglenook.base.errors import Busy, Failed, InglenookError, Invalid, Unavailable
+from inglenook.base.errors import Busy, Conflict, Failed, InglenookError, Invalid, Unavailable
 from inglenook.base.units import MIB
 
 BUSY_TIMEOUT_S = 5.0
@@ -23,6 +23,7 @@ BUSY_TIMEOUT_S = 5.0
 
 _POOL = {"pool_size": 8, "max_overflow": 56, "pool_timeout": 30.0}
 _WRITE = "inglenook_write"
+_CLAIM_KEY = 0x1A9E_0002  # any number that other programs in the same PostgreSQL are unlikely to take
 
 
 def sqlite_url(path: Path) -> str:
@@ -45,6 +46,7 @@ class Database:
         self.dialect = parsed.get_backend_name()
         self.address = parsed.render_as_string(hide_password=True)
         self.path = Path(parsed.database) if self.dialect == "sqlite" and parsed.database else None
+        self._claim: Connection | None = None
         self._engine = _sqlite(parsed) if self.path is not None else _postgres(parsed)
         # SQLite lets one write at a time; its own way to wait is to poll, which is unfair and slow.
         self._turn: AbstractContextManager[Any] = nullcontext() if self.path is None else threading.Lock()
@@ -73,7 +75,31 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def claim(self) -> None:
+        """Be the only server on this database until `close`. SQLite needs none: its folder has a lock.
+
+        Raises:
+            Conflict: another server has it (`store.locked`).
+        """
+        if self.path is not None:
+            return
+        with self._translated():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            taken = connection.execute(sa.select(sa.func.pg_try_advisory_lock(_CLAIM_KEY))).scalar_one()
+        if not taken:
+            connection.close()
+            raise Conflict(
+                f"Another server already uses the database {self.address}.",
+                code="store.locked",
+                hint="use that one, stop it, or give this one another database",
+            )
+        self._claim = connection
+
     def close(self) -> None:
+        if self._claim is not None:
+            self._claim.invalidate()  # ends the session, and the claim with it
+            self._claim.close()
+            self._claim = None
         self._engine.dispose()
 
     @contextmanager

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fakes that ship: each passes the same contract suite as the real thing, so that users of the library may rely on them."""
+"""Fakes that ship: each passes the same contract suite as the real thing, so that others may rely on them."""

@@ -28,7 +28,9 @@ def chromium() -> Path | None:
 
 def postgres_bin() -> Path | None:
     """The folder with `initdb` and `pg_ctl` of the newest PostgreSQL installed, if there is one."""
-    candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    candidates = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
+    )
     if candidates:
         return candidates[-1].parent
     path = shutil.which("initdb")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole server in a process of its own, on a free port of the loopback interface, for tests and benchmarks."""
+"""A whole server in a process of its own, on a free loopback port, for tests and benchmarks."""
 
 import os
 import re
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -124,7 +125,7 @@ class RunningServer:
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> "RunningServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

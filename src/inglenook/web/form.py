@@ -36,6 +36,8 @@ PREVIEWS = 12
 """Previews the page asks for, spread over the steps of a picture."""
 
 _SHOWN_AT = {"width": "size", "height": "size", "guidance": "guidance_scale", "id": "model"}
+_SPOKEN = {"n": "number of pictures", "steps": "number of steps", "guidance_scale": "guidance"}
+"""What people call a field whose name stands in a message."""
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
 Number = TypeVar("Number", int, float)
@@ -84,7 +86,13 @@ def problems_of(error: InglenookError) -> Problems:
         return error.problems
     name = "" if error.field is None else _SHOWN_AT.get(error.field, error.field)
     known = name in FIELDS or name in FILES
-    return Problems({name if known else "": FieldProblem(error.message, error.hint)})
+    return Problems({name if known else "": FieldProblem(_spoken(error.message), error.hint)})
+
+
+def _spoken(message: str) -> str:
+    """``n is 9; …`` → ``number of pictures is 9; …``."""
+    first = message.partition(" ")[0]
+    return _SPOKEN.get(first, first) + message[len(first) :]
 
 
 def blank() -> dict[str, str]:

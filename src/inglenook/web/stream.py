@@ -4,7 +4,7 @@
     card      HTML of a whole card, when something about the job changed
     wait      {job, line, detail}: why it waits now
     progress  {job, percent, line}
-    preview   {job, media_type, b64}
+    preview   {job, picture, media_type, b64}
     made      HTML of a tile
     fire      HTML of the panel
     model     {model id: HTML of the line below the picker}
@@ -139,9 +139,8 @@ class PageStream:
             line, percent = words.progress_line(data), words.percent(float(data["progress"]))
             await self._say_json("progress", {"job": job, "percent": percent, "line": line})
         elif event.type is EventType.PREVIEW:
-            await self._say_json(
-                "preview", {"job": job, "media_type": data["media_type"], "b64": data["b64"]}
-            )
+            shown = {key: data[key] for key in ("picture", "media_type", "b64")}
+            await self._say_json("preview", {"job": job, **shown})
         elif event.type is EventType.WAIT:
             line, detail = words.wait_line(data), words.wait_detail(data)
             await self._say_json("wait", {"job": job, "line": line, "detail": detail})

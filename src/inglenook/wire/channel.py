@@ -54,7 +54,7 @@ class Channel:
             raise WireError(f"The worker sent a line of over {MAX_LINE_BYTES} bytes.") from error
         except ConnectionError as error:
             raise PeerGone("The worker has closed its end of the wire.") from error
-        if not line:
+        if not line.endswith(b"\n"):  # also when it died in mid-line
             raise PeerGone("The worker has closed its end of the wire.")
         return self._decoder.decode(line)
 
@@ -187,10 +187,10 @@ class WorkerChannel:
             line = self._lines.readline(MAX_LINE_BYTES + 1)
         except OSError as error:
             raise PeerGone("The server has closed its end of the wire.") from error
-        if not line:
-            raise PeerGone("The server has closed its end of the wire.")
         if len(line) > MAX_LINE_BYTES:
             raise WireError(f"The server sent a line of over {MAX_LINE_BYTES} bytes.")
+        if not line.endswith(b"\n"):  # also when it died in mid-line
+            raise PeerGone("The server has closed its end of the wire.")
         return self._decoder.decode(line)
 
     def close(self) -> None:

@@ -44,17 +44,44 @@ def test_a_file_without_all_its_parts_says_which_one_is_missing(part: str, missi
     assert missing in problem
 
 
-def test_a_unet_that_does_not_fit_its_text_encoder_is_a_problem() -> None:
+@pytest.mark.parametrize(
+    ("family", "tables"),
+    [
+        ("sd1", {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (9, 768)}),
+        ("sd2", {"cond_stage_model.model.token_embedding.weight": (9, 1024)}),
+        (
+            "sdxl",
+            {
+                "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight": (9, 768),
+                "conditioner.embedders.1.model.token_embedding.weight": (9, 1280),
+            },
+        ),
+    ],
+)
+def test_a_unet_must_read_text_of_the_width_that_its_encoders_write(
+    family: str, tables: dict[str, tuple[int, ...]]
+) -> None:
+    shapes = ldm_shapes(family) | tables
+    assert identify_tensors(shapes).problem is None
+    name = f"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.{UNET_KEY}"
+    assert "reads text of width 999" in str(identify_tensors(shapes | {name: (4, 999)}).problem)
+    del shapes[name]
+    assert "no cross-attention" in str(identify_tensors(shapes).problem)
+
+
+def test_a_small_model_of_its_own_widths_is_usable() -> None:
     shapes = ldm_shapes("sd1") | {
-        f"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.{UNET_KEY}": (4, 999)
+        "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (9, 32),
+        f"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.{UNET_KEY}": (4, 32),
     }
-    assert "width 999" in str(identify_tensors(shapes).problem)
+    assert identify_tensors(shapes).problem is None
 
 
 def test_the_sdxl_refiner_is_called_so() -> None:
-    shapes = ldm_shapes("sdxl") | {
-        f"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.{UNET_KEY}": (4, 1280)
+    shapes = {
+        name: shape for name, shape in ldm_shapes("sdxl").items() if not name.startswith("conditioner.")
     }
+    shapes["conditioner.embedders.0.model.token_embedding.weight"] = (9, 1280)
     assert "refiner" in str(identify_tensors(shapes).problem)
 
 
@@ -182,6 +209,7 @@ def test_what_cannot_draw_says_what_it_is(shapes: dict[str, tuple[int, ...]], sa
     [
         (INDEX, TINY_UNET | {"cross_attention_dim": 768}, "sd1"),
         (INDEX, TINY_UNET | {"cross_attention_dim": 1024}, "sd2"),
+        (INDEX, TINY_UNET | {"use_linear_projection": True}, "sd2"),
         (INDEX, TINY_UNET | {"cross_attention_dim": 192, "addition_embed_type": "text"}, "sd1"),
         (XL_INDEX, XL_UNET | {"cross_attention_dim": 2048}, "sdxl"),
         (INDEX | {"_class_name": "StableDiffusionInpaintPipeline"}, TINY_UNET, "sd1"),

@@ -35,11 +35,20 @@ def test_a_file_in_place_of_the_data_folder_is_told(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_data_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    (finding,) = data_folder(tmp_path)
+def test_a_data_folder_that_cannot_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Path] = []
+
+    def no_access(path: Path, _mode: int) -> bool:  # a mode of the file would not stop the superuser
+        refused.append(path)
+        return False
+
+    monkeypatch.setattr(findings.os, "access", no_access)
+    (finding,) = data_folder(tmp_path / "new")
+    assert refused == [tmp_path]
     assert finding.mark is Mark.MISSING
+    assert finding.text == f"{tmp_path} cannot be written to"
 
 
 @pytest.mark.parametrize(("free", "mark"), [(1 * GIB, Mark.NOTE), (100 * GIB, Mark.OK)])
@@ -82,6 +91,12 @@ def test_a_database_that_does_not_answer_is_told_with_its_hint(tmp_path: Path) -
 def test_a_database_is_not_made_by_looking_at_it(tmp_path: Path) -> None:
     (finding,) = database(settings(tmp_path))
     assert finding == Finding(Mark.OK, "database", "SQLite, made at the first start")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_its_own_address_is_not_made_either(tmp_path: Path) -> None:
+    (finding,) = database(settings(tmp_path, INGLENOOK_STORE__DATABASE_URL=f"sqlite:///{tmp_path}/x.db"))
+    assert finding.text == "the configured database, made at the first start"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ class JobTable(RuleBasedStateMachine):
 
     @rule(job=jobs, to=states, fraction=st.floats(0, 1))
     def advance_with_fields(self, job: JobId, to: JobState, fraction: float) -> None:
-        fields = {
+        fields: dict[str, Any] = {
             "progress": fraction,
             "error": JobError("a.b", "failed", "It did not work.", None),
             "receipt": Receipt("stopped", NOW, 0.5, None, 7),
@@ -91,7 +92,7 @@ class JobTable(RuleBasedStateMachine):
         }
         if self.records.advance(job, to, **fields):
             assert to in NEXT[self.model[job].state]
-            self.model[job] = replace(self.model[job], state=to, **fields)  # type: ignore[arg-type]
+            self.model[job] = replace(self.model[job], state=to, **fields)
 
     @rule(job=jobs, fraction=st.floats(0, 1))
     def update(self, job: JobId, fraction: float) -> None:

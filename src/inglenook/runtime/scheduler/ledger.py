@@ -29,7 +29,7 @@ BACKOFF_LONGEST_S = 60.0
 OOM_RAISE = 1.25
 """By how much a footprint is raised after memory ran out below it and the allocator gave no number."""
 FORGET = 0.9
-"""What was learned falls by at most a tenth with each life of a resident that needed less: samples miss peaks."""
+"""What was learned falls by at most a tenth with each life that needed less: samples miss peaks."""
 SMOOTHING = 0.3
 """Weight of the newest value in running means of durations and errors."""
 
@@ -104,7 +104,9 @@ class Ledger:
         self.leases: dict[LeaseId, Held] = {}
         self.turns: dict[PersonId, int] = {}
         self.backoff: dict[PlanKey, Backoff] = {}
-        self.oom: dict[PlanKey, int] = {}
+        self.oom: dict[PlanKey, tuple[FootprintKey, int | None]] = {}
+        """Plans whose next start is the second try after memory ran out: the footprint that was raised for
+        it, and what was known before."""
         self.evicted_for: dict[RequestId, tuple[str, ...]] = {}
         self.learned: dict[FootprintKey, int] = {}
         self.load_s: dict[tuple[PlanKey, str], float] = {}
@@ -117,6 +119,8 @@ class Ledger:
         self.estimate_error_s: float | None = None
         self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
         """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
+        self.sizes_wanted: Counter[tuple[PlanKey, int]] = Counter()
+        """How many wait for each plan and scale; what nobody waits for is not in it."""
         self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
         self._round = 0  # the turn at which a newcomer joins the round
         self._reserved: dict[DeviceId, int] = dict.fromkeys(self.devices, 0)
@@ -129,6 +133,14 @@ class Ledger:
     def free_bytes(self, device: DeviceId) -> int:
         """Budget less what is reserved; starting and draining children count."""
         return self.devices[device].budget_bytes - self._reserved[device]
+
+    def pinned_bytes(self, device: DeviceId, but: Resident | None = None) -> int:
+        """What no other model can ever have: held by pinned residents that are not leaving."""
+        return sum(
+            r.reserved_bytes
+            for r in self.on_device(device)
+            if r.plan.pinned and r is not but and r.state is not ResidentState.DRAINING
+        )
 
     def draining_bytes(self, device: DeviceId) -> int:
         """What will be free when the children now ending are gone."""
@@ -186,6 +198,7 @@ class Ledger:
         stream = self._streams.setdefault((request.work_class, request.person), OrderedDict())
         stream[request.id] = request
         self.wanted.setdefault(request.plan.key, Counter())[request.work_class] += 1
+        self.sizes_wanted[request.plan.key, request.plan.scale] += 1
 
     def withdraw(self, request_id: RequestId) -> Request | None:
         """Take a request out of the queue; None when it does not wait (any more)."""
@@ -201,6 +214,11 @@ class Ledger:
         counts[request.work_class] -= 1
         if not counts.total():
             del self.wanted[request.plan.key]
+            self._lower(request.plan.key)  # nobody is left for whom there could be a second try
+        size = (request.plan.key, request.plan.scale)
+        self.sizes_wanted[size] -= 1
+        if not self.sizes_wanted[size]:
+            del self.sizes_wanted[size]
         self.evicted_for.pop(request_id, None)
         return request
 
@@ -282,7 +300,7 @@ class Ledger:
         where = (resident.plan.key, kind)
         self.load_s[where] = _smooth(self.load_s.get(where), now_s - resident.started_s)
         self.backoff.pop(resident.plan.key, None)
-        self.oom.pop(resident.plan.key, None)
+        self.oom.pop(resident.plan.key, None)  # what it was raised to has proved right
         return resident
 
     def drain(self, resident_id: ResidentId, reason: str, for_request: RequestId | None = None) -> Resident:
@@ -299,6 +317,14 @@ class Ledger:
                 *self.evicted_for.get(for_request, ()),
                 f"{resident.plan.model}: {reason}",
             )
+        return resident
+
+    def lost(self, resident_id: ResidentId) -> Resident:
+        """Its child has ended, or is ending by itself: it gets no more work. Its memory counts until it is
+        gone, and its leases stay in the book until then: their holders see the end themselves."""
+        resident = self.residents[resident_id]
+        self._move(resident, ResidentState.DRAINING)
+        resident.reason = "its process is ending"
         return resident
 
     def measure(self, resident_id: ResidentId, used_bytes: int) -> None:
@@ -338,29 +364,49 @@ class Ledger:
         if failure is None:
             return []
         was_starting = resident.state is ResidentState.STARTING
-        if was_starting and failure.out_of_memory is not None:
-            return self._out_of_memory(resident)
+        if was_starting and failure.out_of_memory is not None and self._tries_again(resident):
+            return []
         failures = self.backoff[key].failures + 1 if key in self.backoff else 1
         pause_s = min(BACKOFF_LONGEST_S, BACKOFF_FIRST_S * 2 ** (failures - 1))
         self.backoff[key] = Backoff(failures, now_s + pause_s, failure)
-        return self._withdraw_all(key) if was_starting else []
+        return self._withdraw_hopeless(resident) if was_starting else []
 
-    def _out_of_memory(self, resident: Resident) -> list[Request]:
+    def _tries_again(self, resident: Resident) -> bool:
+        """After memory ran out: the first time the footprint is raised for one more try, the second time it
+        is put back, because the reason may have been a program that is none of ours."""
         key = resident.plan.key
+        if key in self.oom:
+            self._lower(key)
+            return False
         device = self.devices[resident.device]
-        raised = int(resident.reserved_bytes * OOM_RAISE)
-        tries = self.oom.get(key, 0) + 1
-        # Never beyond the budget: the second try is made with all of it, if need be.
         where = footprint_key(resident.plan, device.kind, resident.scale)
-        self.learned[where] = min(raised, device.budget_bytes)
-        if tries == 1:
-            self.oom[key] = tries
-            return []
-        del self.oom[key]
-        return self._withdraw_all(key)
+        self.oom[key] = (where, self.learned.get(where))
+        # Never beyond what there can be: the second try is made with all of it, if need be.
+        most = device.budget_bytes - self.pinned_bytes(device.id)
+        self.learned[where] = max(
+            resident.reserved_bytes, min(int(resident.reserved_bytes * OOM_RAISE), most)
+        )
+        return True
 
-    def _withdraw_all(self, key: PlanKey) -> list[Request]:
-        failed = [request for request in self.waiting.values() if request.plan.key == key]
+    def _lower(self, key: PlanKey) -> None:
+        """Put a footprint that was raised for a second try back to what was known before."""
+        where, before = self.oom.pop(key, (None, None))
+        if where is not None and before is None:
+            self.learned.pop(where, None)
+        elif where is not None and before is not None:
+            self.learned[where] = before
+
+    def _withdraw_hopeless(self, lost: Resident) -> list[Request]:
+        """Who waited for the resident that could not be started, and has no other to wait for."""
+        key = lost.plan.key
+        elsewhere = {r.device for r in self.of_plan(key) if r.state is not ResidentState.DRAINING}
+        failed = [
+            request
+            for request in self.waiting.values()
+            if request.plan.key == key
+            and (lost.device in request.devices if request.devices else True)
+            and not (elsewhere.intersection(request.devices) if request.devices else elsewhere)
+        ]
         for request in failed:
             self.withdraw(request.id)
         return failed

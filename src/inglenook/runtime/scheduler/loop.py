@@ -6,7 +6,7 @@ Everybody else posts an event and waits. A read that gates a change happens only
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,10 @@ from inglenook.runtime.contracts import (
     Explanation,
     Failure,
     FootprintBook,
+    FootprintKey,
     Lease,
     LoadPlan,
     Request,
-    ResidentState,
 )
 from inglenook.runtime.scheduler import policy
 from inglenook.runtime.scheduler.ledger import Ledger, Resident, footprint_key
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 MEASURE_EVERY_S = 1.0
 EXPLAIN_EVERY_S = 0.25
+LAST_WAIT_S = 12.0
+"""How long `close` waits beyond the grace: for a kill to take effect, and for what was learned to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,14 @@ class _Tick:
     """Time has passed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Remains:
+    """A child that has ended while somebody still used it; what it left is kept until nobody does."""
+
+    child: Child
+    leases: set[LeaseId]
+
+
 _Event = _Submit | _Withdraw | _Release | _Begun | _Ready | _Gone | _Measured | _Unload | _Tick
 
 
@@ -135,7 +145,11 @@ class Scheduler:
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
         self._children: dict[ResidentId, Child] = {}
+        self._lives: set[asyncio.Task[Failure | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._measuring: asyncio.Task[None] | None = None
+        self._left: dict[LeaseId, _Remains] = {}
+        self._writing = asyncio.Lock()
         self._order = 0
         self._measured_s = float("-inf")
         self._explained: tuple[float, dict[RequestId, Explanation]] = (float("-inf"), {})
@@ -154,8 +168,7 @@ class Scheduler:
         try:
             while True:
                 self._handle(await self._inbox.get())
-                while not self._inbox.empty():
-                    self._handle(self._inbox.get_nowait())
+                self._take_events()
                 self._settle()
         finally:
             self.alive = False
@@ -209,7 +222,7 @@ class Scheduler:
             Unavailable: the server is stopping.
         """
         if self._closing:
-            raise Unavailable("The server is stopping.", code="server.stopping")
+            raise _stopping()
         answer: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._inbox.put_nowait(_Submit(request, answer))
         stopped = asyncio.ensure_future(stop.wait())
@@ -230,10 +243,12 @@ class Scheduler:
 
     def explain(self, request: RequestId) -> Explanation | None:
         """Why it waits, at most a quarter of a second old; None when it does not wait."""
+        if request not in self._ledger.waiting:
+            return None
         now_s = self._clock.monotonic()
         if now_s - self._explained[0] >= EXPLAIN_EVERY_S or request not in self._explained[1]:
             self._explained = (now_s, policy.explain_all(self._ledger, now_s, self._rules))
-        return self._explained[1].get(request) if request in self._ledger.waiting else None
+        return self._explained[1].get(request)
 
     def snapshot(self) -> dict[str, Any]:
         """Devices, residents, leases and the queue with reasons, as JSON."""
@@ -257,24 +272,37 @@ class Scheduler:
         return sum(usage.by_pid.get(pid, 0) for pid in pids)
 
     async def close(self) -> None:
-        """Refuse what waits, end every child, and wait until all are gone."""
+        """Refuse what waits, end every child, wait until all are gone, and keep what was learned."""
         self._closing = True
+        self._take_events()  # also when `run` has ended before us
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(Unavailable("The server is stopping.", code="server.stopping"))
+                answer.set_exception(_stopping())
         self._answers.clear()
         children = list(self._children.values())
         await asyncio.gather(*(child.stop(self._stop_grace_s) for child in children))
-        for task in list(self._tasks):
+        if self._lives:  # a child whose start has not returned yet is stopped in there
+            await asyncio.wait(self._lives, timeout=self._stop_grace_s + LAST_WAIT_S)
+        self._take_events()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WAIT_S)
+        tasks = [*self._lives, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- events ----------------------------------------------------------------------------------
+
+    def _take_events(self) -> None:
+        while not self._inbox.empty():
+            self._handle(self._inbox.get_nowait())
 
     def _handle(self, event: _Event) -> None:  # noqa: C901 - one case for each event, in one place
         now_s = self._clock.monotonic()
         match event:
             case _Submit(request, answer):
+                if self._closing and not answer.done():
+                    answer.set_exception(_stopping())
                 if not answer.done():
                     self._ledger.submit(request)
                     self._answers[request.id] = answer
@@ -285,10 +313,9 @@ class Scheduler:
                 self._estimates.pop(request_id, None)
             case _Release(lease_id):
                 self._ledger.release(lease_id, now_s)
+                self._clear_away(lease_id)
             case _Begun(resident_id, child):
                 self._children[resident_id] = child
-                if self._closing:
-                    self._spawn(self._stop(resident_id, child))
             case _Ready(resident_id):
                 if resident_id in self._ledger.residents:
                     resident = self._ledger.became_ready(resident_id, now_s)
@@ -299,12 +326,19 @@ class Scheduler:
             case _Measured(usage):
                 self._measured(usage)
             case _Unload(resident_id, unloaded):
-                unloaded.set_result(self._unload(resident_id))
+                if not unloaded.done():  # whoever asked may have gone
+                    unloaded.set_result(self._unload(resident_id))
             case _Tick():
                 pass
-        if now_s - self._measured_s >= MEASURE_EVERY_S and self._children:
+        if now_s - self._measured_s >= MEASURE_EVERY_S and self._may_measure:
             self._measured_s = now_s
-            self._spawn(self._measure())
+            self._measuring = self._spawn(self._measure())
+
+    @property
+    def _may_measure(self) -> bool:
+        """One reading at a time, however slow the driver is."""
+        idle = self._measuring is None or self._measuring.done()
+        return idle and bool(self._children) and not self._closing
 
     def _note_estimate(self, request: Request) -> None:
         """Remember what we would have told, to learn how far off we were. Skipped in a long queue: it costs
@@ -316,17 +350,28 @@ class Scheduler:
             self._estimates[request.id] = explained.estimate_s
 
     def _gone(self, resident_id: ResidentId, failure: Failure | None, now_s: float) -> None:
-        self._children.pop(resident_id, None)
-        resident = self._ledger.residents.get(resident_id)
-        if resident is None:
-            return
-        was_starting = resident.state is ResidentState.STARTING
+        resident = self._ledger.residents[resident_id]
+        leases = set(resident.leases)
+        child = self._children.pop(resident_id, None)
+        if child is not None and leases:
+            remains = _Remains(child, leases)
+            self._left.update(dict.fromkeys(leases, remains))
+        elif child is not None:
+            self._spawn(child.discard())
+        failed = self._ledger.gone(resident_id, now_s, failure)
         self._learn(resident, 0.0)
-        for request in self._ledger.gone(resident_id, now_s, failure):
-            assert failure is not None
+        if failure is None:
+            return
+        for request in failed:
             self._fail(request.id, ChildFailed(_with_numbers(self._ledger, resident, failure)))
-        if failure is not None:
-            log.warning("%s%s", failure.message, " It was being loaded." if was_starting else "")
+        log.warning("%s", failure.message)
+
+    def _clear_away(self, lease_id: LeaseId) -> None:
+        remains = self._left.pop(lease_id, None)
+        if remains is not None:
+            remains.leases.discard(lease_id)
+            if not remains.leases:
+                self._spawn(remains.child.discard())
 
     def _measured(self, usage: Mapping[DeviceId, DeviceUsage]) -> None:
         self._usage.update(usage)
@@ -338,7 +383,7 @@ class Scheduler:
 
     def _unload(self, resident_id: ResidentId) -> bool:
         resident = self._ledger.residents.get(resident_id)
-        if resident is None or not resident.is_idle:
+        if self._closing or resident is None or not resident.is_idle:
             return False
         self._evict(Evict(resident_id, "somebody asked for it"))
         return True
@@ -352,6 +397,8 @@ class Scheduler:
                 return
             self.decisions += 1
             match decision:
+                case Serve(_, resident_id) if not self._children[resident_id].alive:
+                    self._ledger.lost(resident_id)  # it ends, and its `_Gone` is on its way
                 case Serve():
                     self._serve(decision)
                 case Start():
@@ -402,7 +449,7 @@ class Scheduler:
             device.id,
             format_bytes(resident.reserved_bytes),
         )
-        self._spawn(self._bring_up(resident_id, request.plan, device))
+        self._bring_up(resident_id, request.plan, device)
 
     def _evict(self, decision: Evict) -> None:
         resident = self._ledger.drain(decision.resident, decision.reason, decision.request)
@@ -417,27 +464,40 @@ class Scheduler:
 
     # -- effects, each in a task of its own, each ending in an event -------------------------------
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
 
-    async def _bring_up(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> None:
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("an effect of the scheduler failed", exc_info=task.exception())
+
+    def _bring_up(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> None:
+        """However its life ends, also by a mistake of the engine's, the ledger hears of it."""
+        life = asyncio.create_task(self._live(resident_id, plan, device), name=f"life of {resident_id}")
+        self._lives.add(life)
+
+        def over(task: "asyncio.Task[Failure | None]") -> None:
+            self._lives.discard(task)
+            self._inbox.put_nowait(_Gone(resident_id, _failure_of(task, plan)))
+
+        life.add_done_callback(over)
+
+    async def _live(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> Failure | None:
         """Start a child, wait until it is ready, wait for its end: its whole life as we see it."""
-        try:
-            child = await self._engines[plan.engine].start(plan, device)
-        except ChildFailed as error:
-            self._inbox.put_nowait(_Gone(resident_id, error.failure))
-            return
+        child = await self._engines[plan.engine].start(plan, device)
         self._inbox.put_nowait(_Begun(resident_id, child))
         try:
+            if self._closing:
+                return None
             await child.ready()
-        except ChildFailed as error:
+            self._inbox.put_nowait(_Ready(resident_id))
+            return await child.exited()
+        finally:
             await child.stop(self._stop_grace_s)
-            self._inbox.put_nowait(_Gone(resident_id, error.failure))
-            return
-        self._inbox.put_nowait(_Ready(resident_id))
-        self._inbox.put_nowait(_Gone(resident_id, await child.exited()))
 
     async def _stop(self, resident_id: ResidentId, child: Child) -> None:
         receipt = await child.stop(self._stop_grace_s)
@@ -459,9 +519,30 @@ class Scheduler:
         """Keep what was measured. A resident tells its seconds when it is ready, its bytes at its end."""
         kind = self._ledger.devices[resident.device].kind
         key = footprint_key(resident.plan, kind, resident.scale)
-        peak = resident.peak_bytes
+        peak = self._ledger.learned.get(key, 0) if resident.peak_bytes else 0
         if load_s or peak:
-            self._spawn(asyncio.to_thread(self._book.learn, key, peak_bytes=peak, load_s=load_s))
+            self._spawn(self._keep(key, peak, load_s))
+
+    async def _keep(self, key: FootprintKey, peak_bytes: int, load_s: float) -> None:
+        async with self._writing:  # one after the other, in the order in which they were learned
+            await asyncio.to_thread(self._book.learn, key, peak_bytes=peak_bytes, load_s=load_s)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The server is stopping.", code="server.stopping")
+
+
+def _failure_of(life: "asyncio.Task[Failure | None]", plan: LoadPlan) -> Failure | None:
+    if life.cancelled():
+        return None
+    error = life.exception()
+    if error is None:
+        return life.result()
+    if isinstance(error, ChildFailed):
+        return error.failure
+    log.error("the engine %s has a mistake", plan.engine, exc_info=error)
+    text = f"{plan.model} could not be loaded: {type(error).__name__}: {error}"
+    return Failure("child.failed", text, "this is a mistake in inglenook; the server's log has the details")
 
 
 def _with_numbers(ledger: Ledger, resident: Resident, failure: Failure) -> Failure:

@@ -4,12 +4,12 @@
 The loop asks `decide` again after it has carried out each decision, until there is none. A walk looks
 at the waiting requests in the fair order, and for each:
 
- 1. its model's child failed a moment ago           → it waits for the end of the back-off
- 2. a ready resident of it has room                 → `Serve`, unless somebody who came first is out of
+ 1. a ready resident of it has room                 → `Serve`, unless somebody who came first is out of
                                                       patience with it and wants its memory
- 3. a resident of it is being started               → `Join`: it is served when that is ready
- 4. a ready resident of it is full                  → it waits for its turn
- 5. a resident of it is being ended                 → it waits until that is gone
+ 2. a resident of it is being started               → `Join`: it is served when that is ready
+ 3. a ready resident of it is full                  → it waits for its turn
+ 4. a resident of it is being ended                 → it waits until that is gone
+ 5. its model's child failed a moment ago           → it waits for the end of the back-off
  6. no device could ever hold it                    → `Refuse`, with both numbers
  7. there is room on a device                       → `Start`
  8. room can be made of idle residents that nobody
@@ -181,17 +181,17 @@ class _Walk:
     ledger: Ledger
     now_s: float
     rules: Rules
-    blocked: dict[PlanKey, WaitReason] = field(default_factory=dict)
+    blocked: dict[tuple[PlanKey, int], WaitReason] = field(default_factory=dict)
     claimed: dict[DeviceId, Request] = field(default_factory=dict)
     starved: dict[DeviceId, Request] = field(default_factory=dict)
 
     @property
     def nobody_left(self) -> bool:
-        """Whether every model that is waited for is known to be blocked."""
-        return len(self.blocked) == len(self.ledger.wanted)
+        """Whether every model and size that is waited for is known to be blocked."""
+        return len(self.blocked) == len(self.ledger.sizes_wanted)
 
     def judge(self, request: Request) -> Verdict:
-        key = request.plan.key
+        key = (request.plan.key, request.plan.scale)
         known = self.blocked.get(key)
         if known is not None and not request.devices:
             return Wait(request.id, known)
@@ -205,53 +205,66 @@ class _Walk:
         return verdict
 
     def _judge(self, request: Request) -> Verdict:
-        backoff = self.ledger.backoff.get(request.plan.key)
-        if backoff is not None and backoff.until_s > self.now_s:  # 1
-            left = format_seconds(backoff.until_s - self.now_s)
-            text = f"{request.plan.model} failed {backoff.failures} times, it is tried again in {left}"
-            return Wait(request.id, WaitReason(WaitKind.BACKOFF, text, until_s=backoff.until_s))
         here = [
             r
             for r in self.ledger.of_plan(request.plan.key)
-            if not request.devices or r.device in request.devices
+            if (not request.devices or r.device in request.devices) and self._can_hold(r, request)
         ]
         if here:
             return self._at_resident(request, here)
+        backoff = self.ledger.backoff.get(request.plan.key)
+        if backoff is not None and backoff.until_s > self.now_s:  # 5
+            left = format_seconds(backoff.until_s - self.now_s)
+            times = "once" if backoff.failures == 1 else f"{backoff.failures} times"
+            text = f"{request.plan.model} failed {times}, it is tried again in {left}"
+            return Wait(request.id, WaitReason(WaitKind.BACKOFF, text, until_s=backoff.until_s))
         return self._at_devices(request)
+
+    def _can_hold(self, resident: Resident, request: Request) -> bool:
+        """Whether the resident could ever grow to what the request needs. One that could not is as good as
+        none: another device may have the room."""
+        device = self.ledger.devices[resident.device]
+        need = self.ledger.footprint_bytes(request.plan, device)
+        room = device.budget_bytes - self.ledger.pinned_bytes(device.id, but=resident)
+        return need is not None and (need <= resident.reserved_bytes or need <= room)
 
     def _at_resident(self, request: Request, here: list[Resident]) -> Verdict:
         open_ones = [r for r in here if r.has_room]
-        for resident in sorted(open_ones, key=lambda r: (len(r.leases), r.id)):  # 2
-            first = self.starved.get(resident.device)
-            if first is None or not self._out_of_patience(first, resident):
+        for resident in sorted(open_ones, key=lambda r: (len(r.leases), r.id)):  # 1
+            if not self._kept_for_first(resident):
                 return self._serve(request, resident)
         if open_ones:
             first = self.starved[open_ones[0].device]
             text = f"{first.label} came first and waits for the memory of {request.plan.model}"
             return Wait(request.id, WaitReason(WaitKind.BEHIND, text, open_ones[0].device, (first.label,)))
         for resident in here:
-            if resident.state is ResidentState.STARTING:  # 3
+            if resident.state is ResidentState.STARTING:  # 2
                 return Join(request.id, resident.id)
         busy = [r for r in here if r.state is ResidentState.READY]
-        if busy:  # 4
+        if busy:  # 3
             holders = self._holders(busy)
             text = f"{request.plan.model} is at work for {', '.join(holders)}"
             return Wait(request.id, WaitReason(WaitKind.TURN, text, busy[0].device, holders))
         text = f"{request.plan.model} is being unloaded ({here[0].reason}) and is loaded again after that"
-        return Wait(request.id, WaitReason(WaitKind.DRAINING, text, here[0].device))  # 5
+        return Wait(request.id, WaitReason(WaitKind.DRAINING, text, here[0].device))  # 4
+
+    def _kept_for_first(self, resident: Resident) -> bool:
+        """Whether somebody earlier in the order is out of patience with it, and could have its memory."""
+        first = self.starved.get(resident.device)
+        if first is None or resident.plan.pinned or first.plan.key == resident.plan.key:
+            return False
+        return self._out_of_patience(first, resident)
 
     def _serve(self, request: Request, resident: Resident) -> Verdict:
-        """2, for work larger than what was reserved: the room for it must be there first."""
+        """1, for work larger than what was reserved: the room for it must be there first."""
         device = self.ledger.devices[resident.device]
         growth = self.ledger.growth_bytes(resident, request.plan)
         if growth <= max(0, self.ledger.free_bytes(device.id)):
             return Serve(request.id, resident.id)
-        if resident.reserved_bytes + growth > device.budget_bytes - self._pinned_bytes(device, resident):
-            return _refusal(self.ledger, request)
         if device.id in self.claimed:
             return self._behind(request, device)
         room = self._make_room(request, device, growth, spared=resident)
-        return self._blocked(request, device, growth) if room is None else room
+        return self._blocked(request, device, growth, more=" more") if room is None else room
 
     def _behind(self, request: Request, device: Device) -> Wait:
         first = self.claimed[device.id]
@@ -311,7 +324,7 @@ class _Walk:
         text = f"{', '.join(leaving)} is being unloaded to make room"
         return Wait(request.id, self._memory(WaitKind.DRAINING, text, device, need, leaving))
 
-    def _blocked(self, request: Request, device: Device, need: int) -> Wait:
+    def _blocked(self, request: Request, device: Device, need: int, more: str = "") -> Wait:
         self.claimed[device.id] = request
         self.starved[device.id] = request
         residents = list(self.ledger.on_device(device.id))
@@ -323,9 +336,12 @@ class _Walk:
         wanted = tuple(
             f"{r.plan.model} (others wait for it)" for r in residents if r.is_idle and not r.plan.pinned
         )
-        who = (*holders, *starting, *pinned, *wanted)
+        leaving = tuple(
+            f"{r.plan.model} (being unloaded)" for r in residents if r.state is ResidentState.DRAINING
+        )
+        who = (*holders, *starting, *pinned, *wanted, *leaving)
         text = (
-            f"{request.plan.model} needs {format_bytes(need)} on {device.id}, "
+            f"{request.plan.model} needs {format_bytes(need)}{more} on {device.id}, "
             f"{format_bytes(self.ledger.free_bytes(device.id))} are free; held by {', '.join(who)}"
         )
         return Wait(request.id, self._memory(WaitKind.MEMORY, text, device, need, who))
@@ -358,18 +374,13 @@ class _Walk:
     def _fitting(self, request: Request) -> list[tuple[Device, int]]:
         """Devices that could hold it if they were empty, only of the best kind among them, and what it
         needs there. A busy GPU is waited for: the CPU beside it would take many times longer."""
-        pinned = self._pinned_bytes
         possible = [
             (device, need)
             for device, need in _candidates(self.ledger, request)
-            if need <= device.budget_bytes - pinned(device)
+            if need <= device.budget_bytes - self.ledger.pinned_bytes(device.id)
         ]
         best = possible[0][0].kind if possible else None
         return [(device, need) for device, need in possible if device.kind == best]
-
-    def _pinned_bytes(self, device: Device, but: Resident | None = None) -> int:
-        on_device = self.ledger.on_device(device.id)
-        return sum(r.reserved_bytes for r in on_device if r.plan.pinned and r is not but)
 
 
 def _candidates(ledger: Ledger, request: Request) -> list[tuple[Device, int]]:
@@ -391,7 +402,8 @@ def _refusal(ledger: Ledger, request: Request) -> Refuse:
             "look at `inglenook doctor`",
         )
     device, need = max(candidates, key=lambda pair: pair[0].budget_bytes)
-    pinned = sum(r.reserved_bytes for r in ledger.on_device(device.id) if r.plan.pinned)
+    own = next((r for r in ledger.of_plan(request.plan.key) if r.device == device.id), None)
+    pinned = ledger.pinned_bytes(device.id, but=own)
     room = f"the budget of {device.id} is {format_bytes(device.budget_bytes)}"
     if pinned:
         room += f", of which pinned models hold {format_bytes(pinned)}"

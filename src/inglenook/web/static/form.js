@@ -54,7 +54,8 @@ document.addEventListener("alpine:init", () => {
     },
     sizeChosen(event) {
       this.size = event.target.value;
-      if (this.isCustom) this.$nextTick(() => this.$root.querySelector("#width").focus());
+      // What Alpine shows is there one frame later; before that it cannot take the focus.
+      if (this.isCustom) requestAnimationFrame(() => setTimeout(() => this.$root.querySelector("#width").focus()));
     },
 
     // The seed: empty draws a new one each time

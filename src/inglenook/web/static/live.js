@@ -14,7 +14,7 @@ class Live {
     this.pictures = document.getElementById("pictures");
     this.fire = document.getElementById("fire");
     this.status = document.getElementById("connection");
-    this.previews = new Map(); // job → the latest preview as a bitmap
+    this.previews = new Map(); // job → the latest preview, and of which picture it is
     this.said = new Map(); // job → what was last announced
     this.source = null;
     this.waitMs = FIRST_WAIT_MS;
@@ -152,18 +152,20 @@ class Live {
     this.title();
   }
 
-  async preview({ job, media_type: type, b64 }) {
+  async preview({ job, picture, media_type: type, b64 }) {
     const bytes = Uint8Array.from(atob(b64), (char) => char.charCodeAt(0));
     const bitmap = await createImageBitmap(new Blob([bytes], { type }));
-    this.previews.get(job)?.close();
-    this.previews.set(job, bitmap);
+    this.previews.get(job)?.bitmap.close();
+    this.previews.set(job, { bitmap, picture });
     this.paint(job);
   }
 
   paint(job) {
-    const canvas = document.getElementById(job)?.querySelector("[data-preview]");
-    const bitmap = this.previews.get(job);
-    if (!canvas || bitmap === undefined) return;
+    const card = document.getElementById(job);
+    const canvas = card?.querySelector("[data-preview]");
+    if (!canvas || !this.previews.has(job)) return;
+    const { bitmap, picture } = this.previews.get(job);
+    if (picture < card.querySelectorAll(".part[data-picture]").length) return; // that one is finished
     canvas.width = bitmap.width;
     canvas.height = bitmap.height;
     canvas.getContext("2d").drawImage(bitmap, 0, 0);

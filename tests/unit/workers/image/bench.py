@@ -18,6 +18,7 @@ from diffusers import (
 from PIL import Image
 from tests.tiny_models import write_folder
 
+import inglenook
 from inglenook.base.clock import SystemClock
 from inglenook.wire.image import Draw, Drawn, LastWord, LoadImageModel, PictureMade, SavingLevel
 from inglenook.wire.message import Message
@@ -27,6 +28,7 @@ from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.families.registry import load_family
 from inglenook.workers.image.spool import Spool
 
+STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-100"
 SIDE_PX = 64
 STEPS = 5
 PIPELINES: dict[tuple[bool, str], Any] = {
@@ -101,15 +103,24 @@ def bench(family: str, place: Path, **kind: bool) -> Bench:
     """Args:
     kind: what `write_folder` takes: `inpainting`, `flow`.
     """
-    folder = write_folder(family, place / "model", **kind)
+    return opened(write_folder(family, place / "model", **kind), family, place)
+
+
+def opened(folder: Path, family: str, place: Path, *, dtype: str = "float32") -> Bench:
+    """A bench for a model folder that is there already; `place` gets the spool."""
     request = LoadImageModel(
-        path=str(folder), layout="folder", family=family, device="cpu", dtype="float32", spool=str(place)
+        path=str(folder), layout="folder", family=family, device="cpu", dtype=dtype, spool=str(place)
     )
     spool = place / "spool"
-    spool.mkdir()
+    spool.mkdir(exist_ok=True)
     given_picture().save(spool / "given.png")
     given_mask().save(spool / "mask.png")
     return Bench(folder, spool, load_family(request, Device("cpu")))
+
+
+def reload(one: Bench, *, dtype: str) -> Bench:
+    """The same model, read in another precision."""
+    return opened(one.folder, one.family.name, one.folder.parent, dtype=dtype)
 
 
 def given_picture() -> Image.Image:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """CLIP's own vocabulary: token numbers that are published and must never move."""
 
-import pytest
+import json
+from pathlib import Path
 
-from inglenook.workers.image.families.clip import tokenizer
+import pytest
+from transformers import CLIPTokenizer
+
+from inglenook.workers.image.families.clip import _vocabulary, tokenizer
 
 START, END = 49406, 49407
 
@@ -36,3 +40,17 @@ def test_every_letter_of_every_script_has_tokens() -> None:
     reads = tokenizer(pad="!")
     for text in ("lächeln", "狐", "🦊", "ß\u00a0½"):
         assert reads.unk_token_id not in reads(text).input_ids[1:-1]
+
+
+def test_a_folder_of_the_old_kind_with_vocab_and_merges_reads_the_same(tmp_path: Path) -> None:
+    """Folders of Stable Diffusion bring `vocab.json` and `merges.txt`, and no `tokenizer.json`."""
+    words, merges = _vocabulary()
+    (tmp_path / "vocab.json").write_text(json.dumps(words))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "!"})
+    )
+    old = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    text = "A Red fox, 狐 🦊, in the snow; 8k"
+    padded = {"padding": "max_length", "max_length": 77, "truncation": True}
+    assert old(text, **padded).input_ids == tokenizer(pad="!")(text, **padded).input_ids

@@ -188,7 +188,7 @@ def _read(
             config=str(CONFIGS / family),
             subfolder=part,
             local_files_only=True,
-            torch_dtype=dtype,
+            dtype=dtype,
             **settings,
         )
     require_whole(module, part)

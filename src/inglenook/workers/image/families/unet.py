@@ -120,7 +120,7 @@ class LatentUNet(Family):
             if not self.device.fuses_attention:
                 self._parts.modules["unet"].set_attention_slice("auto")
             self._parts.modules["vae"].enable_slicing()
-        if saving >= 2:
+        if saving >= 2 and self._tiles_fit():
             self._parts.modules["vae"].enable_tiling()
         self._parts.place(only_the_working=saving >= 3)
 
@@ -205,6 +205,11 @@ class LatentUNet(Family):
             )
         return self._preview_map
 
+    def _tiles_fit(self) -> bool:
+        """AutoencoderTiny puts tiles together for eight pixels a latent, whatever its own blocks make."""
+        assumed = getattr(self._parts.modules["vae"], "spatial_scale_factor", self.pixels_per_latent)
+        return bool(assumed == self.pixels_per_latent)
+
     def _ask(
         self,
         given: torch.Tensor,
@@ -236,7 +241,7 @@ def _read_part(folder: Path, part: str, classes: Mapping[str, Any], dtype: torch
     with fitting(f"{folder.name}/{part}"):
         module, report = classes[name].from_pretrained(
             folder / part,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             variant=variant_of(folder / part),
             local_files_only=True,

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines for tests: one without processes, whose children do what the test says and when it says it, and
+one with real processes that misbehave on request."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from inglenook.base.ids import DeviceId, ModelId
+from inglenook.engines.diffusers import ImageChild
+from inglenook.runtime.contracts import (
+    ChildFailed,
+    Device,
+    Failure,
+    LoadPlan,
+    OutOfMemoryEvidence,
+    StopReceipt,
+)
+from inglenook.runtime.worker import WorkerProcess
+from inglenook.testing.child import Behaviour
+from inglenook.wire.image import FromImageWorker, LoadImageModel
+
+_FIRST_PID: Final = 1_000_000
+"""Beyond what a system gives by default: no real process is meant by accident."""
+
+
+def failed_to_load(text: str = "it could not be loaded") -> Failure:
+    return Failure("child.exited", text, "look at the log")
+
+
+def out_of_memory(text: str = "memory ran out") -> Failure:
+    evidence = OutOfMemoryEvidence("the test said so", requested_bytes=2, free_bytes=1, total_bytes=8)
+    return Failure("load.out_of_memory", text, None, evidence)
+
+
+class FakeChild:
+    """A child without a process. The test drives it: `load`, `fail`, `crash`, `let_go`.
+
+    Attributes:
+        stubborn: it does not end when it is asked to, but only when the test calls `let_go`.
+        discarded: how often it was told to remove what it left.
+    """
+
+    def __init__(self, plan: LoadPlan, device: Device, pid: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.plan = plan
+        self.device = device
+        self.pid = pid
+        self.stubborn = False
+        self.discarded = 0
+        self._loaded: asyncio.Future[Failure | None] = loop.create_future()
+        self._gone: asyncio.Future[Failure | None] = loop.create_future()
+        self._asked = False
+        self._forced = False
+        self._dying: Failure | None = None
+        self._lines: list[str] = []
+
+    # -- what the test says --------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Loading is over; from now on it can serve."""
+        if not self._loaded.done():
+            self._loaded.set_result(None)
+
+    def fail(self, failure: Failure) -> None:
+        """Loading fails; the process goes with it."""
+        self._loaded.set_result(failure)
+        self._end(failure)
+
+    def crash(self, failure: Failure) -> None:
+        """It ends although nobody has asked it to."""
+        if not self._loaded.done():
+            self._loaded.set_result(failure)
+        self._end(failure)
+
+    def begin_to_die(self, failure: Failure) -> None:
+        """Whoever works with it sees the end already; `let_go` lets the others see it."""
+        self._dying = failure
+
+    def let_go(self) -> None:
+        """What was stubborn, or was dying, is gone now; by force if it had been asked to go."""
+        self._forced = self._asked
+        self._end(self._dying)
+
+    def print(self, line: str) -> None:
+        self._lines.append(line)
+
+    # -- what an engine's child can do ---------------------------------------------------------------
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return self._asked
+
+    @property
+    def is_gone(self) -> bool:
+        return self._gone.done()
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded.done() and self._loaded.result() is None
+
+    @property
+    def alive(self) -> bool:
+        return not (self._asked or self._dying is not None or self._gone.done())
+
+    @property
+    def pids(self) -> frozenset[int]:
+        return frozenset() if self._gone.done() else frozenset({self.pid})
+
+    def log(self) -> tuple[str, ...]:
+        return tuple(self._lines)
+
+    async def ready(self) -> None:
+        failure = await asyncio.shield(self._loaded)
+        if failure is not None:
+            raise ChildFailed(failure)
+
+    async def exited(self) -> Failure | None:
+        return await asyncio.shield(self._gone)
+
+    async def stop(self, grace_s: float) -> StopReceipt:  # noqa: ARG002 - the protocol's parameter
+        """`grace_s` does not pass here: a stubborn child is gone when the test lets it go."""
+        if self._gone.done():
+            return StopReceipt(how="killed" if self._forced else "exited", seconds=0.0)
+        self._asked = True
+        if not self._loaded.done():
+            name = self.plan.model
+            self._loaded.set_result(
+                Failure("child.stopped", f"{name} was stopped while it was being loaded.")
+            )
+        if not self.stubborn:
+            self._end(None)
+        await asyncio.shield(self._gone)
+        return StopReceipt(how="killed" if self._forced else "terminated", seconds=0.0)
+
+    async def discard(self) -> None:
+        assert self._gone.done(), "what a living child has written is still needed"
+        self.discarded += 1
+
+    def _end(self, failure: Failure | None) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None if self._asked else failure)
+
+
+class FakeEngine:
+    """An `Engine` whose children are `FakeChild`.
+
+    Args:
+        auto: children are loaded as soon as they are started, unless the test says otherwise.
+
+    Attributes:
+        children: all that were ever started, oldest first.
+        broken: raised by the next `start`.
+    """
+
+    def __init__(self, *, name: str = "fake", auto: bool = False) -> None:
+        self.name = name
+        self._auto = auto
+        self._pids = count(_FIRST_PID)
+        self.children: list[FakeChild] = []
+        self.broken: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        """When it is there, `start` returns only after it is set."""
+
+    async def start(self, plan: LoadPlan, device: Device) -> FakeChild:
+        """Asserts what a scheduler promises: at most one living child of a model on a device."""
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.broken is not None:
+            error, self.broken = self.broken, None
+            raise error
+        twins = [c for c in self.living if (c.plan.key, c.device.id) == (plan.key, device.id)]
+        assert not twins, f"{plan.model} runs on {device.id} already"
+        child = FakeChild(plan, device, next(self._pids))
+        self.children.append(child)
+        if self._auto:
+            child.load()
+        return child
+
+    @property
+    def living(self) -> list[FakeChild]:
+        return [child for child in self.children if not child.is_gone]
+
+    def of(self, model: str) -> FakeChild:
+        """The newest child of a model."""
+        return next(child for child in reversed(self.children) if child.plan.model == model)
+
+    def started(self) -> list[ModelId]:
+        """The models for which children were started, in that order."""
+        return [child.plan.model for child in self.children]
+
+    def held_bytes(self, device: DeviceId) -> int:
+        """By the estimates of what lives there."""
+        living = (child for child in self.living if child.device.id == device)
+        return sum(child.plan.footprint_bytes[child.device.kind] for child in living)
+
+
+class ScriptedEngine:
+    """An `Engine` whose children are real processes: `inglenook.testing.child`.
+
+    `plan.options["behaviour"]` tells what a child does; see `Behaviour`.
+
+    Attributes:
+        children: all that were ever started, oldest first.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool_root: Path,
+        name: str = "scripted",
+        start_timeout_s: float = 60.0,
+        cancel_grace_s: float = 0.2,
+        stop_grace_s: float = 0.5,
+    ) -> None:
+        self.name = name
+        self._spool_root = spool_root
+        self._start_timeout_s = start_timeout_s
+        self._cancel_grace_s = cancel_grace_s
+        self._stop_grace_s = stop_grace_s
+        self.children: list[ImageChild] = []
+
+    async def start(self, plan: LoadPlan, device: Device) -> ImageChild:
+        behaviour = Behaviour(plan.options.get("behaviour", Behaviour.NORMAL))
+        worker = WorkerProcess(
+            module="inglenook.testing.child",
+            name=f"The scripted worker of {plan.model}",
+            union=FromImageWorker,
+            spool_root=self._spool_root,
+            extra={},
+            grace_s=self._stop_grace_s,
+            arguments=(behaviour.value,),
+        )
+        await worker.start()
+        load = LoadImageModel(
+            path="/nowhere",
+            layout="folder",
+            family="sd1",
+            device=device.id,
+            dtype="float32",
+            spool=str(worker.spool),
+        )
+        child = ImageChild(
+            worker,
+            load,
+            model=str(plan.model),
+            start_timeout_s=self._start_timeout_s,
+            cancel_grace_s=self._cancel_grace_s,
+            stop_grace_s=self._stop_grace_s,
+        )
+        self.children.append(child)
+        return child
+
+    def living_pids(self) -> Iterator[int]:
+        for child in self.children:
+            if child.alive:
+                yield from child.pids

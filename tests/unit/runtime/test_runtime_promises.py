@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine that tries to break what the scheduler promises, with random devices, models, people and luck.
+
+`Machine` checks the promises after each act. Here are the acts, and liveness: from wherever the machine has
+got to, a kind world serves or refuses everybody within a bounded number of rounds, also under a flood.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.runtime.machine import CRASHED, NO_MEMORY, NOT_LOADED, Machine, plan_of
+
+from inglenook.base.ids import LeaseId, RequestId, ResidentId
+from inglenook.base.work import WorkClass
+from inglenook.runtime.contracts import LoadPlan, ResidentState
+from inglenook.runtime.scheduler.policy import Rules
+from inglenook.testing.devices import fake_device
+
+PEOPLE = ("ann", "bob", "cem", "dee")
+RULES = Rules(aging_s=20.0, patience_s=3.0, idle_unload_s=50.0)
+SETTINGS = settings(
+    deadline=None,
+    stateful_step_count=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+devices = st.lists(
+    st.sampled_from(["cuda:0", "cuda:1", "cpu"]), min_size=1, max_size=3, unique=True
+).flatmap(
+    lambda names: st.tuples(*[st.builds(fake_device, st.just(n), st.integers(2, 20)) for n in names])
+)
+"""Budgets in bytes, so small that everything collides."""
+
+models = st.fixed_dictionaries(
+    {
+        "sizes": st.dictionaries(st.sampled_from(["cuda", "cpu"]), st.integers(1, 14), min_size=1),
+        "growth": st.integers(0, 4),
+        "load_s": st.sampled_from([0.1, 1.0, 8.0]),
+        "weight": st.sampled_from([0.5, 1.0, 4.0]),
+        "pinned": st.sampled_from([False, False, False, True]),
+        "capacity": st.sampled_from([1, 1, 1, 3]),
+    }
+)
+
+
+def plan(model: int, facts: dict[str, Any], scale: int) -> LoadPlan:
+    sizes = {kind: size + scale * facts["growth"] for kind, size in facts["sizes"].items()}
+    return plan_of(
+        f"model{model}",
+        sizes,
+        scale=scale,
+        load_s=facts["load_s"],
+        weight=facts["weight"],
+        pinned=facts["pinned"],
+        capacity=facts["capacity"],
+    )
+
+
+class Promises(RuleBasedStateMachine):
+    machine: Machine
+
+    @initialize(devices=devices, models=st.lists(models, min_size=1, max_size=4))
+    def begin(self, devices: tuple[Any, ...], models: list[dict[str, Any]]) -> None:
+        self.machine = Machine(devices, RULES)
+        self.models = models
+
+    # -- people ------------------------------------------------------------------------------------------
+
+    @rule(
+        model=st.integers(0, 3),
+        scale=st.integers(0, 2),
+        person=st.sampled_from(PEOPLE),
+        work_class=st.sampled_from(WorkClass),
+        device=st.none() | st.integers(0, 2),
+        count=st.sampled_from([1, 1, 2, 5]),
+    )
+    def arrive(
+        self, model: int, scale: int, person: str, work_class: WorkClass, device: int | None, count: int
+    ) -> None:
+        names = list(self.machine.ledger.devices)
+        only = () if device is None else (names[device % len(names)],)
+        number = model % len(self.models)
+        for _ in range(count):
+            self.machine.ask(
+                plan(number, self.models[number], scale),
+                person=person,
+                work_class=work_class,
+                devices=only,
+                settle=False,
+            )
+        self.machine.settle()
+
+    @precondition(lambda self: self.machine.ledger.waiting)
+    @rule(data=st.data())
+    def go_away(self, data: st.DataObject) -> None:
+        self.machine.withdraw(data.draw(st.sampled_from(sorted(self.machine.ledger.waiting))))
+
+    @rule()
+    def leave_twice(self) -> None:
+        self.machine.withdraw(RequestId("req0001"))
+
+    @precondition(lambda self: self.machine.ledger.leases)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(sorted(self.machine.ledger.leases)))
+        self.machine.release(lease)
+        self.machine.release(lease)  # giving back twice is giving back once
+
+    @rule()
+    def give_back_what_nobody_has(self) -> None:
+        self.machine.release(LeaseId("lease0000"))
+
+    # -- children ----------------------------------------------------------------------------------------
+
+    def _in(self, *states: ResidentState) -> list[ResidentId]:
+        return [r.id for r in self.machine.ledger.residents.values() if r.state in states]
+
+    @precondition(lambda self: self._in(ResidentState.STARTING))
+    @rule(data=st.data(), luck=st.sampled_from([None, None, None, NOT_LOADED, NO_MEMORY]))
+    def loading_ends(self, data: st.DataObject, luck: Any) -> None:
+        resident = data.draw(st.sampled_from(self._in(ResidentState.STARTING)))
+        if luck is None:
+            self.machine.ready(resident)
+        else:
+            self.machine.gone(resident, luck)
+
+    @precondition(lambda self: self._in(ResidentState.READY))
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        self.machine.gone(data.draw(st.sampled_from(self._in(ResidentState.READY))), CRASHED)
+
+    @precondition(lambda self: self._in(ResidentState.READY))
+    @rule(data=st.data())
+    def begin_to_die(self, data: st.DataObject) -> None:
+        self.machine.lost(data.draw(st.sampled_from(self._in(ResidentState.READY))))
+
+    @precondition(lambda self: self._in(ResidentState.DRAINING))
+    @rule(data=st.data(), luck=st.sampled_from([None, None, CRASHED]))
+    def drained(self, data: st.DataObject, luck: Any) -> None:
+        self.machine.gone(data.draw(st.sampled_from(self._in(ResidentState.DRAINING))), luck)
+
+    @precondition(lambda self: self._in(ResidentState.READY))
+    @rule(data=st.data(), share=st.sampled_from([0.1, 0.9, 1.0, 1.3, 3.0]))
+    def measured(self, data: st.DataObject, share: float) -> None:
+        resident = data.draw(st.sampled_from(self._in(ResidentState.READY)))
+        self.machine.measure(resident, int(self.machine.ledger.residents[resident].reserved_bytes * share))
+
+    @precondition(lambda self: any(r.is_idle for r in self.machine.ledger.residents.values()))
+    @rule(data=st.data())
+    def somebody_unloads(self, data: st.DataObject) -> None:
+        idle = [r.id for r in self.machine.ledger.residents.values() if r.is_idle]
+        self.machine.unload(data.draw(st.sampled_from(idle)))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 5.0, 25.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.machine.advance(seconds)
+
+    # -- liveness ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.machine.ledger.waiting)
+    @rule()
+    def a_kind_world_serves_everybody(self) -> None:
+        world = self.machine.copy()
+        waiting = set(world.ledger.waiting)
+        world.rounds_until_served(waiting, most=120 + 15 * len(waiting))
+
+    @precondition(lambda self: self.machine.ledger.waiting)
+    @rule(model=st.integers(0, 3), others=st.booleans())
+    def a_flood_of_urgent_work_starves_nobody(self, model: int, others: bool) -> None:
+        """Two people always have something urgent waiting for one model, or for every model."""
+        world = self.machine.copy()
+        waiting = set(world.ledger.waiting)
+        numbers = range(len(self.models)) if others else [model % len(self.models)]
+        flood = [plan(number, self.models[number], 0) for number in numbers]
+        for _ in range(200 + 40 * len(waiting)):
+            if waiting.isdisjoint(world.ledger.waiting):
+                return
+            for person in ("eve", "fay"):
+                if not any(r.person == person for r in world.ledger.waiting.values()):
+                    for wanted in flood:
+                        world.ask(wanted, person=person, settle=False)
+            world.kind_round()
+        left = waiting.intersection(world.ledger.waiting)
+        raise AssertionError(f"starved: {[world.submitted[request] for request in left]}")
+
+    @invariant()
+    def promises_hold(self) -> None:
+        if hasattr(self, "machine"):
+            self.machine.check()
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(SETTINGS, max_examples=60)
+
+
+class LongPromises(Promises):
+    pass
+
+
+TestLongPromises = pytest.mark.slow(LongPromises.TestCase)
+TestLongPromises.settings = settings(SETTINGS, max_examples=1500, stateful_step_count=80)
+TestLongPromises = pytest.mark.timeout(1200)(TestLongPromises)
