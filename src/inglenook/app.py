@@ -213,6 +213,7 @@ def _open_database(settings: Settings) -> Database:
     database = Database(_database_url(settings))
     try:
         schema.upgrade(database)
+        database.claim()
     except BaseException:
         database.close()
         raise

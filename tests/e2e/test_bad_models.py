@@ -62,4 +62,5 @@ def test_a_model_that_is_added_while_the_server_runs_is_found(bench: Workbench) 
     (folder / "late.safetensors").write_bytes(BROKEN["noise"][0])
     response = bench.http.post("/v1/images/generations", json={"model": "late", "prompt": "a cat"})
     assert response.status_code == 400
-    assert "late" in [model["id"] for model in bench.http.get("/v1/models").json()["data"]]
+    assert bench.http.get("/v1/models/late").json()["problem"]
+    assert "late" not in [model["id"] for model in bench.http.get("/v1/models").json()["data"]]
