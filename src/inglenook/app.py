@@ -87,7 +87,7 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
     """
     clock = SystemClock()
     data = loaded.settings.server.data
-    data.mkdir(parents=True, exist_ok=True)
+    (data / "models").mkdir(parents=True, exist_ok=True)
     lock = DataLock(data)
     lock.acquire(this_process(address, clock.now()))
     try:

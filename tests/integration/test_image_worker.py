@@ -279,14 +279,15 @@ def test_real_memory_exhaustion_is_retried_and_reported_with_the_allocators_figu
 ) -> None:
     worker = start()
     assert isinstance(worker.load(write_folder("sd1", tmp_path / "tiny")), Loaded)
-    # Drawn once without a limit: the kernels for these shapes are compiled then, and under the limit it is the
-    # tensors, tens of megabytes each, that do not fit.
+    # Drawn once without a limit: the kernels for these shapes are compiled then, and under the limit it is
+    # the tensors, tens of megabytes each, that do not fit.
     large: dict[str, Any] = {"width": 512, "height": 512, "steps": 1, "guidance_scale": 1.0}
     assert isinstance(worker.draw(**large)[-1], Drawn)
     in_use = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = in_use + 16 * 2**20
-    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (limit, limit))
+    limit, none = in_use + 16 * 2**20, resource.RLIM_INFINITY
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (limit, none))
     said = worker.draw(**large)
+    resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (none, none))
     last = said[-1]
     assert [m.text for m in said if isinstance(m, Notice) and "saving level 1" in m.text], last
     assert isinstance(last, DrawFailed)

@@ -123,8 +123,7 @@ class Cpu:
         total = psutil.virtual_memory().total
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
             total = min(total, int(self._limit.read_text()))
-        name = platform.processor() or platform.machine()
-        return [Device(DeviceId("cpu"), "cpu", name, total, int(total * CPU_SHARE))]
+        return [Device(DeviceId("cpu"), "cpu", _cpu_name(), total, int(total * CPU_SHARE))]
 
     def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
         if device != "cpu":
@@ -265,6 +264,14 @@ def tree_rss_bytes(pid: int) -> int:
         with contextlib.suppress(psutil.Error):
             total += member.memory_info().rss
     return total
+
+
+def _cpu_name() -> str:
+    """As the kernel calls it; the architecture where it does not say."""
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _read(path: Path) -> str | None:

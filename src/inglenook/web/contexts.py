@@ -105,10 +105,13 @@ class Contexts:
             "open": problems.in_details or any(values[name] for name in _FOLDED_AWAY) or values["n"] != "1",
         }
 
-    async def model_states(self) -> dict[str, str]:
+    async def models(self) -> list[ModelRecord]:
+        """The models of the picker. Looks at the disk."""
+        return (await asyncio.to_thread(self._models))[0]
+
+    def model_states(self, records: Sequence[ModelRecord]) -> dict[str, str]:
         """By model id: the line below the picker, as HTML."""
         warmth = warmth_of(self._services.runtime.snapshot())
-        records, _ = await asyncio.to_thread(self._models)
         return {
             one.id: render("fragments/model_state.html", choice_now=one) for one in choices(records, warmth)
         }

@@ -166,11 +166,12 @@ class PageStream:
 
     async def _tell_fire(self) -> None:
         """The panel and the models' states whenever they change; a beat when there was nothing for long."""
+        records = await self._contexts.models()  # once: a model that is added later waits for the next visit
         loop = asyncio.get_running_loop()
         fire, told_s = "", loop.time()
         states: dict[str, str] = {}
         while True:
-            fresh, fresh_states = self._contexts.fire_html(), await self._contexts.model_states()
+            fresh, fresh_states = self._contexts.fire_html(), self._contexts.model_states(records)
             if fresh != fire:
                 await self._say("fire", fresh)
             if fresh_states != states:

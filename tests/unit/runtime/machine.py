@@ -232,7 +232,7 @@ class Machine:
         streams = [request for stream in ledger.streams().values() for request in stream]
         assert sorted(streams) == sorted(ledger.waiting), "a request is in no stream, or in two"
         assert sum(c.total() for c in ledger.wanted.values()) == len(ledger.waiting)
-        assert ledger.sizes_wanted.total() == len(ledger.waiting)
+        assert ledger.wishes.total() == len(ledger.waiting)
         ended = {r.id for r in self.served} | set(self.refused) | set(self.failed) | self.withdrawn
         assert ended.isdisjoint(ledger.waiting), "who was served still waits"
         assert ended | set(ledger.waiting) == set(self.submitted), "a request was lost"
@@ -303,6 +303,10 @@ class Machine:
         resident = self.resident(model, device)
         self.ready(resident.id)
         return resident
+
+    def estimates(self) -> dict[RequestId, float | None]:
+        explained = explain_all(self.ledger, self.now_s, self.rules)
+        return {request: explanation.estimate_s for request, explanation in explained.items()}
 
     def reason_of(self, request: Request) -> tuple[WaitKind, str, tuple[str, ...]]:
         reason = explain_all(self.ledger, self.now_s, self.rules)[request.id].reason

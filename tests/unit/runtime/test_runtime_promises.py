@@ -8,7 +8,7 @@ got to, a kind world serves or refuses everybody within a bounded number of roun
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.runtime.machine import CRASHED, NO_MEMORY, NOT_LOADED, Machine, plan_of
@@ -23,7 +23,8 @@ PEOPLE = ("ann", "bob", "cem", "dee")
 RULES = Rules(aging_s=20.0, patience_s=3.0, idle_unload_s=50.0)
 SETTINGS = settings(
     deadline=None,
-    stateful_step_count=40,
+    stateful_step_count=30,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 
@@ -193,7 +194,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(SETTINGS, max_examples=60)
+TestPromises.settings = settings(SETTINGS, max_examples=40)
 
 
 class LongPromises(Promises):

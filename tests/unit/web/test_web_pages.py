@@ -188,7 +188,9 @@ async def test_without_scripts_an_error_stands_at_its_field_and_nothing_typed_is
         answer = await browser.draw(prompt="a <fox>", steps="0", negative_prompt="snow", scheduler="ddim")
     assert answer.status_code == 422
     assert "steps is 0" not in between(answer.text, 'id="error-prompt"', "</p>")
-    assert "Number of steps is 0; it must be between 1 and 150." in between(answer.text, 'id="error-steps"', "</p>")
+    assert "Number of steps is 0; it must be between 1 and 150." in between(
+        answer.text, 'id="error-steps"', "</p>"
+    )
     assert "a &lt;fox&gt;</textarea>" in answer.text
     assert "snow</textarea>" in answer.text
     assert re.search(r'<option value="ddim"[^>]* selected', answer.text)

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.web.services import House, picture, resident
 
 from inglenook.base.ids import OWNER, JobId
+from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.sse import ServerEvent
 from inglenook.jobs.model import EventType, JobState, Receipt
 from inglenook.web.contexts import Contexts
@@ -152,6 +153,24 @@ async def test_the_fire_is_told_once_and_again_when_it_changes() -> None:
         house.runtime.residents = [resident("starter", leases=1)]
         assert "at work" in await reader.next("fire")
         assert "ready" in json.loads(await reader.next("model"))["starter"]
+
+
+async def test_the_disk_is_not_searched_for_models_as_long_as_a_page_is_open() -> None:
+    house = House()
+    searched = 0
+    listing = house.catalog.list
+
+    def counting(kind: ModelKind | None = None) -> list[ModelRecord]:
+        nonlocal searched
+        searched += 1
+        return listing(kind)
+
+    house.catalog.list = counting  # type: ignore[method-assign]  # the test counts, the catalogue answers
+    async with reading(house) as reader:
+        await reader.next("model")
+        house.runtime.residents = [resident("starter")]
+        await reader.next("model")
+    assert searched == 1
 
 
 async def test_a_reader_that_leaves_leaves_nothing_behind() -> None:

@@ -23,6 +23,7 @@ from inglenook.runtime.contracts import (
 )
 
 PlanKey = tuple[str, ModelId]
+Wish = tuple[PlanKey, int, tuple[DeviceId, ...]]
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_LONGEST_S = 60.0
@@ -119,8 +120,9 @@ class Ledger:
         self.estimate_error_s: float | None = None
         self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
         """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
-        self.sizes_wanted: Counter[tuple[PlanKey, int]] = Counter()
-        """How many wait for each plan and scale; what nobody waits for is not in it."""
+        self.wishes: Counter[Wish] = Counter()
+        """How many wait for each plan at a scale on certain devices: what is true of one of them is true of
+        all. What nobody waits for is not in it."""
         self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
         self._round = 0  # the turn at which a newcomer joins the round
         self._reserved: dict[DeviceId, int] = dict.fromkeys(self.devices, 0)
@@ -198,7 +200,7 @@ class Ledger:
         stream = self._streams.setdefault((request.work_class, request.person), OrderedDict())
         stream[request.id] = request
         self.wanted.setdefault(request.plan.key, Counter())[request.work_class] += 1
-        self.sizes_wanted[request.plan.key, request.plan.scale] += 1
+        self.wishes[wish_of(request)] += 1
 
     def withdraw(self, request_id: RequestId) -> Request | None:
         """Take a request out of the queue; None when it does not wait (any more)."""
@@ -215,10 +217,10 @@ class Ledger:
         if not counts.total():
             del self.wanted[request.plan.key]
             self._lower(request.plan.key)  # nobody is left for whom there could be a second try
-        size = (request.plan.key, request.plan.scale)
-        self.sizes_wanted[size] -= 1
-        if not self.sizes_wanted[size]:
-            del self.sizes_wanted[size]
+        wish = wish_of(request)
+        self.wishes[wish] -= 1
+        if not self.wishes[wish]:
+            del self.wishes[wish]
         self.evicted_for.pop(request_id, None)
         return request
 
@@ -419,6 +421,10 @@ class Ledger:
     def _reserve(self, resident: Resident, more_bytes: int) -> None:
         resident.reserved_bytes += more_bytes
         self._reserved[resident.device] += more_bytes
+
+
+def wish_of(request: Request) -> Wish:
+    return (request.plan.key, request.plan.scale, request.devices)
 
 
 def footprint_key(plan: LoadPlan, device_kind: str, scale: int | None = None) -> FootprintKey:

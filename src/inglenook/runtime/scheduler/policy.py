@@ -29,7 +29,7 @@ from inglenook.base.units import format_bytes, format_seconds
 from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import Device, Explanation, Request, ResidentState, WaitKind, WaitReason
 from inglenook.runtime.scheduler import eviction
-from inglenook.runtime.scheduler.ledger import Ledger, PlanKey, Resident
+from inglenook.runtime.scheduler.ledger import Ledger, PlanKey, Resident, Wish, wish_of
 
 RANK = {WorkClass.INTERACTIVE: 0, WorkClass.BATCH: 1, WorkClass.TRAINING: 2}
 
@@ -181,27 +181,25 @@ class _Walk:
     ledger: Ledger
     now_s: float
     rules: Rules
-    blocked: dict[tuple[PlanKey, int], WaitReason] = field(default_factory=dict)
+    blocked: dict[Wish, WaitReason] = field(default_factory=dict)
     claimed: dict[DeviceId, Request] = field(default_factory=dict)
     starved: dict[DeviceId, Request] = field(default_factory=dict)
 
     @property
     def nobody_left(self) -> bool:
-        """Whether every model and size that is waited for is known to be blocked."""
-        return len(self.blocked) == len(self.ledger.sizes_wanted)
+        """Whether all that is wished for is known to be blocked."""
+        return len(self.blocked) == len(self.ledger.wishes)
 
     def judge(self, request: Request) -> Verdict:
-        key = (request.plan.key, request.plan.scale)
-        known = self.blocked.get(key)
-        if known is not None and not request.devices:
+        wish = wish_of(request)
+        known = self.blocked.get(wish)
+        if known is not None:
             return Wait(request.id, known)
         verdict = self._judge(request)
-        if request.devices:
-            return verdict  # says nothing about who may go elsewhere
         if isinstance(verdict, Wait):
-            self.blocked[key] = verdict.reason
+            self.blocked[wish] = verdict.reason
         elif isinstance(verdict, Join):
-            self.blocked[key] = _loading(self.ledger, verdict.resident, self.now_s)
+            self.blocked[wish] = _loading(self.ledger, verdict.resident, self.now_s)
         return verdict
 
     def _judge(self, request: Request) -> Verdict:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import pytest
+
+from inglenook.base.ids import OWNER
+from inglenook.images.errors import BadRequest, DrawingFailed
+from inglenook.images.work import _failure, _label, load_plan, preview_every
+from inglenook.wire.image import DrawFailed
+from inglenook.wire.message import OutOfMemory
+from tests.unit.images.test_request import MODEL, planned, request
+
+
+def test_the_label_in_the_queue_never_holds_the_prompt() -> None:
+    label = _label(planned(request(prompt="my secret", n=3)), OWNER)
+    assert label == "3 pictures for owner"
+
+
+@pytest.mark.parametrize(
+    ("previews", "steps", "every"), [(0, 20, 0), (1, 20, 10), (3, 20, 5), (100, 20, 1), (3, 2, 1)]
+)
+def test_previews_are_spread_over_the_steps(previews: int, steps: int, every: int) -> None:
+    assert preview_every(planned(request(previews=previews, steps=steps))) == every
+
+
+def test_larger_pictures_are_planned_with_more_memory_under_a_scale_of_their_own() -> None:
+    small = load_plan(MODEL, planned(request(width=256, height=256)), pinned=False)
+    large = load_plan(MODEL, planned(request(width=1024, height=1024)), pinned=False)
+    assert small.key == large.key
+    assert (small.scale, large.scale) == (16, 20)
+    assert all(large.footprint_bytes[kind] > need for kind, need in small.footprint_bytes.items())
+
+
+def test_what_the_worker_calls_invalid_is_the_requests_fault() -> None:
+    error = _failure(DrawFailed(job="j", code="draw.invalid", message="ddim cannot do it.\nhint: use euler"))
+    assert isinstance(error, BadRequest)
+    assert (error.message, error.hint) == ("ddim cannot do it.", "use euler")
+
+
+def test_memory_that_ran_out_is_told_with_its_numbers() -> None:
+    last = DrawFailed(
+        job="j",
+        code="draw.out_of_memory",
+        message="Memory ran out.",
+        out_of_memory=OutOfMemory(requested_bytes=2 * 1024**3, free_bytes=1024**3),
+    )
+    error = _failure(last)
+    assert isinstance(error, DrawingFailed)
+    assert error.hint == "choose a smaller size (2 GiB were asked for, 1 GiB were free)"
+
+
+def test_a_plan_names_the_file_and_not_the_model_alone() -> None:
+    made = load_plan(replace(MODEL, layout="single"), planned(request()), pinned=True)
+    assert made.pinned
+    assert made.options == {"path": str(MODEL.path), "layout": "single", "family": "sd1"}
