@@ -123,7 +123,9 @@ def write_folder(
 ) -> Path:
     """Write a diffusers folder and return it."""
     pipeline = build(family, inpainting=inpainting, flow=flow, seed=seed).pipeline()
-    pipeline.to(dtype=dtype).save_pretrained(folder, safe_serialization=True)
+    if dtype != torch.float32:
+        pipeline.to(dtype=dtype)
+    pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
 
 

@@ -423,17 +423,15 @@ def test_an_unchanged_model_is_not_read_again_and_a_changed_one_is(root: Path) -
     assert only(service).image != first.image
 
 
-def test_new_and_removed_models_are_seen_after_a_refresh(root: Path) -> None:
+def test_new_and_removed_models_are_seen_in_the_next_list_and_by_name(root: Path) -> None:
     file = write_tensors(root / "a.safetensors", ldm_shapes("sd1"))
     service = catalog(root)
     assert ids(service) == ["a"]
     write_json(root / "a.safetensors.inglenook.json", {"schema": 1, "title": "New"})
     write_tensors(root / "b.safetensors", ldm_shapes("sd1"))
-    assert ids(service) == ["a"]
-    service.refresh()
+    assert service.resolve("b").id == "b"
     assert [record.title for record in service.list()] == ["New", "b"]
     file.unlink()
-    service.refresh()
     assert ids(service) == ["b"]
 
 

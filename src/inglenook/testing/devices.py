@@ -29,12 +29,14 @@ class FakeProbe:
     Attributes:
         held: bytes by process; change it while the test runs.
         readings: how often it was asked.
+        broken: raised by each reading, while it is there.
     """
 
     def __init__(self, devices: Iterable[Device]) -> None:
         self._devices = {device.id: device for device in devices}
         self.held: dict[int, int] = {}
         self.readings = 0
+        self.broken: Exception | None = None
 
     def devices(self) -> list[Device]:
         return list(self._devices.values())
@@ -43,6 +45,8 @@ class FakeProbe:
         if device not in self._devices:
             raise Invalid(f"There is no device {device!r}.", code="device.unknown")
         self.readings += 1
+        if self.broken is not None:
+            raise self.broken
         return DeviceUsage(sum(self.held.values()), {pid: self.held.get(pid, 0) for pid in pids})
 
 

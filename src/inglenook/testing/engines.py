@@ -75,6 +75,10 @@ class FakeChild:
             self._loaded.set_result(failure)
         self._end(failure)
 
+    def mistake(self, error: Exception) -> None:
+        """`ready` raises what no engine should raise."""
+        self._loaded.set_exception(error)
+
     def begin_to_die(self, failure: Failure) -> None:
         """Whoever works with it sees the end already; `let_go` lets the others see it."""
         self._dying = failure
@@ -99,7 +103,7 @@ class FakeChild:
 
     @property
     def is_loaded(self) -> bool:
-        return self._loaded.done() and self._loaded.result() is None
+        return self._loaded.done() and self._loaded.exception() is None and self._loaded.result() is None
 
     @property
     def alive(self) -> bool:

@@ -61,8 +61,14 @@ def wait_line(explanation: Mapping[str, Any] | None) -> str:
     place = "Next in line" if position == 1 else f"{ordinal(position)} in line"
     text = _reason_text(explanation["reason"])
     estimate = explanation.get("estimate_s")
-    begins = "" if estimate is None else f"begins in {about(float(estimate))}"
-    return join([f"{place}: {text}" if text else place, begins])
+    return join([f"{place}: {text}" if text else place, _begins(estimate)])
+
+
+def _begins(estimate_s: Any) -> str:
+    """An estimate of nothing is one that was passed already, so it promises nothing."""
+    if estimate_s is None:
+        return ""
+    return "begins soon" if float(estimate_s) < 1 else f"begins in {about(float(estimate_s))}"
 
 
 def _reason_text(reason: Any) -> str:

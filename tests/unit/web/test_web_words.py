@@ -33,6 +33,13 @@ def test_a_wait_tells_the_place_the_reason_and_the_estimate() -> None:
     assert words.wait_line(explanation) == "2nd in line: starter is being loaded · begins in about 4 s"
 
 
+def test_an_estimate_that_has_passed_promises_no_second() -> None:
+    assert (
+        words.wait_line({"position": 1, "reason": {"text": "x"}, "estimate_s": 0.0})
+        == "Next in line: x · begins soon"
+    )
+
+
 def test_a_wait_of_which_nothing_is_known_yet_is_still_a_sentence() -> None:
     assert words.wait_line(None) == "In line; it is about to be looked at"
 

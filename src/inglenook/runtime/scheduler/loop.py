@@ -284,6 +284,8 @@ class Scheduler:
         if self._lives:  # a child whose start has not returned yet is stopped in there
             await asyncio.wait(self._lives, timeout=self._stop_grace_s + LAST_WAIT_S)
         self._take_events()
+        for lease_id in list(self._left):  # whoever has not given it back by now never will
+            self._clear_away(lease_id)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST_WAIT_S)
         tasks = [*self._lives, *self._tasks]

@@ -12,8 +12,8 @@ from inglenook.base.errors import Cancelled, Failed, Invalid
 
 CONVERT_HINT = (
     "a pickle can run any program when it is opened, so none is opened here; take the .safetensors file of "
-    "the same model, or convert it where you trust it: torch.load(path, weights_only=True), then "
-    "safetensors.torch.save_file(tensors, new_path)"
+    "the same model, or convert it where you trust it: torch.load(open(path, 'rb'), weights_only=True), "
+    "then safetensors.torch.save_file(tensors, new_path)"
 )
 
 

@@ -66,13 +66,14 @@ def refuse_pickle(path: Path) -> None:
     """Raises `LoadUnsupported` for a pickle, and `LoadCorrupt` when there is no file."""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(9)
     except OSError as error:
         raise LoadCorrupt(f"{path} cannot be read: {error.strerror}.") from error
     if (
         path.suffix.lower() in _PICKLE_SUFFIXES
-        or head == _ZIP
-        or (head[:1] == _PICKLE and head[1:2] < b"\x06")
+        or head[:4] == _ZIP
+        # A safetensors header of 128, 384 … bytes begins like a pickle; its ninth byte tells them apart.
+        or (head[:1] == _PICKLE and head[1:2] < b"\x06" and head[8:9] != b"{")
     ):
         raise LoadUnsupported(f"{path.name} is a pickle, not a safetensors file.", hint=CONVERT_HINT)
 

@@ -15,6 +15,7 @@ from inglenook.base.errors import InglenookError
 from inglenook.wire.image import LoadImageModel
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.families.registry import load_family
+from inglenook.workers.image.weights import refuse_pickle
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -208,3 +209,12 @@ def test_a_folder_whose_text_encoder_is_of_another_size_is_corrupt(tmp_path: Pat
     config = json.loads((folder / "text_encoder/config.json").read_text())
     (folder / "text_encoder/config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
     assert refusal(folder).code == "load.corrupt"
+
+
+@pytest.mark.parametrize("length", [128, 384, 640, 1152])
+def test_a_header_whose_length_begins_like_a_pickle_is_none(tmp_path: Path, length: int) -> None:
+    text = b"{}".ljust(length)
+    path = tmp_path / "sound.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + text)
+    assert path.read_bytes()[0] == 0x80
+    refuse_pickle(path)

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scheduler relies on in every engine: the fake, one with scripted real children, and diffusers'."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from tests.integration.processes import is_gone, linux, state_of, survivors
+
+import inglenook
+from inglenook.base.ids import ModelId
+from inglenook.engines.diffusers import DiffusersEngine, ImageChild
+from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
+from inglenook.testing import engines
+from inglenook.testing.child import EXIT_AT_START, Behaviour
+from inglenook.testing.devices import fake_device
+from inglenook.testing.engines import FakeChild, FakeEngine, ScriptedEngine
+
+STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-100"
+CPU = fake_device("cpu", 10**9)
+WAIT_S = 60.0
+GRACE_S = 0.5
+
+
+class Bench(Protocol):
+    """One engine, and how its children are brought to what a test needs."""
+
+    engine: Engine
+    spool_root: Path | None
+    has_processes: bool
+
+    async def normal(self) -> Child:
+        """Becomes ready."""
+        ...
+
+    async def never_ready(self) -> Child: ...
+
+    async def dies_at_start(self) -> Child: ...
+
+    async def begun(self) -> Child:
+        """Started, and not yet ready when this returns."""
+        ...
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        """Ready, ignores the polite request to go; with all processes that belong to it."""
+        ...
+
+    async def crash(self, child: Child) -> None:
+        """End the child from outside."""
+        ...
+
+
+@dataclass
+class FakeBench:
+    engine: FakeEngine
+    spool_root: Path | None = None
+    has_processes: bool = False
+
+    async def _start(self) -> FakeChild:
+        return await self.engine.start(plan(), CPU)
+
+    async def normal(self) -> Child:
+        child = await self._start()
+        child.print("loaded")
+        child.load()
+        return child
+
+    async def never_ready(self) -> Child:
+        child = await self._start()
+        child.fail(Failure("child.never_ready", "m was not ready after 0.5 s."))
+        return child
+
+    async def dies_at_start(self) -> Child:
+        child = await self._start()
+        child.fail(engines.failed_to_load("m ended with status 3 while it was being loaded."))
+        return child
+
+    async def begun(self) -> Child:
+        return await self._start()
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        child = await self._start()
+        child.load()
+        child.stubborn = True
+        asyncio.get_running_loop().call_later(GRACE_S, child.let_go)
+        return child, []
+
+    async def crash(self, child: Child) -> None:
+        assert isinstance(child, FakeChild)
+        child.crash(Failure("child.killed", "m was ended by signal 9 (SIGKILL) while it was idle."))
+
+
+@dataclass
+class ScriptedBench:
+    spool_root: Path | None
+    has_processes: bool = True
+
+    def __post_init__(self) -> None:
+        self.engine: Engine = self._with(WAIT_S)
+
+    def _with(self, start_timeout_s: float) -> ScriptedEngine:
+        assert self.spool_root is not None
+        return ScriptedEngine(
+            spool_root=self.spool_root, start_timeout_s=start_timeout_s, stop_grace_s=GRACE_S
+        )
+
+    async def _start(self, behaviour: Behaviour, start_timeout_s: float = WAIT_S) -> Child:
+        return await self._with(start_timeout_s).start(plan(behaviour=behaviour), CPU)
+
+    async def normal(self) -> Child:
+        return await self._start(Behaviour.CHATTY)
+
+    async def never_ready(self) -> Child:
+        return await self._start(Behaviour.NEVER_READY, GRACE_S)
+
+    async def dies_at_start(self) -> Child:
+        return await self._start(Behaviour.EXIT_AT_START)
+
+    async def begun(self) -> Child:
+        return await self._start(Behaviour.SLOW_START)
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        child = await self._start(Behaviour.GRANDCHILD)
+        await child.ready()
+        grandchild = next(int(line.split()[1]) for line in child.log() if line.startswith("grandchild"))
+        (pid,) = child.pids
+        await halt(pid)
+        return child, [pid, grandchild]
+
+    async def crash(self, child: Child) -> None:
+        (pid,) = child.pids
+        os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class DiffusersBench:
+    """The image worker itself, with the model that ships."""
+
+    spool_root: Path | None
+    has_processes: bool = True
+
+    def __post_init__(self) -> None:
+        self.engine: Engine = self._with(WAIT_S)
+
+    def _with(self, start_timeout_s: float) -> DiffusersEngine:
+        assert self.spool_root is not None
+        return DiffusersEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    async def _start(self, path: Path = STARTER, start_timeout_s: float = WAIT_S) -> ImageChild:
+        options = {"path": str(path), "layout": "folder", "family": "sd1"}
+        return await self._with(start_timeout_s).start(plan(**options), CPU)
+
+    async def normal(self) -> Child:
+        return await self._start()
+
+    async def never_ready(self) -> Child:
+        return await self._start(start_timeout_s=0.05)
+
+    async def dies_at_start(self) -> Child:
+        return await self._start(path=STARTER / "nothing-here")
+
+    async def begun(self) -> Child:
+        return await self._start()
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        child = await self._start()
+        await child.ready()
+        (pid,) = child.pids
+        await halt(pid)
+        return child, [pid]
+
+    async def crash(self, child: Child) -> None:
+        (pid,) = child.pids
+        os.kill(pid, signal.SIGKILL)
+
+
+def plan(**options: Any) -> LoadPlan:
+    return LoadPlan(model=ModelId("m"), engine="any", footprint_bytes={"cpu": 10**8}, options=options)
+
+
+@asynccontextmanager
+async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    spool_root = tmp_path / "spool"
+    made: Bench = {
+        "fake": lambda: FakeBench(FakeEngine()),
+        "scripted": lambda: ScriptedBench(spool_root),
+        "diffusers": lambda: DiffusersBench(spool_root),
+    }[name]()
+    yield made
+
+
+async def halt(pid: int) -> None:
+    """Stop all its threads; a stopped process does not hear SIGTERM."""
+    os.kill(pid, signal.SIGSTOP)
+    async with asyncio.timeout(WAIT_S):
+        while state_of(pid) != "T":
+            await asyncio.sleep(0.001)
+
+
+Open = Callable[[], AbstractAsyncContextManager[Bench]]
+
+
+@pytest.fixture(params=["fake", "scripted", pytest.param("diffusers", marks=pytest.mark.slow)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    return lambda: bench_of(request.param, tmp_path)
+
+
+def run(main: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(main, 3 * WAIT_S))
+
+
+async def end(bench: Bench, child: Child) -> None:
+    await child.stop(GRACE_S)
+    await child.discard()
+    assert_nothing_left(bench)
+
+
+def assert_nothing_left(bench: Bench) -> None:
+    if bench.spool_root is not None:
+        assert list(bench.spool_root.iterdir()) == []
+
+
+async def pid_known(bench: Bench, child: Child) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while bench.has_processes and not child.pids:
+            await asyncio.sleep(0.005)
+
+
+def test_a_child_gets_ready_works_on_and_goes_when_it_is_asked_to(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            assert child.alive
+            exited = asyncio.create_task(child.exited())
+            await asyncio.sleep(0)
+            assert not exited.done()
+            receipt = await child.stop(GRACE_S)
+            assert receipt.how in ("terminated", "killed")
+            assert receipt.seconds >= 0
+            assert await exited is None, "it was asked to go: nothing has failed"
+            assert not child.alive
+            await end(bench, child)
+
+    run(main())
+
+
+def test_its_processes_are_named_while_it_lives(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            assert len(child.pids) >= 1
+            assert not bench.has_processes or not any(is_gone(pid) for pid in child.pids)
+            pids = child.pids
+            await end(bench, child)
+            assert not bench.has_processes or all(is_gone(pid) for pid in pids)
+
+    run(main())
+
+
+def test_its_last_lines_are_kept_also_after_its_end(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            await end(bench, child)
+            assert child.log()
+            assert all(isinstance(line, str) for line in child.log())
+            assert len(child.log()) <= 200
+
+    run(main())
+
+
+def test_a_stop_may_come_many_times_at_once_and_again(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            receipts = await asyncio.gather(*(child.stop(GRACE_S) for _ in range(5)))
+            assert {receipt.how for receipt in receipts} <= {"terminated", "killed", "exited"}
+            await child.stop(GRACE_S)
+            assert await child.exited() is None
+            await child.discard()
+            await end(bench, child)
+
+    run(main())
+
+
+def test_a_stop_during_start_is_honoured_and_leaves_no_child(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.begun()
+            ready = asyncio.create_task(child.ready())
+            await pid_known(bench, child)
+            pids = child.pids
+            await child.stop(GRACE_S)
+            with pytest.raises(ChildFailed) as failed:
+                await ready
+            assert failed.value.code == "child.stopped"
+            assert await child.exited() is None
+            assert not bench.has_processes or all(is_gone(pid) for pid in pids)
+            await end(bench, child)
+
+    run(main())
+
+
+def test_a_stop_in_the_first_moment_is_honoured_too(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.begun()
+            await child.stop(GRACE_S)
+            assert not child.alive
+            with pytest.raises(ChildFailed):
+                await child.ready()
+            await end(bench, child)
+
+    run(main())
+
+
+def test_a_stop_after_its_death_changes_nothing(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            await bench.crash(child)
+            failure = await child.exited()
+            assert failure is not None
+            assert (await child.stop(GRACE_S)).how == "exited"
+            await end(bench, child)
+
+    run(main())
+
+
+def test_a_death_that_nobody_asked_for_is_told_with_its_cause(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.normal()
+            await child.ready()
+            await bench.crash(child)
+            failure = await child.exited()
+            assert failure is not None
+            assert failure.code == "child.killed"
+            assert "SIGKILL" in failure.message
+            assert "while it was idle" in failure.message
+            assert "memory" not in failure.message, "nothing has said so"
+            assert failure.out_of_memory is None
+            assert not child.alive
+            await end(bench, child)
+
+    run(main())
+
+
+def test_one_that_is_never_ready_is_given_up(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.never_ready()
+            with pytest.raises(ChildFailed) as failed:
+                await child.ready()
+            assert failed.value.code == "child.never_ready"
+            await end(bench, child)
+            assert not bench.has_processes or survivors(list(child.pids), WAIT_S) == []
+
+    run(main())
+
+
+def test_one_that_cannot_load_says_why(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child = await bench.dies_at_start()
+            with pytest.raises(ChildFailed) as failed:
+                await child.ready()
+            assert failed.value.failure.message
+            assert failed.value.failure.out_of_memory is None
+            if isinstance(bench, ScriptedBench):
+                assert f"status {EXIT_AT_START} while it was being loaded" in failed.value.message
+                assert "I do not feel like it" in failed.value.message
+            await end(bench, child)
+
+    run(main())
+
+
+@linux
+def test_one_that_ignores_the_request_to_go_is_killed_with_all_that_belongs_to_it(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            child, pids = await bench.stubborn()
+            receipt = await child.stop(GRACE_S)
+            assert receipt.how == "killed"
+            assert survivors(pids, WAIT_S) == []
+            assert await child.exited() is None
+            await end(bench, child)
+
+    run(main())
+
+
+def test_what_it_wrote_stays_until_it_is_discarded(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as bench:
+            if bench.spool_root is None:
+                return  # a fake writes nothing
+            child = await bench.normal()
+            await child.ready()
+            assert isinstance(child, ImageChild)
+            (child.spool / "picture.png").write_bytes(b"a finished picture")
+            assert child.spool.stat().st_mode & 0o077 == 0, "others could read it"
+            await bench.crash(child)
+            await child.exited()
+            await child.stop(GRACE_S)
+            assert (child.spool / "picture.png").read_bytes() == b"a finished picture"
+            await end(bench, child)
+
+    run(main())
+
+
+def test_a_spool_that_cannot_be_made_fails_the_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "spool").write_text("a file where a folder should be")
+        async with bench_of("scripted", tmp_path) as bench:
+            with pytest.raises(ChildFailed) as failed:
+                await bench.engine.start(plan(), CPU)
+            assert failed.value.code == "child.not_started"
+
+    run(main())
+
+
+def test_the_fake_asserts_that_a_model_is_on_a_device_once() -> None:
+    async def main() -> None:
+        engine = FakeEngine(auto=True)
+        first = await engine.start(plan(), CPU)
+        with pytest.raises(AssertionError, match="already"):
+            await engine.start(plan(), CPU)
+        other: Device = fake_device("cuda:0", 10)
+        await engine.start(LoadPlan(ModelId("m"), "any", {"cuda": 5}), other)
+        assert engine.held_bytes(CPU.id) == 10**8
+        assert engine.held_bytes(other.id) == 5
+        await first.stop(GRACE_S)
+        await engine.start(plan(), CPU)
+        assert engine.started() == ["m", "m", "m"]
+
+    run(main())

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking at real processes through /proc, and small programs that are hard to get rid of."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc is looked at")
+
+QUIET = "import signal; print('ready', flush=True); signal.pause()"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + QUIET
+WITH_GRANDCHILD = f"""
+import signal, subprocess, sys
+made = subprocess.Popen([sys.executable, "-I", "-S", "-c", {STUBBORN!r}], stdout=subprocess.PIPE)
+made.stdout.readline()
+print("grandchild", made.pid, flush=True)
+signal.pause()
+"""
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", program]
+
+
+def state_of(pid: int) -> str:
+    """The letter that `ps` shows; X when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def is_gone(pid: int) -> bool:
+    """It has ended; a zombie that waits for its parent's attention counts as gone."""
+    return state_of(pid) in "ZX"
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def survivors(pids: list[int], within_s: float) -> list[int]:
+    """Those that still live after so long; returns as soon as there are none."""
+    deadline = time.monotonic() + within_s
+    left = [pid for pid in pids if not is_gone(pid)]
+    while left and time.monotonic() < deadline:
+        os.sched_yield()
+        time.sleep(0.01)
+        left = [pid for pid in pids if not is_gone(pid)]
+    return left
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
