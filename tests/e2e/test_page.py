@@ -182,6 +182,25 @@ def test_what_one_tab_does_the_other_shows(nook: Watched) -> None:
     assert one.locator(f"#{job}").count() == 1
 
 
+def test_a_hidden_tab_holds_no_connection_and_catches_up_when_it_is_seen_again(nook: Watched) -> None:
+    """A browser opens six connections to one address; tabs that nobody looks at must not hold them."""
+    one, other = nook.open(), nook.open()
+    expect(one.locator("#fire")).to_contain_text("The fire")
+    become = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    streams = [request for request in nook.requests if "/fragments/stream" in request]
+    one.evaluate(become, True)
+    job = draw(other, "a red fox", steps="2")
+    expect(other.locator(f"#{job}")).to_have_class(re.compile("is-succeeded"), timeout=PATIENCE_MS)
+    assert one.locator(f"#{job}").count() == 0
+    made = other.locator(f"#{job} [data-picture]").first.get_attribute("data-picture")
+    one.evaluate(become, False)
+    expect(one.locator(f"#pictures > [data-picture={made}]")).to_be_visible()
+    assert len([request for request in nook.requests if "/fragments/stream" in request]) == len(streams) + 1
+
+
 def test_an_error_stands_at_its_field_with_the_focus_and_goes_when_it_is_mended(nook: Watched) -> None:
     page = nook.open()
     page.locator("#more > summary").click()

@@ -92,7 +92,9 @@ def test_a_folder_that_is_not_there_fails_the_start(tmp_path: Path) -> None:
 
 def test_what_it_printed_last_is_kept(tmp_path: Path) -> None:
     async def main() -> tuple[str, ...]:
-        program = "import sys\nfor n in range(1000): print(n)\nsys.stdout.flush(); print('err', file=sys.stderr)"
+        program = (
+            "import sys\nfor n in range(1000): print(n)\nsys.stdout.flush(); print('err', file=sys.stderr)"
+        )
         child = await started(program, tmp_path)
         await child.exited()
         return child.log()

@@ -80,6 +80,8 @@ class ImageWork:
         self._clock = clock
         self._pinned = pinned
         self._requests: dict[JobId, RequestId] = {}
+        self._pace_s: dict[tuple[str, int], float] = {}
+        """Seconds a step took lately, by model and scale."""
 
     def explain(self, job: JobId) -> Mapping[str, Any] | None:
         request = self._requests.get(job)
@@ -100,11 +102,14 @@ class ImageWork:
     async def _leased(
         self, job: Job, drawing: Drawing, record: ModelRecord, report: Report
     ) -> AsyncIterator[Lease]:
+        plan = load_plan(record, drawing, pinned=record.id in self._pinned)
+        pace_s = self._pace_s.get((plan.model, plan.scale))
         request = self._scheduler.request(
             person=job.owner,
             work_class=job.work_class,
-            plan=load_plan(record, drawing, pinned=record.id in self._pinned),
+            plan=plan,
             label=_label(drawing, job.owner),
+            expected_s=None if pace_s is None else pace_s * drawing.steps * len(drawing.seeds),
         )
         self._requests[job.id] = request.id
         try:
@@ -131,6 +136,11 @@ class ImageWork:
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
+
+    def learn_pace(self, lease: Lease, drawing: Drawing, seconds: float) -> None:
+        """How long the same work will take next time."""
+        plan = lease.request.plan
+        self._pace_s[plan.model, plan.scale] = seconds / (drawing.steps * len(drawing.seeds))
 
     def receipt(self, how: str, seconds: float, before: int | None, after: int | None) -> Receipt:
         return Receipt(how, self._clock.now(), seconds, before, after)
@@ -252,6 +262,7 @@ class _Session:
     async def _end(self, last: LastWord) -> Mapping[str, Any]:
         match last:
             case Drawn():
+                self.work.learn_pace(self.lease, self.drawing, last.seconds)
                 return {
                     "seconds": round(last.seconds, 3),
                     "saving": last.saving,

@@ -28,9 +28,7 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 
-devices = st.lists(
-    st.sampled_from(["cuda:0", "cuda:1", "cpu"]), min_size=1, max_size=3, unique=True
-).flatmap(
+devices = st.lists(st.sampled_from(["cuda:0", "cuda:1", "cpu"]), min_size=1, max_size=3, unique=True).flatmap(
     lambda names: st.tuples(*[st.builds(fake_device, st.just(n), st.integers(2, 20)) for n in names])
 )
 """Budgets in bytes, so small that everything collides."""

@@ -31,6 +31,8 @@ from inglenook.runtime.contracts import Device, Explanation, Request, ResidentSt
 from inglenook.runtime.scheduler import eviction
 from inglenook.runtime.scheduler.ledger import Ledger, PlanKey, Resident, Wish, wish_of
 
+OVERRUN = 0.25
+"""Of the time that a lease was held, what is expected to follow when it was held longer than expected."""
 RANK = {WorkClass.INTERACTIVE: 0, WorkClass.BATCH: 1, WorkClass.TRAINING: 2}
 
 
@@ -456,7 +458,9 @@ class _Forecast:
             device = ledger.residents[held.resident].device
             expected = ledger.expected_held_s(held.request)
             self._last[device] = held.request.plan.key
-            rest = None if expected is None else max(0.0, held.granted_s + expected - now_s)
+            spent = now_s - held.granted_s
+            # What has overrun its time is not about to end: it takes some of what it took so far.
+            rest = None if expected is None else max(expected - spent, OVERRUN * spent)
             self._free_at[device] = _later(self._free_at[device], rest)
 
     def begin_of(self, request: Request, reason: WaitReason) -> float | None:
