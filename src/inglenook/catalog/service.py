@@ -155,7 +155,7 @@ class CatalogService:
 
 def _find(root: Path) -> list[Found]:
     if not root.is_dir():
-        _log.info("model folder %s does not exist", root)
+        _log.debug("model folder %s does not exist", root)
         return []
     return find_models(root)
 
