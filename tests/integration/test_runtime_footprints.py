@@ -14,10 +14,11 @@ GPU = FootprintKey("diffusers", ModelId("maker/model with ünïcode"), "cuda", 2
 
 
 @pytest.fixture(params=["records", "fake"])
-def book(request: pytest.FixtureRequest) -> FootprintBook:
+def book(request: pytest.FixtureRequest, database: Database) -> FootprintBook:
+    """Both keep the same promises; the fake has no use for the database."""
     if request.param == "fake":
         return FakeBook()
-    return FootprintRecords(database=request.getfixturevalue("database"), clock=FakeClock())
+    return FootprintRecords(database=database, clock=FakeClock())
 
 
 def test_nothing_is_known_at_first(book: FootprintBook) -> None:

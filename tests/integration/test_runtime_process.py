@@ -51,7 +51,7 @@ async def said(child: ChildProcess, word: str) -> str:
             await asyncio.sleep(0.005)
 
 
-# -- ends -------------------------------------------------------------------------------------------------
+# -- ends -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_child_has_the_signals_of_a_fresh_process(tmp_path: Path) -> None:
     assert run(main()).signal == signal.SIGPIPE
 
 
-# -- stopping -----------------------------------------------------------------------------------------------
+# -- stopping -------------------------------------------------------------------------------------------
 
 
 def test_a_stop_ends_it_and_says_how(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_process_that_escaped_with_our_pipe_does_not_hold_up_the_end(tmp_path:
     run(main())
 
 
-# -- guards ---------------------------------------------------------------------------------------------------
+# -- guards ---------------------------------------------------------------------------------------------
 
 
 @linux

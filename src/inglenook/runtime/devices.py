@@ -22,7 +22,8 @@ import psutil
 
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import DeviceId
-from inglenook.base.units import GIB
+from inglenook.base.units import GIB, KIB, MIB
+from inglenook.runtime import cgroup
 from inglenook.runtime.contracts import Device, DeviceUsage
 
 AMD_VENDOR = "0x1002"
@@ -43,7 +44,8 @@ class Source(Protocol):
 
 
 class SystemProbe:
-    """All sources together; the order in which devices are listed is the order of preference.
+    """All sources together; the order in which devices are listed is the order of preference: the one in
+    which `only` names them, else the one in which they are found.
 
     Args:
         budgets: by device id, bytes that may be reserved; overrides the default.
@@ -75,7 +77,10 @@ class SystemProbe:
                     code="device.unknown",
                     hint="correct runtime.devices or runtime.budgets",
                 )
-        return [self._with_budget(d) for d in found if self._only is None or d.id in self._only]
+        devices = {device.id: self._with_budget(device) for device in found}
+        if self._only is None:
+            return list(devices.values())
+        return [devices[DeviceId(name)] for name in dict.fromkeys(self._only)]
 
     def _with_budget(self, device: Device) -> Device:
         budget = self._budgets.get(device.id)
@@ -114,15 +119,17 @@ def system_sources() -> list[Source]:
 
 
 class Cpu:
-    """Memory of the machine, or of our control group where that is less."""
+    """Memory of the machine, or of our control group or one above it where that is less."""
 
-    def __init__(self, limit: Path = Path("/sys/fs/cgroup/memory.max")) -> None:
-        self._limit = limit
+    def __init__(self, root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> None:
+        self._root = root
+        self._own = own
 
     def devices(self) -> list[Device]:
         total = psutil.virtual_memory().total
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            total = min(total, int(self._limit.read_text()))
+        for group in cgroup.groups(self._root, self._own):
+            with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                total = min(total, int((group / "memory.max").read_text()))
         return [Device(DeviceId("cpu"), "cpu", _cpu_name(), total, int(total * CPU_SHARE))]
 
     def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
@@ -180,7 +187,11 @@ class Nvidia:
         handle = self._nvml.nvmlDeviceGetHandleByIndex(int(index))
         used = int(self._nvml.nvmlDeviceGetMemoryInfo(handle).used)
         by_pid = dict.fromkeys(pids, 0)
-        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        try:
+            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except self._nvml.NVMLError:  # some drivers do not list processes
+            running = []
+        for process in running:
             # In a container the driver may name no bytes: then nothing is learned, rather than zero.
             if process.usedGpuMemory is not None:
                 by_pid[process.pid] = int(process.usedGpuMemory)
@@ -217,24 +228,29 @@ class Amd:
         if kind != "rocm":
             return None
         card = list(self._cards())[int(index)]
-        used = int(_read(card / "mem_info_vram_used") or 0)
+        used = sum(_number(card / f"mem_info_{pool}_used") for pool in self._pools(card))
         return DeviceUsage(used, {pid: self._process_bytes(pid, card) for pid in pids})
 
     def _cards(self) -> Iterator[Path]:
-        for entry in sorted(self._drm.glob("card[0-9]*")):
+        """In the kernel's order: card2 before card10."""
+        for entry in sorted(self._drm.glob("card[0-9]*"), key=lambda path: (len(path.name), path.name)):
             card = entry / "device"
             if "-" not in entry.name and _read(card / "vendor") == AMD_VENDOR and self._total_bytes(card):
                 yield card
 
     def _total_bytes(self, card: Path) -> int:
-        """VRAM; for an APU with a small carve-out also what it may map of the system's memory (GTT)."""
-        vram = int(_read(card / "mem_info_vram_total") or 0)
-        gtt = int(_read(card / "mem_info_gtt_total") or 0)
-        return gtt if 0 < vram < 4 * GIB and gtt > vram else vram
+        """VRAM; for an APU what it may map of the system's memory (GTT)."""
+        return max(_number(card / f"mem_info_{pool}_total") for pool in self._pools(card))
+
+    def _pools(self, card: Path) -> tuple[str, ...]:
+        """Where a model may lie: VRAM, on an APU with a small carve-out also GTT."""
+        vram, gtt = (_number(card / f"mem_info_{pool}_total") for pool in ("vram", "gtt"))
+        return ("vram", "gtt") if 0 < vram < 4 * GIB and gtt > vram else ("vram",)
 
     def _process_bytes(self, pid: int, card: Path) -> int:
-        """Sum of `drm-memory-*` over the process's handles of the card, each drm client counted once."""
+        """Sum over the process's handles of the card, each drm client counted once."""
         address = card.resolve().name
+        fields_of = [f"drm-memory-{pool}" for pool in self._pools(card)]
         clients: dict[str, int] = {}
         try:
             handles = list((self._proc / str(pid) / "fdinfo").iterdir())
@@ -244,11 +260,8 @@ class Amd:
             fields = dict(line.split(":", 1) for line in (_read(handle) or "").splitlines() if ":" in line)
             if fields.get("drm-pdev", "").strip() == address:
                 client = fields.get("drm-client-id", handle.name).strip()
-                clients[client] = sum(
-                    int(value.split()[0]) * 1024
-                    for name, value in fields.items()
-                    if name in ("drm-memory-vram", "drm-memory-gtt")
-                )
+                held = sum(_amount(fields.get(name, "0")) for name in fields_of)
+                clients[client] = max(held, clients.get(client, 0))
         return sum(clients.values())
 
 
@@ -279,3 +292,15 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
+
+
+def _number(path: Path) -> int:
+    """0 where there is none."""
+    text = _read(path)
+    return int(text) if text is not None and text.isdecimal() else 0
+
+
+def _amount(text: str) -> int:
+    """`1024 KiB` in bytes; without a unit it is bytes."""
+    number, _, unit = text.strip().partition(" ")
+    return int(number) * {"KiB": KIB, "MiB": MIB, "GiB": GIB}.get(unit.strip(), 1)

@@ -8,6 +8,7 @@ allocator's own error on the wire. A bare SIGKILL is a bare SIGKILL.
 import signal
 from pathlib import Path
 
+from inglenook.runtime import cgroup
 from inglenook.runtime.contracts import Failure, OutOfMemoryEvidence
 from inglenook.runtime.process import Exit
 
@@ -60,18 +61,15 @@ def _hint(number: int) -> str:
 class KernelOomCounter:
     """How many processes of our control group the kernel has killed for memory (cgroup v2)."""
 
-    def __init__(self, root: Path = Path("/sys/fs/cgroup"), cgroup: Path = Path("/proc/self/cgroup")) -> None:
+    def __init__(self, root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> None:
         self._root = root
-        self._cgroup = cgroup
+        self._own = own
 
     def read(self) -> int | None:
         """None where the kernel does not tell (no cgroup v2, another system)."""
         try:
-            # Beside cgroup v1 hierarchies, the line of v2 is the one with the number 0.
-            entries = (line.split(":", 2) for line in self._cgroup.read_text().splitlines())
-            path = next(entry[2] for entry in entries if entry[0] == "0")
-            events = self._root / path.lstrip("/") / "memory.events"
+            events = cgroup.groups(self._root, self._own)[0] / "memory.events"
             rows = dict(line.split() for line in events.read_text().splitlines())
             return int(rows["oom_kill"])
-        except (OSError, IndexError, KeyError, ValueError, StopIteration):
+        except (OSError, KeyError, ValueError):
             return None

@@ -117,7 +117,7 @@ async def bench(
     engines: Mapping[str, Engine] | None = None,
     book: FootprintBook | None = None,
 ) -> AsyncIterator[Bench]:
-    """Without devices: one GPU with a budget of 10 bytes. At the end nothing lives and nothing is reserved."""
+    """Without devices: one GPU with a budget of 10 bytes. At the end nothing lives or is reserved."""
     made = Bench(
         devices or [fake_device("cuda:0", 10)],
         rules=Rules() if rules is None else rules,

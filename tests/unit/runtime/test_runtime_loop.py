@@ -21,7 +21,7 @@ from inglenook.testing.engines import FakeEngine, failed_to_load, out_of_memory
 A, B, C = plan_of("a", 6), plan_of("b", 6), plan_of("c", 3)
 
 
-# -- leases -------------------------------------------------------------------------------------------------
+# -- leases ---------------------------------------------------------------------------------------------
 
 
 def test_a_lease_names_the_child_the_device_and_what_is_reserved() -> None:
@@ -99,7 +99,7 @@ def test_two_engines_share_one_device() -> None:
     run(main())
 
 
-# -- leaving the queue ----------------------------------------------------------------------------------------
+# -- leaving the queue ----------------------------------------------------------------------------------
 
 
 def test_a_caller_that_is_cancelled_before_the_loop_has_seen_it_leaves_no_trace() -> None:
@@ -220,7 +220,7 @@ def test_a_thousand_waiting_clients_that_leave_are_gone_and_the_others_are_serve
     run(main())
 
 
-# -- children that end ------------------------------------------------------------------------------------------
+# -- children that end ----------------------------------------------------------------------------------
 
 
 def test_a_crash_while_leased_frees_the_model_and_the_next_request_is_served_after_the_pause() -> None:
@@ -384,7 +384,7 @@ def test_a_death_while_draining_counts_and_the_next_is_started() -> None:
     run(main())
 
 
-# -- eviction and unloading -----------------------------------------------------------------------------------
+# -- eviction and unloading -----------------------------------------------------------------------------
 
 
 def test_a_model_that_is_being_loaded_is_not_evicted_for_another() -> None:
@@ -451,7 +451,7 @@ def test_an_idle_model_goes_after_its_time() -> None:
     run(main())
 
 
-# -- closing ----------------------------------------------------------------------------------------------------
+# -- closing --------------------------------------------------------------------------------------------
 
 
 def test_closing_refuses_what_waits_and_what_comes_and_ends_every_child() -> None:
@@ -518,7 +518,7 @@ def test_closing_works_also_after_the_loop_has_ended() -> None:
     run(main())
 
 
-# -- what is learned ----------------------------------------------------------------------------------------------
+# -- what is learned ------------------------------------------------------------------------------------
 
 
 def key(model: str) -> FootprintKey:
@@ -585,7 +585,7 @@ def test_a_probe_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> N
         run(main())
 
 
-# -- explanations ---------------------------------------------------------------------------------------------------
+# -- explanations ---------------------------------------------------------------------------------------
 
 
 def test_everybody_who_waits_is_told_a_place_a_reason_and_an_estimate_with_its_error() -> None:

@@ -64,7 +64,7 @@ def test_a_request_for_one_device_does_not_wait_for_a_child_on_another() -> None
     assert {r.device for r in machine.ledger.residents.values()} == {"cuda:0", "cuda:1"}
 
 
-# -- fairness ---------------------------------------------------------------------------------------------
+# -- fairness -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("work_class", WorkClass)
@@ -134,7 +134,7 @@ def test_waiting_ages_so_that_batch_is_served_under_an_endless_flood() -> None:
     assert waits[training.id] <= 23
 
 
-# -- memory ------------------------------------------------------------------------------------------------
+# -- memory ---------------------------------------------------------------------------------------------
 
 
 def test_what_does_not_fit_beside_a_lease_waits_and_names_the_holder() -> None:
@@ -321,7 +321,7 @@ def test_a_setting_of_never_keeps_an_idle_model() -> None:
     assert machine.resident("a").state is ResidentState.READY
 
 
-# -- the order of eviction ---------------------------------------------------------------------------------
+# -- the order of eviction ------------------------------------------------------------------------------
 
 
 def test_idle_longest_and_cheapest_to_load_goes_first() -> None:
@@ -357,7 +357,7 @@ def test_a_victim_whose_memory_is_not_needed_is_spared() -> None:
     assert machine.resident("small").state is ResidentState.READY
 
 
-# -- bad luck ----------------------------------------------------------------------------------------------
+# -- bad luck -------------------------------------------------------------------------------------------
 
 
 def test_a_child_that_dies_at_work_is_started_again_after_a_pause() -> None:
@@ -489,7 +489,7 @@ def test_a_child_that_is_ending_gets_no_more_work_although_its_lease_has_come_ba
     assert machine.served[-1] is waiting
 
 
-# -- what is learned -----------------------------------------------------------------------------------------
+# -- what is learned ------------------------------------------------------------------------------------
 
 
 def test_a_measurement_above_the_reservation_makes_it_grow_as_far_as_the_budget_goes() -> None:
@@ -538,7 +538,7 @@ def test_the_seconds_to_load_are_learned() -> None:
     assert machine.ledger.expected_load_s(A, "cuda") == 4.0
 
 
-# -- estimates ------------------------------------------------------------------------------------------------
+# -- estimates ------------------------------------------------------------------------------------------
 
 
 def test_an_estimate_adds_up_what_is_ahead() -> None:
