@@ -12,7 +12,6 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, WebPImagePlugin
 
 from inglenook.base.errors import Invalid, TooLarge
@@ -122,7 +121,7 @@ def mask_from(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "mas
     """
     image, _ = _decode(data, max_bytes=max_bytes, max_pixels=max_pixels, field=field)
     mask = _mask_of(image, field)
-    if int(np.asarray(mask).max()) < _DARK:
+    if not any(mask.histogram()[_DARK:]):  # nothing is light enough to count
         raise _empty_mask("is all black", field)
     return Mask(png=to_png(mask), width=mask.width, height=mask.height)
 
@@ -140,6 +139,8 @@ def _mask_of(image: Image.Image, field: str) -> Image.Image:
 
 def _black_and_white(image: Image.Image) -> bool:
     """Whether it has no colour, and both dark and light pixels: drawn as a mask, not a photograph's copy."""
+    import numpy as np  # a tenth of a second: only when it is needed
+
     rgb = np.asarray(image.convert("RGB")).astype(np.int16)
     if int((rgb.max(axis=2) - rgb.min(axis=2)).max()) > _GREY_TOLERANCE:
         return False
@@ -293,6 +294,8 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """16-bit grey scaled to 8 bit (65535 becomes 255; Pillow's own conversion would cut off at 255)."""
+    import numpy as np  # a tenth of a second: only when it is needed
+
     deep = np.asarray(image).astype(np.uint32)
     grey = Image.fromarray(((np.minimum(deep, 65535) * 255 + 32767) // 65535).astype(np.uint8))
     transparent = image.info.get("transparency")
