@@ -36,25 +36,31 @@ def parse_bytes(text: str | int) -> int:
     factor = _FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None or len(match[1]) > _MOST_DIGITS:
         raise Invalid(f"{text!r} is not an amount of memory.", hint="write it like 12 GiB or 800 MB")
-    return int(float(match[1]) * factor)
+    whole, _, fraction = match[1].partition(".")
+    scale: int = 10 ** len(fraction)
+    return int(whole + fraction) * factor // scale
 
 
 def format_bytes(count: int) -> str:
-    """``1536`` → ``"1.5 KiB"``; three significant digits at most, exact below one KiB."""
+    """``1536`` → ``"1.5 KiB"``; three significant digits, exact below one KiB."""
+    if abs(count) < KIB:
+        return f"{count} B"
     size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            return f"{size:.3g} {unit}" if unit != "B" else f"{count} B"
-        size /= 1024
-    return f"{size:.4g} TiB"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= KIB
+        if abs(size) < KIB or unit == "TiB":
+            break
+    return f"{size:.0f} {unit}" if abs(size) >= 999.5 else f"{size:.3g} {unit}"
 
 
 def format_seconds(seconds: float) -> str:
     """``0.42`` → ``"0.4 s"``, ``75`` → ``"1 min 15 s"``, ``7300`` → ``"2 h 2 min"``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min"

@@ -6,6 +6,8 @@ A line is one JSON object with a `kind`. An unknown kind, an unknown field or a 
 do not travel in lines: they are files in the child's spool folder, named in a message.
 """
 
+import math
+
 import msgspec
 
 from inglenook.base.errors import Failed
@@ -15,6 +17,9 @@ PROTOCOL = 1
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Longest line accepted. A 100,000-character prompt in UTF-8 takes a tenth of it."""
+
+SHOWN = 200
+"""So much of a line, in bytes, is shown in an error."""
 
 
 class WireError(Failed):
@@ -79,8 +84,22 @@ class Shutdown(Message, frozen=True, kw_only=True, tag="shutdown"):
 
 
 def encode(message: Message) -> bytes:
-    """One line with its newline."""
-    return msgspec.json.encode(message) + b"\n"
+    """One line with its newline.
+
+    Raises:
+        WireError: the message holds what JSON cannot: half a character, or a number that is not finite
+            (which would arrive as null).
+    """
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WireError(f"{type(message).__name__}.{name} is {value}, which is not a finite number.")
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError as error:
+        raise WireError(
+            f"{type(message).__name__} holds text that is not Unicode: {error.reason}."
+        ) from error
 
 
 class Decoder:
@@ -98,9 +117,9 @@ class Decoder:
         try:
             message = self._decoder.decode(line)
         except msgspec.MsgspecError as error:
-            shown = line[:200].decode("utf-8", "replace")
+            shown = line[:SHOWN].decode("utf-8", "replace")
             raise WireError(
-                f"A line on the wire is not a message of protocol {PROTOCOL}: {error}: {shown}"
+                f"A line on the wire is not a message of protocol {PROTOCOL}: {str(error)[:SHOWN]}: {shown}"
             ) from error
         assert isinstance(message, Message)
         return message

@@ -101,8 +101,7 @@ def test_a_message_for_the_other_side_is_refused() -> None:
 def test_an_error_shows_only_the_beginning_of_a_line() -> None:
     with pytest.raises(WireError) as refused:
         Decoder(FromImageWorker).decode(b'{"kind": "' + b"x" * 10_000_000 + b'"}')
-    assert len(str(refused.value)) < 12_000_000
-    assert str(refused.value).count("x" * 300) <= 1
+    assert len(str(refused.value)) < 600
 
 
 def test_text_that_is_no_unicode_is_refused_as_a_wire_error() -> None:
