@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
-.PHONY: help serve test check quick format benchmarks screenshots clean
+.PHONY: help serve test static quick check format benchmarks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -33,7 +33,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)
-	@$(INSTALL) --group dev -c constraints.txt
+	@$(INSTALL) --group dev -c constraints.txt \
+	  || { $(BIN)/python -m pip install --quiet --upgrade pip && $(BIN)/python -m pip install --quiet --group dev -c constraints.txt; }
 	@touch $@
 
 serve: $(STAMP) ## start the server with the model that ships, and print its address

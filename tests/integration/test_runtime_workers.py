@@ -2,6 +2,7 @@
 """Real worker processes that misbehave, spoken to over the real wire by the engine that ships."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -344,5 +345,60 @@ def test_the_address_falls_back_to_tcp_where_the_path_is_too_long(tmp_path: Path
     async def main() -> None:
         async with ready_child(long, Behaviour.NORMAL) as child:
             assert isinstance(await child.draw(draw_of("j1"), stop=StopToken(), tell=Heard()), Drawn)
+
+    run(main())
+
+
+@linux
+@pytest.mark.parametrize(
+    ("device", "environment", "torch_device", "dtype", "threads"),
+    [
+        (
+            "cuda:2",
+            {"CUDA_VISIBLE_DEVICES": "2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            "cuda:0",
+            "float16",
+            None,
+        ),
+        ("rocm:1", {"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, "cuda:0", "float16", None),
+        ("mps", {}, "mps", "float16", None),
+        ("cpu", {"CUDA_VISIBLE_DEVICES": ""}, "cpu", "float32", 1),
+    ],
+)
+def test_a_worker_sees_its_own_device_alone_and_loads_in_what_suits_it(
+    device: str,
+    environment: dict[str, str],
+    torch_device: str,
+    dtype: str,
+    threads: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main() -> tuple[dict[str, str], dict[str, Any]]:
+        options = {"path": "/nowhere/normal", "layout": "folder", "family": "sd1"}
+        plan = LoadPlan(ModelId("m"), "diffusers", {}, options=options)
+        child = await engine_at(tmp_path).start(plan, fake_device(device, 1))
+        await child.ready()
+        (pid,) = child.pids
+        environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        said = next(line for line in child.log() if line.startswith("load "))
+        await child.stop(0.3)
+        await child.discard()
+        return dict(entry.split("=", 1) for entry in environ if "=" in entry), json.loads(said[5:])
+
+    seen, load = run(main())
+    assert {name: value for name, value in seen.items() if "DEVICE" in name} == environment
+    assert (load["device"], load["dtype"], load.get("threads")) == (torch_device, dtype, threads)
+    assert load["path"] == "/nowhere/normal"
+
+
+def test_an_answer_to_the_load_that_is_none_is_a_failure(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with child_of(tmp_path, Behaviour.ANSWERS_WRONGLY) as child:
+            with pytest.raises(ChildFailed, match="answered its load with Drawn"):
+                await child.ready()
 
     run(main())

@@ -46,6 +46,7 @@ class Behaviour(StrEnum):
     EXIT_AT_START = "exit_at_start"  # before its first word
     REFUSES_TO_LOAD = "refuses_to_load"
     OUT_OF_MEMORY = "out_of_memory"  # while it loads, with the allocator's word for it
+    ANSWERS_WRONGLY = "answers_wrongly"  # to the order to load
     WRONG_PROTOCOL = "wrong_protocol"
     TALKS_NONSENSE = "talks_nonsense"  # instead of an answer to a Draw
     DIES_IN_MID_LINE = "dies_in_mid_line"  # of its answer to a Draw
@@ -125,7 +126,10 @@ class ScriptedWorker:
             return self._inbox.pop(0)
 
     def _load(self, load: LoadImageModel, behaviour: Behaviour) -> bool:
+        say(f"load {encode(load).decode().strip()}")
         match behaviour:
+            case Behaviour.ANSWERS_WRONGLY:
+                self._channel.send(Drawn(job="none", seconds=0.0, saving=0))
             case Behaviour.NEVER_READY:
                 hang()
             case Behaviour.SLOW_START:

@@ -263,16 +263,26 @@ class Machine:
 
     # -- a kind world --------------------------------------------------------------------------------------
 
-    def kind_round(self, step_s: float = 1.0) -> None:
-        """Everything goes well: leases come back, children get ready, who was asked to go is gone."""
-        self.release_all(settle=False)
+    def kind_round(self, step_s: float = 1.0, lease_s: tuple[float, ...] = (0.0,)) -> None:
+        """Everything goes well: leases come back, children get ready, who was asked to go is gone.
+
+        Args:
+            lease_s: leases are held so long, in turn; with more than one they overlap.
+        """
+        for held in list(self.ledger.leases.values()):
+            if self.now_s - held.granted_s >= lease_s[held.request.order % len(lease_s)]:
+                self.ledger.release(held.id, self.now_s)
+        self.children_get_on()
+        self.now_s += step_s
+        self.settle()
+
+    def children_get_on(self) -> None:
+        """What is being loaded gets ready, what is being ended is gone."""
         for resident in list(self.ledger.residents.values()):
             if resident.state is ResidentState.STARTING:
                 self.ledger.became_ready(resident.id, self.now_s)
             elif resident.state is ResidentState.DRAINING:
                 self.ledger.gone(resident.id, self.now_s, None)
-        self.now_s += step_s
-        self.settle()
 
     def rounds_until_served(self, wanted: set[RequestId], most: int) -> int:
         """How many kind rounds until nobody of `wanted` waits; fails after `most`."""

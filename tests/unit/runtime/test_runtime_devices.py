@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hardware is found and what is used of it: over a made-up /sys, a made-up NVML and this machine itself."""
+"""What hardware is found and what is used of it: over a made-up /sys, a made-up NVML and this machine."""
 
 import os
 from pathlib import Path

@@ -286,6 +286,35 @@ def test_who_came_first_gets_the_memory_before_smaller_work_behind_it() -> None:
     assert "bob" in text
 
 
+def test_what_grows_evicts_nobody_for_itself_while_somebody_earlier_waits_for_memory() -> None:
+    machine = one_gpu()
+    machine.ask(plan_of("y", 4), work_class=TRAINING)
+    machine.load("y")
+    for model, size in (("v", 3), ("m", 2)):
+        machine.ask(plan_of(model, size))
+        machine.load(model)
+        machine.release(next(iter(machine.resident(model).leases)))
+    first = machine.ask(plan_of("x", 8), person="cem")
+    larger = machine.ask(plan_of("m", 5, scale=1), person="dee")
+    assert machine.resident("v").state is ResidentState.READY
+    assert machine.reason_of(first)[0] is WaitKind.MEMORY
+    assert machine.reason_of(larger)[0] is WaitKind.BEHIND
+
+
+def test_a_model_that_is_never_idle_by_itself_is_withheld_for_who_waits_for_its_memory() -> None:
+    """It serves three at once and the leases overlap; patience is what makes it idle one day."""
+    machine = one_gpu(rules=Rules(patience_s=5.0))
+    busy = plan_of("busy", 6, capacity=3)
+    machine.ask(busy)
+    machine.load("busy")
+    waiting = machine.ask(B, person="bob")
+    for _ in range(20):
+        for _ in range(3):
+            machine.ask(busy, person="ann", settle=False)
+        machine.kind_round(lease_s=(0.0, 1.0, 2.0))
+    assert waiting in machine.served
+
+
 def test_two_models_that_want_the_same_memory_are_used_before_they_are_swapped() -> None:
     """With patience, each load serves several requests; nobody waits for ever all the same."""
     machine = one_gpu(rules=Rules(patience_s=5.0))

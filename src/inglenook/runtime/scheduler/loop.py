@@ -303,8 +303,6 @@ class Scheduler:
         now_s = self._clock.monotonic()
         match event:
             case _Submit(request, answer):
-                if self._closing and not answer.done():
-                    answer.set_exception(_stopping())
                 if not answer.done():
                     self._ledger.submit(request)
                     self._answers[request.id] = answer
