@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from inglenook import __version__
 from inglenook.base.clock import Clock, SystemClock
-from inglenook.base.errors import Conflict, Invalid
+from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.gallery.records import PictureRecords
@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 BUILTIN_MODELS: Final = Path(__file__).parent / "catalog" / "builtin"
 TICK_S: Final = 0.5
+WATCH_S: Final = 5.0
 JOBS_STOP_S: Final = 15.0
 NO_ADDRESS: Final = ""
 
@@ -68,6 +69,7 @@ class Workshop:
     jobs: JobsService
     gallery: GalleryService
     images: ImagesService
+    watch: "DatabaseWatch"
 
     @property
     def settings(self) -> Settings:
@@ -87,7 +89,9 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
     """
     clock = SystemClock()
     data = loaded.settings.server.data
-    (data / "models").mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("models", "blobs", "spool"):
+        (data / name).mkdir(mode=0o700, exist_ok=True)
     lock = DataLock(data)
     lock.acquire(this_process(address, clock.now()))
     try:
@@ -146,15 +150,17 @@ async def _running(
     loop_task = asyncio.create_task(scheduler.run(), name="scheduler")
     loop_task.add_done_callback(_scheduler_ended)
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
+    watch = DatabaseWatch(database)
+    watcher = asyncio.create_task(watch.run(), name="database watch")
     await jobs.start()
     try:
-        yield Workshop(loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images)
+        yield Workshop(loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images, watch)
     finally:
         await jobs.stop(JOBS_STOP_S)
         await scheduler.close()
-        for task in (ticker, loop_task):
+        for task in (ticker, watcher, loop_task):
             task.cancel()
-        await asyncio.gather(ticker, loop_task, return_exceptions=True)
+        await asyncio.gather(ticker, watcher, loop_task, return_exceptions=True)
 
 
 def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
@@ -162,6 +168,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     runtime = settings.runtime
     spool = settings.server.data / "spool"
     shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir(mode=0o700)
     probe = SystemProbe(
         sources=system_sources(),
         budgets=runtime.budgets,
@@ -196,6 +203,23 @@ def _scheduler_ended(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and task.exception() is not None:
         log.critical("the scheduler has stopped, and so does the server", exc_info=task.exception())
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class DatabaseWatch:
+    """Asks the database now and then, so that `/readyz` can tell without asking it each time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(schema.version, self._database)
+                self.problem = None
+            except InglenookError as error:
+                self.problem = error.message
+            await asyncio.sleep(WATCH_S)
 
 
 async def _tick(scheduler: Scheduler) -> None:
@@ -302,7 +326,10 @@ def create_app(workshop: Workshop) -> "FastAPI":
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:
     """What requests need, and what of it is missing now."""
-    return {"database": None, "jobs": None, "runtime": None if workshop.scheduler.alive else "it has stopped"}
+    return {
+        "database": workshop.watch.problem,
+        "runtime": None if workshop.scheduler.alive else "it has stopped",
+    }
 
 
 def serve(loaded: Loaded) -> None:

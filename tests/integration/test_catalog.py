@@ -65,7 +65,7 @@ def test_a_fresh_install_has_the_starter_model_and_it_is_the_automatic_one(root:
 
 def test_without_its_sidecar_the_starter_model_still_tells_its_native_size(root: Path) -> None:
     shutil.copytree(
-        BUILTIN_MODELS / "starter-100", root / "copy", ignore=shutil.ignore_patterns("inglenook.json")
+        BUILTIN_MODELS / "starter-200", root / "copy", ignore=shutil.ignore_patterns("inglenook.json")
     )
     record = only(catalog(root))
     assert record.title == "copy"
@@ -153,7 +153,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ids(root: Path) -> None:
     with pytest.raises(ModelNotFound) as caught:
         service.get(ModelId("redfox"))
     assert caught.value.code == "model.not_found"
-    assert caught.value.hint == "nearest: lab/red-fox"
+    assert caught.value.hint == "nearest: lab/red-fox; `auto` takes the default"
     with pytest.raises(ModelNotFound, match="lists what is there"):
         service.resolve("qqqqqqqqqqqq")
 

@@ -3,11 +3,13 @@
 
 import importlib
 import pkgutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -332,3 +334,44 @@ def test_a_postgres_server_that_was_restarted_is_used_again(request: pytest.Fixt
         )
         assert schema.version(ours) == HEAD
         ours.close()
+
+
+def test_another_program_that_looks_at_the_file_takes_nothing_from_a_server_with_many_connections(
+    tmp_path: Path,
+) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it: once, opening a second
+    connection did that, and whoever looked at the file then deleted the log that the server was writing."""
+    path = tmp_path / "inglenook.db"
+    database = Database(sqlite_url(path))
+    schema.upgrade(database)
+    with ExitStack() as connections:  # the pool grows
+        for _ in range(4):
+            connections.enter_context(database.read())
+    with database.write() as connection:
+        connection.execute(sa.text("CREATE TABLE kept (word TEXT)"))
+    look = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "c.execute('SELECT count(*) FROM jobs'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", look, str(path)], check=True)
+    with database.write() as connection:
+        connection.execute(sa.text("INSERT INTO kept VALUES ('after')"))
+    read = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "print(c.execute('SELECT word FROM kept').fetchall())"
+    )
+    seen = subprocess.run([sys.executable, "-c", read, str(path)], check=True, capture_output=True, text=True)
+    assert seen.stdout.strip() == "[('after',)]"
+    assert path.with_name("inglenook.db-wal").exists()
+    database.close()
+
+
+def test_a_database_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inglenook.store.database.POSTGRES_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = Database(f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/x")
+        with pytest.raises(Unavailable) as refused:
+            schema.version(database)
+    assert refused.value.code == "store.unreachable"
+    assert "secret" not in str(refused.value)
+    database.close()

@@ -56,7 +56,7 @@ def add(gallery: GalleryService, data: bytes = b"png", *, owner: PersonId = OWNE
         "media_type": "image/png",
         "width": 64,
         "height": 32,
-        "model": ModelId("starter-100"),
+        "model": ModelId("starter-200"),
         "prompt": "a red fox",
         "seed": 2**63 - 1,
         "parameters": {"steps": 4, "sizes": [1, 2], "none": None},

@@ -91,6 +91,22 @@ def test_a_server_that_hangs_and_is_killed_leaves_nothing_behind_either() -> Non
 
 
 @linux
+def test_a_child_dies_with_its_guard_also_when_the_server_cannot_see_to_it() -> None:
+    """The server is stopped, so that it cannot end the group itself."""
+    server, pids = begin("hang")
+    try:
+        server.send_signal(signal.SIGSTOP)
+        children, guards = [pids[0], pids[2], pids[4]], [pids[1], pids[3], pids[5]]
+        for guard in guards:
+            os.kill(guard, signal.SIGKILL)
+        assert survivors(children, BOUND_S) == []
+    finally:
+        server.kill()
+        server.communicate()
+        os.kill(pids[6], signal.SIGKILL)  # its child's guard was killed by us: nobody else ends it
+
+
+@linux
 def test_a_guard_costs_little(tmp_path: Path) -> None:
     """A claim of `guard.py`: one is started for every child."""
     server, pids = begin("SIGTERM")

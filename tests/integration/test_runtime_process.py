@@ -221,11 +221,14 @@ def test_a_process_that_escaped_with_our_pipe_does_not_hold_up_the_end(tmp_path:
     )
 
     async def main() -> None:
+        before = descriptors()
         child = await started(program, tmp_path)
         escaped = int((await said(child, "escaped")).split()[1])
         try:
             assert (await child.exited()).code == 0
             assert not is_gone(escaped)
+            await asyncio.sleep(0)  # transports close in the next turn of the loop
+            assert descriptors() <= before
         finally:
             os.kill(escaped, signal.SIGKILL)
 

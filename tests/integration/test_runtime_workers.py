@@ -31,24 +31,26 @@ def run(main: Any) -> Any:
     return asyncio.run(asyncio.wait_for(main, 60))
 
 
-def engine_at(spool_root: Path, start_timeout_s: float = WAIT_S) -> DiffusersEngine:
+def engine_at(spool_root: Path, stop_grace_s: float = 0.3) -> DiffusersEngine:
     """The engine that ships, with the scripted worker in the place of the image worker."""
     return DiffusersEngine(
         spool_root=spool_root,
-        start_timeout_s=start_timeout_s,
+        start_timeout_s=WAIT_S,
         cancel_grace_s=0.3,
-        stop_grace_s=0.3,
+        stop_grace_s=stop_grace_s,
         cpu_threads=1,
         module="inglenook.testing.child",
     )
 
 
 @asynccontextmanager
-async def child_of(spool_root: Path, behaviour: Behaviour) -> AsyncIterator[ImageChild]:
+async def child_of(
+    spool_root: Path, behaviour: Behaviour, stop_grace_s: float = 0.3
+) -> AsyncIterator[ImageChild]:
     """A child before it was asked to load; at the end nothing of it is left."""
     options = {"path": f"/nowhere/{behaviour}", "layout": "folder", "family": "sd1"}
     plan = LoadPlan(ModelId("m"), "diffusers", {"cpu": 1}, options=options)
-    child = await engine_at(spool_root).start(plan, CPU)
+    child = await engine_at(spool_root, stop_grace_s).start(plan, CPU)
     try:
         yield child
     finally:
@@ -233,6 +235,26 @@ def test_a_death_at_work_is_told_to_the_one_who_worked_and_to_the_scheduler_alik
                 assert word in failed.value.message
             assert "memory" not in failed.value.message
             assert await exited == failed.value.failure
+
+    run(main())
+
+
+@linux
+def test_a_child_that_has_closed_its_wire_counts_as_dead_before_it_is(tmp_path: Path) -> None:
+    """It gets a while to end by itself, here a long one; in that while it must not be handed to anybody."""
+
+    async def main() -> None:
+        async with child_of(tmp_path, Behaviour.CLOSES_WIRE, stop_grace_s=2 * WAIT_S) as child:
+            await child.ready()
+            (pid,) = child.pids
+            drawing = asyncio.create_task(child.draw(draw_of("j1"), stop=StopToken(), tell=Heard()))
+            async with asyncio.timeout(WAIT_S):
+                while child.alive:
+                    await asyncio.sleep(0)
+            assert not is_gone(pid)
+            await child.stop(0.3)
+            with pytest.raises(ChildFailed):
+                await drawing
 
     run(main())
 

@@ -100,9 +100,14 @@ def call(*command: str, path: Path | None = None) -> None:
     environment = dict(os.environ)
     if path is not None:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), environment.get("PYTHONPATH")]))
-    result = subprocess.run(command, env=environment, check=False)  # the command is ours
-    if result.returncode != 0:
-        sys.exit(result.returncode)
+    with subprocess.Popen(command, env=environment) as child:
+        while child.returncode is None:
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                continue  # Ctrl-C reached the child as well: let it write its checkpoint
+    if child.returncode != 0:
+        sys.exit(child.returncode)
 
 
 if __name__ == "__main__":

@@ -344,7 +344,7 @@ class Evaluation:
         return {
             "halves_top1": metrics.top(either, 1),
             "halves_top5": metrics.top(either, 5),
-            "both_top5": both.mean(),
+            "both_top5": float(both.mean()),
         }
 
     def speed(self) -> dict[str, float]:

@@ -16,7 +16,8 @@ from training.starter.model import ModelConfig, TextToImage, pipeline
 from training.starter.words import copy_tokenizer
 
 SIZE_LIMIT_BYTES = 30_000_000  # what the installed package may carry
-MODEL_CARD = Path(__file__).with_name("model-card.md")
+# Copied beside the weights: the card as README.md, and what the program's catalog reads.
+BESIDE = {"model-card.md": "README.md", "inglenook.json": "inglenook.json"}
 
 
 def main() -> None:
@@ -45,8 +46,12 @@ def export(checkpoint: Path, words: Path, out: Path) -> None:
     copy_tokenizer(
         words / "tokenizer", out / "tokenizer"
     )  # with the vocab.json and merges.txt of older programs
-    if MODEL_CARD.exists():
-        shutil.copyfile(MODEL_CARD, out / "README.md")
+    for source, target in BESIDE.items():
+        shutil.copyfile(Path(__file__).with_name(source), out / target)
+    for file in out.rglob("*.safetensors"):
+        file.chmod(
+            0o644
+        )  # safetensors writes for the owner's eyes only; an installed package is for everyone
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if size > SIZE_LIMIT_BYTES:
         raise ValueError(f"{out.name} takes {size:,} bytes, over the limit of {SIZE_LIMIT_BYTES:,}")

@@ -2,7 +2,7 @@
 """Identifiers as types of their own, so that a job id cannot be passed where a model id is meant."""
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NewType
 
 PersonId = NewType("PersonId", str)
@@ -23,6 +23,8 @@ OWNER = PersonId("owner")
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _TIME_CHARS = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _RANDOM_CHARS = 16
 
 
@@ -32,7 +34,7 @@ def new_id(prefix: str, now: datetime) -> str:
     Ids made later sort later (to the millisecond), which gives lists a stable order and databases
     an index that grows at its end. Layout after the ULID specification, in lower case.
     """
-    stamp = int(now.timestamp() * 1000)
+    stamp = (now - _EPOCH) // _MILLISECOND  # whole numbers: a float would be off by one now and then
     digits = _encode(stamp, _TIME_CHARS) + _encode(secrets.randbits(80), _RANDOM_CHARS)
     return f"{prefix}_{digits}"
 

@@ -7,17 +7,21 @@ from typing import Any
 
 from inglenook.catalog.model import ImageDefaults
 from inglenook.wire.families import FAMILIES
+from inglenook.wire.schedulers import FLOW_SCHEDULERS, SCHEDULERS
 
+FLOW = "flow_prediction"
 MIN_PX = 64
 MAX_NATIVE_PX = 8192
 
 
-def image_defaults(family: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> ImageDefaults:
+def image_defaults(
+    family: str, unet: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any]
+) -> ImageDefaults:
     """Defaults of a family of ours, with the size that the model's own configuration says.
 
     Args:
         family: a key of `FAMILIES`.
-        unet, vae: the `config.json` of each, or empty where there is none (a single file).
+        unet, vae, scheduler: the configuration of each, or empty where there is none (a single file).
 
     The picture's side is `sample_size` latents of `2 ** (blocks of the VAE - 1)` pixels each.
     """
@@ -37,7 +41,14 @@ def image_defaults(family: str, unet: Mapping[str, Any], vae: Mapping[str, Any])
         steps=known.steps,
         guidance_scale=known.guidance_scale,
         min_px=min(MIN_PX, width, height),
+        schedulers=_schedulers(scheduler),
     )
+
+
+def _schedulers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    if config.get("prediction_type") != FLOW:
+        return ()
+    return tuple(name for name in SCHEDULERS if name in FLOW_SCHEDULERS)
 
 
 def _vae_scale(vae: Mapping[str, Any]) -> int:

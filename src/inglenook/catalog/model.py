@@ -29,6 +29,7 @@ class ImageDefaults:
         fixed: the only sizes (width, height) it can draw, or empty when any will do. A request for a larger
             size is drawn at a fixed one and enlarged by a whole factor (nearest neighbour).
         min_px: smallest side it can draw.
+        schedulers: the only ones that it can follow, beside its own; empty when any will do.
     """
 
     native_px: int
@@ -39,6 +40,7 @@ class ImageDefaults:
     guidance_scale: float
     min_px: int = 64
     fixed: tuple[tuple[int, int], ...] = ()
+    schedulers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

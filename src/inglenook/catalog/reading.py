@@ -190,6 +190,8 @@ def _read_component(folder: Path, component: str, contents: _Contents) -> list[H
     if component in _WITHOUT_WEIGHTS:
         if not any(folder.iterdir()):
             raise CorruptModel("the folder is empty.", hint="fetch it again")
+        if component == "scheduler":
+            contents.configs[component] = read_json(folder / "scheduler_config.json")
         return []
     contents.configs[component] = read_json(folder / "config.json")
     headers = []
@@ -271,7 +273,8 @@ def _sidecar(path: Path, contents: _Contents) -> tuple[sidecar.Sidecar, ImageDef
     family = contents.identity.family
     image = None
     if contents.identity.kind is ModelKind.IMAGE and family in FAMILIES:
-        image = image_defaults(family, contents.configs.get("unet", {}), contents.configs.get("vae", {}))
+        unet, vae, scheduler = (contents.configs.get(name, {}) for name in ("unet", "vae", "scheduler"))
+        image = image_defaults(family, unet, vae, scheduler)
     try:
         found = sidecar.read_sidecar(path)
         if found is not None:

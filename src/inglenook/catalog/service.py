@@ -119,7 +119,11 @@ class CatalogService:
 
     def _automatic(self, kind: ModelKind) -> ModelRecord:
         if kind is ModelKind.IMAGE and self._picture_model != AUTO:
-            return self.resolve(self._picture_model)
+            try:
+                return self.resolve(self._picture_model)
+            except ModelNotFound as error:
+                error.message = f"images.default_model: {error.message}"
+                raise
         for record in self.list(kind):
             if record.problem is None:
                 return record
@@ -146,7 +150,7 @@ class CatalogService:
     def _not_found(self, name: str) -> ModelNotFound:
         near = nearest(name, self._all())
         hint = (
-            "nearest: " + ", ".join(near)
+            "nearest: " + ", ".join(near) + "; `auto` takes the default"
             if near
             else "`inglenook models` or GET /v1/models lists what is there"
         )

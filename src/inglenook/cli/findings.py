@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from inglenook.base.errors import InglenookError
 from inglenook.base.units import GIB, format_bytes
 
 if TYPE_CHECKING:
+    from inglenook.catalog.model import ModelRecord
     from inglenook.settings import Settings
 
 LITTLE_ROOM_BYTES = 2 * GIB
@@ -231,6 +232,37 @@ def _torch_hint(kind: str) -> str:
     return "update the driver, or install the torch build for yours; the README says how"
 
 
+def _too_large(settings: "Settings", records: "Sequence[ModelRecord]") -> Iterator[Finding]:
+    """Models that no device may hold, by their estimate at their own size: each request would be refused."""
+    from inglenook.catalog.footprint import footprint
+    from inglenook.engines.diffusers import DTYPES
+    from inglenook.runtime.devices import SystemProbe, system_sources
+
+    runtime = settings.runtime
+    probe = SystemProbe(
+        sources=system_sources(),
+        budgets=runtime.budgets,
+        reserve_bytes=runtime.reserve_bytes,
+        only=None if runtime.devices == "auto" else runtime.devices,
+    )
+    try:
+        found = probe.devices()
+    except InglenookError:
+        return  # `devices` says what is wrong with them
+    for record in records:
+        if record.image is None:
+            continue
+        side_px = record.image.native_px
+        needs = {device: footprint(record, side_px, side_px, DTYPES[device.kind]) for device in found}
+        if needs and all(need > device.budget_bytes for device, need in needs.items()):
+            device, need = max(needs.items(), key=lambda pair: pair[0].budget_bytes)
+            text = (
+                f"{record.id} needs about {format_bytes(need)}, "
+                f"and {device.id} may give {format_bytes(device.budget_bytes)}"
+            )
+            yield Finding(Mark.MISSING, "models", text, f"raise runtime.budgets for {device.id}")
+
+
 def models(settings: "Settings") -> Iterator[Finding]:
     """How many can draw, and what is wrong with the others."""
     from inglenook.cli.models import found_models
@@ -244,6 +276,11 @@ def models(settings: "Settings") -> Iterator[Finding]:
     usable = [record.id for record in records if record.problem is None and record.kind == "image"]
     if usable:
         yield Finding(Mark.OK, "models", f"{len(usable)} can draw: {', '.join(usable[:5])}")
+        wanted = settings.images.default_model
+        if wanted not in ("auto", *usable, *(name.rpartition("/")[2] for name in usable)):
+            text = f"images.default_model is {wanted}, which is not among them"
+            yield Finding(Mark.MISSING, "models", text, "correct it, or write auto")
+        yield from _too_large(settings, [record for record in records if record.id in usable])
     else:
         hint = f"put one into {settings.server.data / 'models'}"
         yield Finding(Mark.MISSING, "models", "none can draw", hint)

@@ -42,7 +42,7 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "-n", "--n", type=click.IntRange(min=1), default=1, show_default=True, help="Number of pictures."
 )
 @click.option("--negative", default="", help="What the picture should not show.")
-@click.option("--scheduler", help="Name of a scheduler, like euler or dpm++_2m.")
+@click.option("--scheduler", help="Name of a scheduler, like dpm++_2m or unipc.")
 @click.option("--image", type=_PICTURE_FILE, help="Picture to change.")
 @click.option(
     "--mask", type=_PICTURE_FILE, help="Where to change it: its transparent part, else its white part."

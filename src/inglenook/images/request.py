@@ -111,10 +111,11 @@ def plan(
         )
     defaults = record.image
     _check_words(request)
+    _check_scheduler(request, record)
     _check_numbers(request, limits)
     _check_inputs(request)
     size = _size(request, record, limits, image_size)
-    steps = defaults.steps if request.steps is None else request.steps
+    steps = min(defaults.steps, limits.max_steps) if request.steps is None else request.steps
     guidance = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
     first = seed if request.seed is None else request.seed
     strength = DEFAULT_STRENGTH.get(request.mode) if request.strength is None else request.strength
@@ -156,6 +157,17 @@ def _check_words(request: ImageRequest) -> None:
             f"There is no scheduler {request.scheduler!r}.",
             field="scheduler",
             hint=f"choose one of {', '.join(SCHEDULERS)}",
+        )
+
+
+def _check_scheduler(request: ImageRequest, record: ModelRecord) -> None:
+    assert record.image is not None
+    able = record.image.schedulers
+    if request.scheduler is not None and able and request.scheduler not in able:
+        raise BadRequest(
+            f"{record.id} cannot be drawn with the scheduler {request.scheduler!r}.",
+            field="scheduler",
+            hint=f"name none for the model's own, or choose one of {', '.join(able)}",
         )
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from inglenook.base.errors import Busy, Conflict, Failed, InglenookError, Invalid, Unavailable
 from inglenook.base.units import MIB
 
+POSTGRES_TIMEOUT_S = 20.0
+"""For one answer, the first one included: a server that accepts and never speaks is not waited for."""
 BUSY_TIMEOUT_S = 5.0
 """How long a SQLite connection waits for another process's write to end."""
 
@@ -111,6 +113,12 @@ class Database:
             if known is None:
                 raise
             raise known from error
+        except TimeoutError as error:  # pg8000 does not wrap it
+            raise Unavailable(
+                f"The database {self.address} has not answered for {POSTGRES_TIMEOUT_S:g} s.",
+                code="store.unreachable",
+                hint="check that it runs, and store.database_url",
+            ) from error
 
 
 def _parse(url: str) -> URL:
@@ -154,11 +162,14 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _create_private(path: str) -> None:
-    """Make the file readable for its owner only, before SQLite makes it readable for everybody."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError:
-        return  # SQLite says what is wrong with the path, in `_translate`'s reach
+    """Make the file readable for its owner only, before SQLite makes it readable for everybody.
+
+    Only a file that is not there: POSIX drops all of a process's locks on a file as soon as the process
+    closes any descriptor of it. Opening and closing the database beside SQLite would take the locks of every
+    connection away, and another program that looks at the file would delete the log under the server.
+    """
+    with suppress(OSError):  # it is there, or SQLite says what is wrong with the path
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
@@ -178,7 +189,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgres(url: URL) -> Engine:
-    return sa.create_engine(url, json_serializer=_json_text, pool_pre_ping=True, **_POOL)
+    return sa.create_engine(
+        url,
+        json_serializer=_json_text,
+        pool_pre_ping=True,
+        connect_args={"timeout": POSTGRES_TIMEOUT_S},
+        **_POOL,
+    )
 
 
 def _translate(error: DBAPIError, database: Database) -> InglenookError | None:

@@ -101,7 +101,7 @@ class Contexts:
                 _NO_MODEL if chosen is None or chosen.image is None else chosen.image,
                 self._services.images.limits,
             ),
-            "schedulers": SCHEDULERS,
+            "schedulers": _schedulers(chosen),
             "open": problems.in_details or any(values[name] for name in _FOLDED_AWAY) or values["n"] != "1",
         }
 
@@ -213,3 +213,9 @@ class Contexts:
             job = await self._services.jobs.get(JobId(asked["job"]), caller)
             return form.of_job(job.payload, seed=asked.get("seed", ""))
         return form.blank() | {"prompt": asked.get("prompt", "")}
+
+
+def _schedulers(record: ModelRecord | None) -> dict[str, str]:
+    """Those that the model can follow, with what is said about each."""
+    able = () if record is None or record.image is None else record.image.schedulers
+    return {name: words for name, words in SCHEDULERS.items() if not able or name in able}

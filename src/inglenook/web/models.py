@@ -2,8 +2,9 @@
 """The picture models as the page offers them: which there are, how they stand, what they accept. Pure."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from inglenook.base.ids import ModelId
@@ -77,7 +78,9 @@ def picture_models(records: Sequence[ModelRecord], default: ModelId | None) -> l
 
 
 def choices(records: Sequence[ModelRecord], warmth: Mapping[ModelId, Warmth]) -> list[ModelChoice]:
-    return [choice(record, warmth.get(record.id, Warmth())) for record in records]
+    found = [choice(record, warmth.get(record.id, Warmth())) for record in records]
+    named = Counter(it.title for it in found)
+    return [it if named[it.title] == 1 else replace(it, title=f"{it.title} ({it.id})") for it in found]
 
 
 def choice(record: ModelRecord, warmth: Warmth) -> ModelChoice:
@@ -111,7 +114,7 @@ def ranges(defaults: ImageDefaults, limits: Limits) -> Ranges:
         min_side_px=1 if defaults.fixed else defaults.min_px,
         max_side_px=limits.max_side_px,
         side_step_px=1 if defaults.fixed else defaults.multiple,
-        steps=defaults.steps,
+        steps=min(defaults.steps, limits.max_steps),
         guidance_scale=defaults.guidance_scale,
         max_steps=limits.max_steps,
         max_pictures=limits.max_pictures,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from inglenook.door.problem import Problem
-from inglenook.web.words import capfirst, sentence
+from inglenook.web.words import capfirst, ended, sentence
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -36,6 +36,7 @@ def environment() -> Environment:
         auto_reload=False,
     )
     env.filters["capfirst"] = capfirst
+    env.filters["ended"] = ended
     env.filters["sentence"] = sentence
     env.filters["number"] = lambda value: f"{value:g}"
     env.globals["static"] = static_url

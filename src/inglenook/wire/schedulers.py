@@ -5,6 +5,10 @@ A scheduler decides at which noise levels the model is asked, and how its answer
 The image worker knows which class of diffusers stands behind each name.
 """
 
+FLOW_SCHEDULERS: frozenset[str] = frozenset({"unipc", "dpm++_2m", "dpm++_sde"})
+"""Those that can follow a model which predicts a flow: the others have no noise levels for it. The image
+worker finds this out from the classes themselves, and a test holds the two together."""
+
 SCHEDULERS: dict[str, str] = {
     "euler": "Euler: plain, fast, a good first choice",
     "euler_a": "Euler ancestral: adds fresh noise at every step",

@@ -90,7 +90,7 @@ def test_width_without_height_is_refused() -> None:
 
 
 def test_the_starter_models_sidecar_says_what_it_can_do() -> None:
-    sidecar = read_sidecar(BUILTIN_MODELS / "starter-100")
+    sidecar = read_sidecar(BUILTIN_MODELS / "starter-200")
     assert sidecar is not None
     new = apply(PLAIN, sidecar.image, name="n")
     assert (new.native_px, new.fixed, new.width, new.height) == (32, ((32, 32),), 512, 512)
@@ -114,7 +114,7 @@ def test_the_starter_models_sidecar_says_what_it_can_do() -> None:
 def test_sizes_come_from_the_models_own_configuration(
     family: str, unet: dict[str, object], vae: dict[str, object], native: int, multiple: int
 ) -> None:
-    defaults = image_defaults(family, unet, vae)
+    defaults = image_defaults(family, unet, vae, {})
     assert (defaults.native_px, defaults.width, defaults.height, defaults.multiple) == (
         native,
         native,
@@ -125,5 +125,5 @@ def test_sizes_come_from_the_models_own_configuration(
 
 
 def test_a_sample_size_of_two_numbers_is_height_then_width() -> None:
-    defaults = image_defaults("sd1", {"sample_size": [64, 96]}, {})
+    defaults = image_defaults("sd1", {"sample_size": [64, 96]}, {}, {})
     assert (defaults.width, defaults.height, defaults.native_px) == (768, 512, 768)

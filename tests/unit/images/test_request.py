@@ -162,3 +162,17 @@ def test_a_drawing_survives_the_database_as_json(
     drawing = planned(asked)
     assert Drawing.from_json(json.loads(json.dumps(drawing.as_json()))) == drawing
     assert drawing.out_width == drawing.width * drawing.factor
+
+
+def test_a_scheduler_that_the_model_cannot_follow_is_refused_before_anything_waits() -> None:
+    able = replace(MODEL, image=replace(DEFAULTS, schedulers=("unipc", "dpm++_2m")))
+    assert planned(request(scheduler="unipc"), model=able).scheduler == "unipc"
+    with pytest.raises(BadRequest) as refused:
+        planned(request(scheduler="euler"), model=able)
+    assert refused.value.field == "scheduler"
+    assert "unipc, dpm++_2m" in str(refused.value.hint)
+
+
+def test_the_limit_of_steps_holds_for_what_the_model_likes_too() -> None:
+    drawing = plan(request(), MODEL, limits=replace(LIMITS, max_steps=5), seed=7, image_size=None)
+    assert drawing.steps == 5

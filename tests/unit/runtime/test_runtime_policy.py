@@ -275,6 +275,21 @@ def test_larger_work_that_waits_for_memory_does_not_hold_up_ordinary_work_of_the
     assert larger in machine.served
 
 
+def test_larger_work_gets_its_turn_and_its_room_together_under_a_flood_of_both() -> None:
+    """The model is never free by itself, and the one beside it never idle: found by the random walks."""
+    machine = one_gpu(budget=6, rules=Rules(patience_s=3.0))
+    small, beside = plan_of("a", 2), plan_of("b", 1, capacity=3)
+    machine.ask(small)
+    larger = machine.ask(plan_of("a", 6, scale=1))
+    for _ in range(60):
+        for person in ("eve", "fay"):
+            for wanted in (small, beside):
+                if not any(r.person == person and r.plan == wanted for r in machine.ledger.waiting.values()):
+                    machine.ask(wanted, person=person, settle=False)
+        machine.kind_round(lease_s=(0.0, 2.0, 1.0))
+    assert larger in machine.served
+
+
 def test_who_came_first_gets_the_memory_before_smaller_work_behind_it() -> None:
     machine = one_gpu()
     machine.ask(A)

@@ -188,7 +188,9 @@ def test_somebody_who_connects_and_says_nothing_does_not_keep_the_worker_out(tmp
     run(main())
 
 
-def test_a_second_worker_with_the_right_secret_is_shown_out(tmp_path: Path) -> None:
+def test_a_second_worker_with_the_right_secret_is_shown_out_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with listening(tmp_path) as listener:
             first = await asyncio.to_thread(
@@ -204,6 +206,7 @@ def test_a_second_worker_with_the_right_secret_is_shown_out(tmp_path: Path) -> N
             first.close()
 
     run(main())
+    assert caplog.records == []
 
 
 def test_another_protocol_is_refused_with_both_numbers(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_every_message_has_a_kind_of_its_own() -> None:
         assert all(kinds)
 
 
-@pytest.mark.parametrize("kind", {kind for kind, _ in BOTH}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", dict.fromkeys(kind for kind, _ in BOTH), ids=lambda kind: kind.__name__)
 def test_every_message_is_frozen_and_takes_no_field_that_it_does_not_know(kind: type[Message]) -> None:
     assert kind.__struct_config__.frozen
     assert kind.__struct_config__.forbid_unknown_fields

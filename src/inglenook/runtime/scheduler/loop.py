@@ -32,6 +32,18 @@ from inglenook.runtime.contracts import (
     Request,
 )
 from inglenook.runtime.scheduler import policy
+from inglenook.runtime.scheduler.events import (
+    Begun,
+    Event,
+    Gone,
+    Measured,
+    Ready,
+    Release,
+    Submit,
+    Tick,
+    Unload,
+    Withdraw,
+)
 from inglenook.runtime.scheduler.ledger import Ledger, Resident, footprint_key
 from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
 from inglenook.runtime.scheduler.snapshot import snapshot
@@ -45,65 +57,11 @@ LAST_WAIT_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Submit:
-    request: Request
-    answer: asyncio.Future[Lease]
-
-
-@dataclass(frozen=True, slots=True)
-class _Withdraw:
-    request: RequestId
-
-
-@dataclass(frozen=True, slots=True)
-class _Release:
-    lease: LeaseId
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    resident: ResidentId
-    child: Child
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    resident: ResidentId
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    resident: ResidentId
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    usage: Mapping[DeviceId, DeviceUsage]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unload:
-    """A person asks for a model to be unloaded now."""
-
-    resident: ResidentId
-    answer: asyncio.Future[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tick:
-    """Time has passed."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Remains:
     """A child that has ended while somebody still used it; what it left is kept until nobody does."""
 
     child: Child
     leases: set[LeaseId]
-
-
-_Event = _Submit | _Withdraw | _Release | _Begun | _Ready | _Gone | _Measured | _Unload | _Tick
 
 
 class LeaseStopped(Cancelled):
@@ -141,7 +99,7 @@ class Scheduler:
         self._probe = probe
         self._book = book
         self._stop_grace_s = stop_grace_s
-        self._inbox: asyncio.Queue[_Event] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
         self._children: dict[ResidentId, Child] = {}
@@ -175,7 +133,7 @@ class Scheduler:
 
     def tick(self) -> None:
         """Time has passed: patience, ages and back-offs are looked at again."""
-        self._inbox.put_nowait(_Tick())
+        self._inbox.put_nowait(Tick())
 
     def request(
         self,
@@ -224,7 +182,7 @@ class Scheduler:
         if self._closing:
             raise _stopping()
         answer: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_Submit(request, answer))
+        self._inbox.put_nowait(Submit(request, answer))
         stopped = asyncio.ensure_future(stop.wait())
         try:
             either: set[asyncio.Future[Any]] = {answer, stopped}
@@ -236,7 +194,7 @@ class Scheduler:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
                 answer.result().release()
             answer.cancel()
-            self._inbox.put_nowait(_Withdraw(request.id))
+            self._inbox.put_nowait(Withdraw(request.id))
             raise
         finally:
             stopped.cancel()
@@ -260,7 +218,7 @@ class Scheduler:
     async def unload(self, resident: ResidentId) -> bool:
         """End an idle resident; False when it is not there or is at work."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_Unload(resident, answer))
+        self._inbox.put_nowait(Unload(resident, answer))
         return await answer
 
     async def used_bytes(self, lease: Lease) -> int | None:
@@ -299,36 +257,36 @@ class Scheduler:
         while not self._inbox.empty():
             self._handle(self._inbox.get_nowait())
 
-    def _handle(self, event: _Event) -> None:  # noqa: C901 - one case for each event, in one place
+    def _handle(self, event: Event) -> None:  # noqa: C901 - one case for each event, in one place
         now_s = self._clock.monotonic()
         match event:
-            case _Submit(request, answer):
+            case Submit(request, answer):
                 if not answer.done():
                     self._ledger.submit(request)
                     self._answers[request.id] = answer
                     self._note_estimate(request)
-            case _Withdraw(request_id):
+            case Withdraw(request_id):
                 self._ledger.withdraw(request_id)
                 self._answers.pop(request_id, None)
                 self._estimates.pop(request_id, None)
-            case _Release(lease_id):
+            case Release(lease_id):
                 self._ledger.release(lease_id, now_s)
                 self._clear_away(lease_id)
-            case _Begun(resident_id, child):
+            case Begun(resident_id, child):
                 self._children[resident_id] = child
-            case _Ready(resident_id):
+            case Ready(resident_id):
                 if resident_id in self._ledger.residents:
                     resident = self._ledger.became_ready(resident_id, now_s)
                     self._measured_s = float("-inf")
                     self._learn(resident, now_s - resident.started_s)
-            case _Gone(resident_id, failure):
+            case Gone(resident_id, failure):
                 self._gone(resident_id, failure, now_s)
-            case _Measured(usage):
+            case Measured(usage):
                 self._measured(usage)
-            case _Unload(resident_id, unloaded):
+            case Unload(resident_id, unloaded):
                 if not unloaded.done():  # whoever asked may have gone
                     unloaded.set_result(self._unload(resident_id))
-            case _Tick():
+            case Tick():
                 pass
         if now_s - self._measured_s >= MEASURE_EVERY_S and self._may_measure:
             self._measured_s = now_s
@@ -398,7 +356,7 @@ class Scheduler:
             self.decisions += 1
             match decision:
                 case Serve(_, resident_id) if not self._children[resident_id].alive:
-                    self._ledger.lost(resident_id)  # it ends, and its `_Gone` is on its way
+                    self._ledger.lost(resident_id)  # it ends, and its `Gone` is on its way
                 case Serve():
                     self._serve(decision)
                 case Start():
@@ -434,7 +392,7 @@ class Scheduler:
                 reserved_bytes=resident.reserved_bytes,
                 granted_s=now_s,
                 waited_s=waited_s,
-                release=lambda: self._inbox.put_nowait(_Release(lease_id)),
+                release=lambda: self._inbox.put_nowait(Release(lease_id)),
             )
         )
 
@@ -482,19 +440,19 @@ class Scheduler:
 
         def over(task: "asyncio.Task[Failure | None]") -> None:
             self._lives.discard(task)
-            self._inbox.put_nowait(_Gone(resident_id, _failure_of(task, plan)))
+            self._inbox.put_nowait(Gone(resident_id, _failure_of(task, plan)))
 
         life.add_done_callback(over)
 
     async def _live(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> Failure | None:
         """Start a child, wait until it is ready, wait for its end: its whole life as we see it."""
         child = await self._engines[plan.engine].start(plan, device)
-        self._inbox.put_nowait(_Begun(resident_id, child))
+        self._inbox.put_nowait(Begun(resident_id, child))
         try:
             if self._closing:
                 return None
             await child.ready()
-            self._inbox.put_nowait(_Ready(resident_id))
+            self._inbox.put_nowait(Ready(resident_id))
             return await child.exited()
         finally:
             await child.stop(self._stop_grace_s)
@@ -513,7 +471,7 @@ class Scheduler:
             device: await asyncio.to_thread(self._probe.usage, device, frozenset(of_device))
             for device, of_device in pids.items()
         }
-        self._inbox.put_nowait(_Measured(usage))
+        self._inbox.put_nowait(Measured(usage))
 
     def _learn(self, resident: Resident, load_s: float) -> None:
         """Keep what was measured. A resident tells its seconds when it is ready, its bytes at its end."""

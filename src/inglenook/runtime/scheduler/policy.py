@@ -29,10 +29,9 @@ from inglenook.base.units import format_bytes, format_seconds
 from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import Device, Explanation, Request, ResidentState, WaitKind, WaitReason
 from inglenook.runtime.scheduler import eviction
-from inglenook.runtime.scheduler.ledger import Ledger, PlanKey, Resident, Wish, wish_of
+from inglenook.runtime.scheduler.forecast import Forecast
+from inglenook.runtime.scheduler.ledger import Ledger, Resident, Wish, wish_of
 
-OVERRUN = 0.25
-"""Of the time that a lease was held, what is expected to follow when it was held longer than expected."""
 RANK = {WorkClass.INTERACTIVE: 0, WorkClass.BATCH: 1, WorkClass.TRAINING: 2}
 
 
@@ -160,7 +159,7 @@ def explain_all(ledger: Ledger, now_s: float, rules: Rules) -> dict[RequestId, E
     """Every waiting request with its place and its reason. O(waiting); for display, not for deciding."""
     walk = _Walk(ledger, now_s, rules)
     explanations: dict[RequestId, Explanation] = {}
-    clock = _Forecast(ledger, now_s)
+    forecast = Forecast(ledger, now_s)
     for position, request in enumerate(fair_order(ledger, now_s, rules), start=1):
         reason = _reason(ledger, walk.judge(request), now_s)
         explanations[request.id] = Explanation(
@@ -170,7 +169,7 @@ def explain_all(ledger: Ledger, now_s: float, rules: Rules) -> dict[RequestId, E
             reason=reason,
             waited_s=now_s - request.arrived_s,
             evicted=ledger.evicted_for.get(request.id, ()),
-            estimate_s=clock.begin_of(request, reason),
+            estimate_s=forecast.begin_of(request, reason),
             estimate_error_s=ledger.estimate_error_s,
         )
     return explanations
@@ -242,11 +241,23 @@ class _Walk:
                 return Join(request.id, resident.id)
         busy = [r for r in here if r.state is ResidentState.READY]
         if busy:  # 3
+            self._claim_growth(request, busy[0])
             holders = self._holders(busy)
             text = f"{request.plan.model} is at work for {', '.join(holders)}"
             return Wait(request.id, WaitReason(WaitKind.TURN, text, busy[0].device, holders))
         text = f"{request.plan.model} is being unloaded ({here[0].reason}) and is loaded again after that"
         return Wait(request.id, WaitReason(WaitKind.DRAINING, text, here[0].device))  # 4
+
+    def _claim_growth(self, request: Request, resident: Resident) -> None:
+        """Larger work that waits for its turn also needs room, and gets it only when both come together:
+        so it lays claim to the room before its turn comes."""
+        growth = self.ledger.growth_bytes(resident, request.plan)
+        device = resident.device
+        if not growth or device in self.claimed:
+            return
+        self.claimed[device] = request
+        if growth > self.ledger.free_bytes(device) + self.ledger.draining_bytes(device):
+            self.starved[device] = request
 
     def _kept_for_first(self, resident: Resident) -> bool:
         """Whether somebody earlier in the order is out of patience with it, and could have its memory."""
@@ -443,53 +454,3 @@ def _reason(ledger: Ledger, verdict: Verdict, now_s: float) -> WaitReason:
         return _loading(ledger, verdict.resident, now_s)
     # What the loop is about to do anyway: seen only by somebody who asks in between.
     return WaitReason(WaitKind.TURN, "it is next")
-
-
-class _Forecast:
-    """Adds up, in the fair order, what is ahead: the rest of the present leases, then each request's
-    expected time, and a load wherever the model changes. Knows nothing about a model that never ran."""
-
-    def __init__(self, ledger: Ledger, now_s: float) -> None:
-        self._ledger = ledger
-        self._now_s = now_s
-        self._free_at: dict[DeviceId, float | None] = dict.fromkeys(ledger.devices, 0.0)
-        self._last: dict[DeviceId, PlanKey] = {}
-        for held in ledger.leases.values():
-            device = ledger.residents[held.resident].device
-            expected = ledger.expected_held_s(held.request)
-            self._last[device] = held.request.plan.key
-            spent = now_s - held.granted_s
-            # What has overrun its time is not about to end: it takes some of what it took so far.
-            rest = None if expected is None else max(expected - spent, OVERRUN * spent)
-            self._free_at[device] = _later(self._free_at[device], rest)
-
-    def begin_of(self, request: Request, reason: WaitReason) -> float | None:
-        """Seconds from now until `request` is served, or None when something ahead is of unknown length."""
-        device = reason.device if reason.device is not None else next(iter(self._ledger.devices), None)
-        if device is None:
-            return None
-        begin = self._free_at[device]
-        if begin is not None:
-            begin += self._load_s(request, device)
-            if reason.until_s is not None:
-                begin = max(begin, reason.until_s - self._now_s)
-        self._last[device] = request.plan.key
-        expected = self._ledger.expected_held_s(request)
-        self._free_at[device] = None if begin is None or expected is None else begin + expected
-        return begin
-
-    def _load_s(self, request: Request, device: DeviceId) -> float:
-        kind = self._ledger.devices[device].kind
-        full = self._ledger.expected_load_s(request.plan, kind)
-        if device in self._last:
-            return 0.0 if self._last[device] == request.plan.key else full
-        for resident in self._ledger.of_plan(request.plan.key):
-            if resident.state is ResidentState.STARTING:
-                return max(0.0, resident.started_s + full - self._now_s)
-            if resident.state is ResidentState.READY:
-                return 0.0
-        return full
-
-
-def _later(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else max(a, b)

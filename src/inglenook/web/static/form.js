@@ -19,6 +19,7 @@ document.addEventListener("alpine:init", () => {
     size: "",
     seed: "",
     strength: "0.75",
+    strengthSet: false,
     imageName: "Choose a picture, or drop one here",
     hasImage: false,
     over: false,
@@ -114,6 +115,13 @@ document.addEventListener("alpine:init", () => {
     },
     strengthMoved(event) {
       this.strength = event.target.value;
+      this.strengthSet = true;
+    },
+    // What a mask opens is drawn anew unless somebody said otherwise, as through the API.
+    maskChosen(event) {
+      if (this.strengthSet) return;
+      this.strength = event.target.files.length > 0 ? "1" : "0.75";
+      this.$refs.strength.value = this.strength;
     },
   }));
 });

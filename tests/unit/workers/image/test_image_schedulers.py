@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import FLOW_SCHEDULERS, SCHEDULERS
 from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
-from inglenook.workers.image.schedulers import RECIPES, SchedulerFactory
+from inglenook.workers.image.schedulers import RECIPES, SchedulerFactory, _follows_flow
 
 V_MODEL = {
     "_class_name": "DDIMScheduler",
@@ -65,3 +65,7 @@ def test_a_flow_names_what_can_follow_it() -> None:
 def test_a_class_that_is_no_scheduler_is_refused(name: str) -> None:
     with pytest.raises(LoadUnsupported):
         SchedulerFactory({"_class_name": name})
+
+
+def test_the_server_knows_which_schedulers_can_follow_a_flow() -> None:
+    assert {name for name, recipe in RECIPES.items() if _follows_flow(recipe)} == FLOW_SCHEDULERS
