@@ -205,7 +205,7 @@ def test_a_job_can_be_cancelled_and_done_again_from_another_terminal(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--model", "starter-10"), "hint: nearest: starter-200\n"),
+        (("--model", "starter-10"), "hint: nearest: starter-200; `auto` takes the default\n"),
         (("--size", "9999x64"), "error: "),
         (("--steps", "100000"), "error: "),
         (("--scheduler", "eular"), "euler"),
