@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.metrics import Metrics
-from inglenook.api.services import Jobs, Runtime
 from inglenook.base.clock import Clock
 from inglenook.door.caller import caller
+from inglenook.door.services import Jobs, Runtime
 
 Parts = Callable[[], Mapping[str, str | None]]
 """The parts that the server needs, by name: None where one is ready, else what is missing, in words."""

@@ -18,13 +18,14 @@ from inglenook.base.ids import BlobId, JobId, PersonId, PictureId
 from inglenook.base.work import WorkClass
 from inglenook.door.caller import FromCaller
 from inglenook.door.problem import problem_of
+from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 from inglenook.images.model import MAX_PROMPT_CHARS
 from inglenook.jobs.model import Job
 from inglenook.web import csrf, form
 from inglenook.web.contexts import Contexts
 from inglenook.web.form import FIELDS, FILES, Problems, problems_of
 from inglenook.web.fragments import fragment_routes
-from inglenook.web.services import Catalog, Gallery, Images, Jobs, Runtime, Services
+from inglenook.web.services import Services
 from inglenook.web.templating import HEADERS, html, is_htmx
 
 UNPROCESSABLE = 422

@@ -1,83 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page needs of the services below it, and no more. `app.py` hands in the real ones."""
+"""The services that the page is made of, handed around as one value."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from inglenook.base.ids import BlobId, JobId, PersonId, PictureId
-from inglenook.base.work import WorkClass
-from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.gallery.model import Picture
-from inglenook.images.model import ImageRequest
-from inglenook.images.request import Limits
-from inglenook.jobs.model import Job, JobEvent, JobState, Json
-
-
-class Images(Protocol):
-    @property
-    def limits(self) -> Limits:
-        """What one request may ask for."""
-        ...
-
-    async def submit(
-        self,
-        request: ImageRequest,
-        *,
-        owner: PersonId,
-        work_class: WorkClass = WorkClass.INTERACTIVE,
-        idempotency_key: str | None = None,
-    ) -> Job: ...
-
-    async def keep_input(self, data: bytes) -> BlobId: ...
-
-    async def keep_mask(self, data: bytes) -> BlobId: ...
-
-
-class Jobs(Protocol):
-    async def get(self, job: JobId, caller: PersonId) -> Job: ...
-
-    async def list(
-        self,
-        caller: PersonId,
-        *,
-        states: Iterable[JobState] | None = None,
-        kind: str | None = None,
-        limit: int = 50,
-        before: JobId | None = None,
-    ) -> list[Job]: ...
-
-    def describe(self, job: Job) -> Json: ...
-
-    async def cancel(self, job: JobId, *, caller: PersonId) -> Job: ...
-
-    async def retry(self, job: JobId, *, caller: PersonId) -> Job: ...
-
-    def subscribe(self, job: JobId, last_event_id: int | None = None) -> AsyncGenerator[JobEvent, None]: ...
-
-    def subscribe_all(self, owner: PersonId) -> AsyncGenerator[JobEvent, None]: ...
-
-
-class Gallery(Protocol):
-    """Blocks."""
-
-    def get(self, picture: PictureId, *, caller: PersonId) -> Picture: ...
-
-    def list(self, caller: PersonId, *, limit: int, before: PictureId | None = None) -> list[Picture]: ...
-
-    def delete(self, picture: PictureId, *, caller: PersonId) -> None: ...
-
-
-class Catalog(Protocol):
-    """Blocks."""
-
-    def list(self, kind: ModelKind | None = None) -> list[ModelRecord]: ...
-
-    def resolve(self, name: str) -> ModelRecord: ...
-
-
-class Runtime(Protocol):
-    def snapshot(self) -> Mapping[str, Any]: ...
+from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from fastapi import APIRouter
 
 from inglenook.api.openai.models import models_router
 from inglenook.api.openai.pictures import pictures_router
-from inglenook.api.services import Catalog, Gallery, Images, Jobs, Runtime
 from inglenook.base.clock import Clock
+from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 
 __all__ = ["openai_router"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from inglenook.api.errors import as_error, error_of_job
-from inglenook.api.services import Gallery
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed, InglenookError, Unavailable
 from inglenook.base.ids import PersonId, PictureId
 from inglenook.door.problem import problem_of
+from inglenook.door.services import Gallery
 from inglenook.door.sse import ServerEvent
 from inglenook.jobs.model import FINAL, EventType, Job, JobError, JobEvent, JobState
 

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from inglenook.api.errors import json_response
 from inglenook.api.openai.description import MODEL, MODELS
-from inglenook.api.services import Catalog, Runtime
 from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.door.caller import caller
+from inglenook.door.services import Catalog, Runtime
 
 _LISTED = frozenset({ModelKind.IMAGE, ModelKind.LANGUAGE})
 """What can stand as `model` in a request; a LoRA or a VAE cannot."""

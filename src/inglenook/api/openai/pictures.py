@@ -24,7 +24,6 @@ from inglenook.api.openai.fields import (
     read,
 )
 from inglenook.api.openai.headers import idempotency_key, wants_later
-from inglenook.api.services import Catalog, Gallery, Images, Jobs
 from inglenook.base.cancel import StopReason
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Conflict, Invalid
@@ -32,6 +31,7 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.disconnect import while_connected
+from inglenook.door.services import Catalog, Gallery, Images, Jobs
 from inglenook.door.sse import EventStream
 from inglenook.images.model import ImageRequest
 from inglenook.jobs.model import Job

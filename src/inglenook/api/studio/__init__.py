@@ -3,10 +3,10 @@
 
 from fastapi import APIRouter
 
-from inglenook.api.services import Gallery, Jobs, Runtime
 from inglenook.api.studio.jobs import jobs_router
 from inglenook.api.studio.pictures import pictures_router
 from inglenook.api.studio.runtime import runtime_router
+from inglenook.door.services import Gallery, Jobs, Runtime
 
 __all__ = ["studio_router"]
 

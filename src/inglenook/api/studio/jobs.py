@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.errors import SSE_SCHEMA, answer, errors, json_response
-from inglenook.api.services import Jobs
 from inglenook.api.studio.pages import MAX_PAGE, is_id, page
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import JobId
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.problem import shown
+from inglenook.door.services import Jobs
 from inglenook.door.sse import EventStream, ServerEvent, last_event_id
 from inglenook.jobs.model import JobEvent, JobState
 

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from inglenook.api.errors import answer, errors, json_response
-from inglenook.api.services import Gallery
 from inglenook.api.studio.pages import MAX_PAGE, is_id, page
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import PictureId
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.problem import shown
+from inglenook.door.services import Gallery
 from inglenook.gallery.model import Picture
 
 _SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}

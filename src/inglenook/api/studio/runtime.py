@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from inglenook.api.errors import answer, errors, json_response
-from inglenook.api.services import Runtime
 from inglenook.door.caller import caller
+from inglenook.door.services import Runtime
 from inglenook.wire.schedulers import SCHEDULERS
 
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "object"}}

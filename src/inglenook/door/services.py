@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the routes need of the services below them, and no more. `app.py` hands in the real ones."""
+"""What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
@@ -8,13 +8,19 @@ from typing import Any, Protocol
 from inglenook.base.cancel import StopReason
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
-from inglenook.catalog.model import ModelRecord
+from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.gallery.model import Picture
 from inglenook.images.model import ImageRequest
+from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 
 
 class Images(Protocol):
+    @property
+    def limits(self) -> Limits:
+        """What one request may ask for."""
+        ...
+
     async def submit(
         self,
         request: ImageRequest,
@@ -58,6 +64,8 @@ class Jobs(Protocol):
         """Asks nobody who is reading: look with `get` first."""
         ...
 
+    def subscribe_all(self, owner: PersonId) -> AsyncGenerator[JobEvent, None]: ...
+
     def describe(self, job: Job) -> Json: ...
 
     async def counts(self) -> Mapping[JobState, int]: ...
@@ -78,7 +86,7 @@ class Gallery(Protocol):
 class Catalog(Protocol):
     """Blocks."""
 
-    def list(self) -> list[ModelRecord]: ...
+    def list(self, kind: ModelKind | None = None) -> list[ModelRecord]: ...
 
     def get(self, model_id: ModelId) -> ModelRecord: ...
 
