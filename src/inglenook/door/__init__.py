@@ -5,6 +5,7 @@ frame.py        puts all of it around an application
 caller.py       who is calling; every route depends on it, a written list is open
 guard.py        Host, Origin, size of bodies, headers of every answer
 problem.py      one table: kind of error → HTTP status
+services.py     what the doors need of the services below them
 sse.py          server-sent events
 disconnect.py   the client that goes away while we work for it
 """
