@@ -90,7 +90,7 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
     clock = SystemClock()
     data = loaded.settings.server.data
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("models", "blobs", "spool"):
+    for name in ("models", "blobs"):
         (data / name).mkdir(mode=0o700, exist_ok=True)
     lock = DataLock(data)
     lock.acquire(this_process(address, clock.now()))

@@ -30,12 +30,6 @@ class PickledModel(Invalid):
     default_code = "catalog.pickle"
 
 
-class UnsupportedModel(Invalid):
-    """A sound file of a kind that nothing here can use."""
-
-    default_code = "catalog.unsupported"
-
-
 class ModelNotFound(NotFound):
     default_code = "model.not_found"
 

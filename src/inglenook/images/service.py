@@ -110,9 +110,10 @@ class ImagesService:
     def _plan(self, request: ImageRequest) -> Drawing:
         record = self._catalog.resolve(request.model)
         size = None if request.image is None else self._size_of(request.image, "image")
-        if request.mask is not None and size is not None and self._size_of(request.mask, "mask") != size:
+        mask_size = None if request.mask is None else self._size_of(request.mask, "mask")
+        if mask_size is not None and size is not None and mask_size != size:
             raise BadRequest(
-                f"The mask is {_text(self._size_of(request.mask, 'mask'))}, the picture {_text(size)}.",
+                f"The mask is {_text(mask_size)}, the picture {_text(size)}.",
                 field="mask",
                 hint="give a mask of the same size as the picture",
             )

@@ -3,15 +3,12 @@
 
 import asyncio
 import contextlib
-import io
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-from PIL import Image
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed, InglenookError
@@ -26,7 +23,7 @@ from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
 from inglenook.images.errors import BadRequest, DrawingFailed
-from inglenook.images.intake import fit_to
+from inglenook.images.intake import fit_png
 from inglenook.images.model import Mode
 from inglenook.images.request import Drawing
 from inglenook.jobs.model import Job, Receipt
@@ -145,10 +142,9 @@ class ImageWork:
     def receipt(self, how: str, seconds: float, before: int | None, after: int | None) -> Receipt:
         return Receipt(how, self._clock.now(), seconds, before, after)
 
-    def put_input(self, blob: BlobId, drawing: Drawing, mode: str, target: Path) -> None:
-        """Write an input picture into the spool, at the size that is drawn."""
-        with Image.open(io.BytesIO(self._blobs.read(blob))) as picture:
-            fit_to(picture.convert(mode), drawing.width, drawing.height).save(target)
+    def put_input(self, blob: BlobId, drawing: Drawing, target: Path) -> None:
+        """Write an input picture or a mask into the spool, at the size that is drawn."""
+        target.write_bytes(fit_png(self._blobs.read(blob), drawing.width, drawing.height))
 
     def keep(self, job: Job, drawing: Drawing, made: PictureMade, png: bytes) -> Picture:
         """Enlarge, encode, embed the parameters, keep. Blocks."""
@@ -198,10 +194,10 @@ class _Session:
     def _prepare(self) -> Draw:
         drawing = self.drawing
         names: dict[str, str] = {}
-        for field_name, blob, mode in (("image", drawing.image, "RGB"), ("mask", drawing.mask, "L")):
+        for field_name, blob in (("image", drawing.image), ("mask", drawing.mask)):
             if blob is not None:
                 names[field_name] = f"{self.job.id}-{field_name}.png"
-                self.work.put_input(blob, drawing, mode, self.child.spool / names[field_name])
+                self.work.put_input(blob, drawing, self.child.spool / names[field_name])
         return Draw(
             job=self.job.id,
             mode=drawing.mode.value,
@@ -291,6 +287,11 @@ class _Session:
         return self.work.receipt(how, seconds, before, None if after < 0 else after)
 
 
+def guessed_load_s(record: ModelRecord) -> float:
+    """Seconds until the model is loaded, before anybody has measured it here."""
+    return LOAD_BASE_S + record.weights_bytes / LOAD_BYTES_PER_S
+
+
 def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPlan:
     """What must be resident to make this drawing, and what that is expected to need."""
     size = (drawing.width, drawing.height)
@@ -298,7 +299,7 @@ def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPla
         model=record.id,
         engine=diffusers.NAME,
         footprint_bytes={kind: footprint(record, *size, dtype) for kind, dtype in diffusers.DTYPES.items()},
-        load_s=LOAD_BASE_S + record.weights_bytes / LOAD_BYTES_PER_S,
+        load_s=guessed_load_s(record),
         pinned=pinned,
         scale=math.ceil(math.log2(drawing.width * drawing.height)),
         options={"path": str(record.path), "layout": record.layout, "family": record.family},

@@ -216,8 +216,6 @@ class StopReceipt:
 
     how: str
     seconds: float
-    before_bytes: int | None = None
-    after_bytes: int | None = None
 
 
 class Child(Protocol):

@@ -11,7 +11,7 @@ from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.images.model import MAX_GUIDANCE
 from inglenook.images.request import Limits
-from inglenook.images.work import LOAD_BASE_S, LOAD_BYTES_PER_S
+from inglenook.images.work import guessed_load_s
 from inglenook.web.words import about, capfirst
 
 _SHAPES = ((1, 1), (4, 3), (3, 4), (16, 9), (9, 16))
@@ -85,7 +85,7 @@ def choices(records: Sequence[ModelRecord], warmth: Mapping[ModelId, Warmth]) ->
 
 def choice(record: ModelRecord, warmth: Warmth) -> ModelChoice:
     standing = warmth.standing if record.problem is None else Standing.PROBLEM
-    load_s = LOAD_BASE_S + record.weights_bytes / LOAD_BYTES_PER_S if warmth.load_s is None else warmth.load_s
+    load_s = guessed_load_s(record) if warmth.load_s is None else warmth.load_s
     return ModelChoice(
         id=record.id,
         title=record.title or record.id,
