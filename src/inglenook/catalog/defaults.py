@@ -7,7 +7,7 @@ from typing import Any
 
 from inglenook.catalog.model import ImageDefaults
 from inglenook.wire.families import FAMILIES
-from inglenook.wire.schedulers import FLOW_SCHEDULERS, SCHEDULERS
+from inglenook.wire.schedulers import fitting
 
 FLOW = "flow_prediction"
 MIN_PX = 64
@@ -15,40 +15,43 @@ MAX_NATIVE_PX = 8192
 
 
 def image_defaults(
-    family: str, unet: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any]
+    family: str,
+    unet: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    scheduler: Mapping[str, Any],
+    variant: str = "",
 ) -> ImageDefaults:
     """Defaults of a family of ours, with the size that the model's own configuration says.
 
     Args:
-        family: a key of `FAMILIES`.
+        family: a key of `FAMILIES`; variant: one of its variants.
         unet, vae, scheduler: the configuration of each, or empty where there is none (a single file).
 
     The picture's side is `sample_size` latents of `2 ** (blocks of the VAE - 1)` pixels each.
     """
     known = FAMILIES[family]
+    told = known.variant(variant)
+    native = known.native_px if told.native_px is None else told.native_px
     scale = _vae_scale(vae)
     sizes = _sample_size(unet)
-    width, height = (
-        (known.native_px, known.native_px) if sizes is None else (sizes[0] * scale, sizes[1] * scale)
-    )
+    width, height = (native, native) if sizes is None else (sizes[0] * scale, sizes[1] * scale)
     if max(width, height) > MAX_NATIVE_PX:
-        width = height = known.native_px
+        width = height = native
     return ImageDefaults(
         native_px=max(width, height),
         multiple=lcm(known.multiple, scale),
         width=width,
         height=height,
-        steps=known.steps,
-        guidance_scale=known.guidance_scale,
+        steps=known.steps if told.steps is None else told.steps,
+        guidance_scale=known.guidance_scale if told.guidance_scale is None else told.guidance_scale,
         min_px=min(MIN_PX, width, height),
-        schedulers=_schedulers(scheduler),
+        schedulers=fitting(flow=known.flow or scheduler.get("prediction_type") == FLOW),
+        modes=told.modes,
+        guided=told.guided,
+        negative_prompt=told.negative_prompt,
+        max_pictures=told.max_pictures,
+        sizes=known.sizes,
     )
-
-
-def _schedulers(config: Mapping[str, Any]) -> tuple[str, ...]:
-    if config.get("prediction_type") != FLOW:
-        return ()
-    return tuple(name for name in SCHEDULERS if name in FLOW_SCHEDULERS)
 
 
 def _vae_scale(vae: Mapping[str, Any]) -> int:

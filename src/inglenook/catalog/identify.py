@@ -29,12 +29,13 @@ _VAE = "first_stage_model."
 class Identity:
     """`family` is a name from `wire.families` where it is one of ours, the common name of others, or None.
 
-    `problem` says why the model cannot be used, or is None.
+    `problem` says why the model cannot be used, or is None. `variant` is one of the family's.
     """
 
     kind: ModelKind
     family: str | None
     problem: str | None = None
+    variant: str = ""
 
 
 def identify_tensors(shapes: Shapes) -> Identity:

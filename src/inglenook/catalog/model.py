@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from inglenook.base.ids import ModelId
+from inglenook.wire.families import IMAGE, INPAINT, TEXT
 
 
 class ModelKind(StrEnum):
     IMAGE = "image"
     LANGUAGE = "language"
     LORA = "lora"
+    EMBEDDING = "embedding"  # a textual inversion
     VAE = "vae"
+    TEXT_ENCODER = "text_encoder"
     OTHER = "other"
 
 
@@ -30,6 +33,11 @@ class ImageDefaults:
             size is drawn at a fixed one and enlarged by a whole factor (nearest neighbour).
         min_px: smallest side it can draw.
         schedulers: the only ones that it can follow, beside its own; empty when any will do.
+        modes: what it can be asked for; see `wire.families`.
+        guided: whether `guidance_scale` changes anything.
+        negative_prompt: whether it can be told what not to draw.
+        max_pictures: how many pictures an instruction may be about.
+        sizes: (width, height) to offer, the default first.
     """
 
     native_px: int
@@ -41,6 +49,11 @@ class ImageDefaults:
     min_px: int = 64
     fixed: tuple[tuple[int, int], ...] = ()
     schedulers: tuple[str, ...] = ()
+    modes: frozenset[str] = frozenset({TEXT, IMAGE, INPAINT})
+    guided: bool = True
+    negative_prompt: bool = True
+    max_pictures: int = 1
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,9 @@ class ModelRecord:
 
     Attributes:
         id: what clients write; a path relative to its root, without suffix; may hold slashes.
-        family: a name from `wire.families` for picture models; None where it is not known.
+        family: a name from `wire.families` for picture models, and for the LoRAs, embeddings and VAEs that
+            fit one; None where it is not known.
+        variant: one of the family's; "" is the plain one.
         path: the folder or the file.
         layout: `folder` (diffusers) or `single` (one `.safetensors`).
         weights_bytes: of all tensors as stored.
@@ -59,6 +74,8 @@ class ModelRecord:
         builtin: it came with the package.
         problem: why it cannot be used, or None when it can. May end in a line that starts with `hint: `.
         root: which of the registered folders holds it.
+        parts: components that the model itself lacks, and where they were found: `text_encoder`,
+            `text_encoder_2`, `text_encoder_3`, `vae`.
     """
 
     id: ModelId
@@ -78,5 +95,7 @@ class ModelRecord:
     description: str = ""
     image: ImageDefaults | None = None
     problem: str | None = None
+    variant: str = ""
+    parts: dict[str, Path] = field(default_factory=dict)
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet`, `vae`, `text_encoder` …; `ema`, in some single files, is not loaded."""

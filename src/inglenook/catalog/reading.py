@@ -99,6 +99,7 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         id=model_id,
         kind=contents.identity.kind,
         family=contents.identity.family,
+        variant=contents.identity.variant,
         path=path,
         layout=layout,
         weights_bytes=sum(tensor.size_bytes for tensor in tensors),
@@ -274,7 +275,7 @@ def _sidecar(path: Path, contents: _Contents) -> tuple[sidecar.Sidecar, ImageDef
     image = None
     if contents.identity.kind is ModelKind.IMAGE and family in FAMILIES:
         unet, vae, scheduler = (contents.configs.get(name, {}) for name in ("unet", "vae", "scheduler"))
-        image = image_defaults(family, unet, vae, scheduler)
+        image = image_defaults(family, unet, vae, scheduler, contents.identity.variant)
     try:
         found = sidecar.read_sidecar(path)
         if found is not None:

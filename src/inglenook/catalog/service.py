@@ -20,6 +20,9 @@ BUILTIN_MODELS = Path(__file__).with_name("builtin")
 AUTO = ModelId("auto")
 """Stands for the default picture model; no model can have it as its id."""
 
+_FIELDS = {ModelKind.LORA: "loras", ModelKind.EMBEDDING: "prompt", ModelKind.VAE: "vae"}
+"""The field of a request that names a thing of this kind."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +119,39 @@ class CatalogService:
                 field="model",
             )
         return record
+
+    def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord:
+        """What goes with a model (a LoRA, an embedding, a VAE) by its id or the last part of one, in any case,
+        usable or not. Only things of that kind are looked at, so that a checkpoint may share the name.
+
+        Raises:
+            ModelNotFound: nothing of that kind has the name; the hint names the nearest.
+            ModelAmbiguous: several end in it.
+        """
+        wanted = name.strip().lower()
+        field = _FIELDS.get(kind, "model")
+        for known in (self._of_kind(kind), self.list(kind)):  # the second look: it was put there a moment ago
+            exact = [one for one in known if one.id.lower() == wanted]
+            matches = exact or [one for one in known if one.id.rpartition("/")[2].lower() == wanted]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise ModelAmbiguous(
+                    f"Several models of kind {kind} are called {name[:200]}.",
+                    hint="write one of " + ", ".join(record.id for record in matches[:8]),
+                    field=field,
+                )
+        near = nearest(name, [record.id for record in known])
+        raise ModelNotFound(
+            f"There is no {kind} {name[:200]!r}.",
+            hint="nearest: " + ", ".join(near)
+            if near
+            else f"there are {len(known)} of this kind; `inglenook models` lists them",
+            field=field,
+        )
+
+    def _of_kind(self, kind: ModelKind) -> Sequence[ModelRecord]:
+        return [record for record in self._all().values() if record.kind is kind]
 
     def _automatic(self, kind: ModelKind) -> ModelRecord:
         if kind is ModelKind.IMAGE and self._picture_model != AUTO:

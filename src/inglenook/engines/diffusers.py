@@ -72,7 +72,10 @@ class DiffusersEngine:
         self._module = module
 
     async def start(self, plan: LoadPlan, device: Device) -> "ImageChild":
-        """`plan.options`: `path`, `layout`, `family`, and perhaps `dtype`. Raises `ChildFailed`."""
+        """`plan.options`: `path`, `layout`, `family`, and perhaps `variant`, `parts`, `dtype`.
+
+        Raises `ChildFailed`.
+        """
         worker = WorkerProcess(
             module=self._module,
             name=f"The image worker of {plan.model}",
@@ -87,6 +90,8 @@ class DiffusersEngine:
             path=str(plan.options["path"]),
             layout=layout,
             family=plan.options["family"],
+            variant=plan.options.get("variant", ""),
+            parts=dict(plan.options.get("parts", {})),
             device=_torch_device(device),
             dtype=plan.options.get("dtype", DTYPES[device.kind]),
             threads=self._cpu_threads if device.kind == "cpu" else None,

@@ -3,7 +3,7 @@
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from inglenook.base.ids import BlobId, ModelId
 
@@ -12,6 +12,7 @@ class Mode(StrEnum):
     TEXT = "text"  # from noise
     IMAGE = "image"  # from a picture, by strength
     INPAINT = "inpaint"  # a picture, changed where the mask is white
+    EDIT = "edit"  # what the prompt says about one or more pictures
 
 
 class OutputFormat(StrEnum):
@@ -27,6 +28,36 @@ MAX_GUIDANCE = 50.0
 MAX_SEED = 2**63 - 1
 MAX_PICTURES = 32
 MAX_SIDE_PX = 4096
+MAX_LORAS = 16
+MAX_LORA_WEIGHT = 20.0
+MAX_INPUT_PICTURES = 16
+"""OpenAI's own limit for an edit; most models take one."""
+MAX_CLIP_SKIP = 12
+
+
+@dataclass(frozen=True, slots=True)
+class LoraChoice:
+    """A LoRA by its name in the catalogue, and how strongly it counts: -20 to 20, 1 as it was trained."""
+
+    model: ModelId
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HiresFix:
+    """A second, larger pass over the finished picture.
+
+    Attributes:
+        scale: times the size of the first pass, above 1, at most 4.
+        strength: how much of it is drawn anew, in (0, 1].
+        steps: of the second pass, 1 to `MAX_STEPS`; None takes those of the first.
+        upscaler: `pixels` (Lanczos on the decoded picture) or `latent`.
+    """
+
+    scale: float = 2.0
+    strength: float = 0.5
+    steps: int | None = None
+    upscaler: Literal["pixels", "latent"] = "pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +73,15 @@ class ImageRequest:
         n: pictures, 1 to `MAX_PICTURES`.
         strength: in (0, 1]; only with `image`.
         image, mask: blobs that the door has stored (decoded, bounded, RGB / L PNG). Mask: white is redrawn.
-        scheduler: a name from `wire.schedulers`, or None for the model's own.
+        more_images: further pictures that an instruction is about, for models that take several.
+        scheduler: a name or an alias from `wire.schedulers`, or None for the model's own.
+        sigmas: a sigma schedule from `wire.schedulers`, or None for the scheduler's own.
+        loras: beside those that the prompt names as `<lora:name:weight>`; at most `MAX_LORAS` in all.
+        vae: a VAE of the catalogue instead of the model's own.
+        clip_skip: 1 to `MAX_CLIP_SKIP`; 1 reads CLIP's last layer. Only for families with CLIP alone.
+        hires: draw over an enlarged picture; not with `image`.
+        style: a name from `images.styles`, whose words are put around the prompt.
+        transparent: cut the subject out: the plain background that joins the border becomes transparent.
         output_compression: quality 0 to 100 of JPEG and WebP; None for the format's default.
         previews: how many previews to send while a picture is made, 0 to 100.
     """
@@ -61,6 +100,14 @@ class ImageRequest:
     strength: float | None = None
     image: BlobId | None = None
     mask: BlobId | None = None
+    more_images: tuple[BlobId, ...] = ()
+    sigmas: str | None = None
+    loras: tuple[LoraChoice, ...] = ()
+    vae: ModelId | None = None
+    clip_skip: int | None = None
+    hires: HiresFix | None = None
+    style: str | None = None
+    transparent: bool = False
     output_format: OutputFormat = OutputFormat.PNG
     output_compression: int | None = None
     previews: int = 0

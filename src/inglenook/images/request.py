@@ -6,25 +6,34 @@ as its payload, what stands in the file, and what "use again" fills the form wit
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.errors import ModelUnusable
-from inglenook.catalog.model import ModelRecord
+from inglenook.catalog.model import ImageDefaults, ModelRecord
 from inglenook.images.errors import BadRequest
 from inglenook.images.model import (
+    MAX_CLIP_SKIP,
     MAX_GUIDANCE,
+    MAX_INPUT_PICTURES,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
+    HiresFix,
     ImageRequest,
+    LoraChoice,
     Mode,
     OutputFormat,
 )
 from inglenook.images.sizes import SizePlan, plan_size
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.families import EDIT, FAMILIES, IMAGE, INPAINT, TEXT
+from inglenook.wire.schedulers import SCHEDULERS, SIGMAS, chosen, takes_sigmas
 
 DEFAULT_STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
+MAX_HIRES_SCALE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +47,43 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What a request names besides its model, found in the catalogue.
+
+    Attributes:
+        prompt, negative_prompt: in their style, without tags; an embedding stands there as `embedding:name`.
+        loras: of the fields and of the prompt, with their weights.
+        embeddings: the word as it stands in the prompt, and what it means.
+    """
+
+    prompt: str
+    negative_prompt: str
+    loras: tuple[tuple[ModelRecord, float], ...] = ()
+    embeddings: tuple[tuple[str, ModelRecord], ...] = ()
+    vae: ModelRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HiresPass:
+    """The second pass of a drawing; see `images.model.HiresFix`. `width`, `height`: pixels it ends with."""
+
+    width: int
+    height: int
+    steps: int | None
+    strength: float
+    upscaler: Literal["pixels", "latent"]
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """A request with nothing left open.
 
     Attributes:
-        width, height: pixels as drawn by the model.
-        out_width, out_height: pixels as delivered: `factor` times those.
+        width, height: pixels as drawn by the model, in the first pass where there are two.
+        out_width, out_height: pixels as delivered: `factor` times those of the last pass.
         seeds: one a picture.
         notes: what was changed in the request, in words.
+        loras: catalogue ids and weights. embeddings: the word in the prompt, and the catalogue id.
     """
 
     model: ModelId
@@ -68,13 +106,30 @@ class Drawing:
     output_compression: int | None
     previews: int
     notes: tuple[str, ...]
+    more_images: tuple[BlobId, ...] = ()
+    sigmas: str | None = None
+    loras: tuple[LoraChoice, ...] = ()
+    embeddings: tuple[tuple[str, ModelId], ...] = ()
+    vae: ModelId | None = None
+    clip_skip: int | None = None
+    hires: HiresPass | None = None
+    transparent: bool = False
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Width and height of the largest pass."""
+        return (self.width, self.height) if self.hires is None else (self.hires.width, self.hires.height)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"seeds": list(self.seeds), "notes": list(self.notes)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, payload: dict[str, Any]) -> "Drawing":
-        known = {name: payload[name] for name in cls.__slots__}
+        """A field that the payload lacks has its default: it was written by an older program."""
+        known = {name: payload[name] for name in cls.__slots__ if name in payload}
+        hires = known.get("hires")
         return cls(
             **known
             | {
@@ -82,6 +137,10 @@ class Drawing:
                 "output_format": OutputFormat(payload["output_format"]),
                 "seeds": tuple(payload["seeds"]),
                 "notes": tuple(payload["notes"]),
+                "more_images": tuple(payload.get("more_images", ())),
+                "loras": tuple(LoraChoice(**lora) for lora in payload.get("loras", ())),
+                "embeddings": tuple((word, ModelId(model)) for word, model in payload.get("embeddings", ())),
+                "hires": None if hires is None else HiresPass(**hires),
             }
         )
 
@@ -93,12 +152,14 @@ def plan(
     limits: Limits,
     seed: int,
     image_size: tuple[int, int] | None,
+    found: Found | None = None,
 ) -> Drawing:
     """Check the request against the model and the limits, and fill what it leaves open.
 
     Args:
         seed: for a request that names none.
-        image_size: width and height of the input picture, where there is one.
+        image_size: width and height of the first input picture, where there is one.
+        found: what the request names besides the model; None where it names nothing.
 
     Raises:
         BadRequest: a value that cannot be drawn; its `field` names the field.
@@ -110,41 +171,79 @@ def plan(
             f"{record.id} cannot draw: {problem}.", field="model", hint="choose another: `inglenook models`"
         )
     defaults = record.image
-    _check_words(request)
-    _check_scheduler(request, record)
+    found = Found(request.prompt, request.negative_prompt) if found is None else found
+    mode = _mode(request, record)
+    _check_words(request, mode)
+    scheduler, sigmas = _scheduler(request, record)
     _check_numbers(request, limits)
-    _check_inputs(request)
+    _check_inputs(request, mode, defaults)
+    _check_extras(request, record, found)
     size = _size(request, record, limits, image_size)
+    hires = _hires(request, record, limits, mode, size)
     steps = min(defaults.steps, limits.max_steps) if request.steps is None else request.steps
     guidance = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
     first = seed if request.seed is None else request.seed
-    strength = DEFAULT_STRENGTH.get(request.mode) if request.strength is None else request.strength
+    strength = DEFAULT_STRENGTH.get(mode) if request.strength is None else request.strength
+    out = (size.out_w, size.out_h) if hires is None else (hires.width, hires.height)
     return Drawing(
         model=record.id,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        mode=request.mode,
+        prompt=found.prompt,
+        negative_prompt=found.negative_prompt if defaults.negative_prompt else "",
+        mode=mode,
         width=size.draw_w,
         height=size.draw_h,
-        out_width=size.out_w,
-        out_height=size.out_h,
+        out_width=out[0],
+        out_height=out[1],
         factor=size.factor,
         steps=steps,
         guidance_scale=float(guidance),
         seeds=tuple((first + i) % (MAX_SEED + 1) for i in range(request.n)),
-        scheduler=request.scheduler,
-        strength=None if request.mode is Mode.TEXT else strength,
+        scheduler=scheduler,
+        sigmas=sigmas,
+        strength=strength if mode in DEFAULT_STRENGTH else None,
         image=request.image,
+        more_images=request.more_images,
         mask=request.mask,
+        loras=tuple(LoraChoice(lora.id, weight) for lora, weight in found.loras),
+        embeddings=tuple((word, embedding.id) for word, embedding in found.embeddings),
+        vae=None if found.vae is None else found.vae.id,
+        clip_skip=request.clip_skip,
+        hires=hires,
+        transparent=request.transparent,
         output_format=request.output_format,
         output_compression=request.output_compression,
         previews=request.previews,
-        notes=() if size.note is None else (size.note,),
+        notes=tuple(_notes(request, record, mode, size, found)),
     )
 
 
-def _check_words(request: ImageRequest) -> None:
-    if not request.prompt.strip() and request.mode is not Mode.IMAGE:  # a variation needs no words
+def _mode(request: ImageRequest, record: ModelRecord) -> Mode:
+    """What the model makes of the request: a picture given to one that follows instructions is what the
+    instruction is about."""
+    assert record.image is not None
+    able = record.image.modes
+    if request.mode.value in able:
+        return request.mode
+    if request.mode is Mode.IMAGE and EDIT in able:
+        return Mode.EDIT
+    if request.mode is Mode.EDIT and IMAGE in able:
+        return Mode.IMAGE
+    wants = {
+        TEXT: "text alone",
+        IMAGE: "a picture",
+        INPAINT: "a picture and a mask",
+        EDIT: "a picture and what to do with it",
+    }
+    what = {Mode.TEXT: "text alone", Mode.INPAINT: "a mask"}.get(request.mode, "a picture without a mask")
+    raise BadRequest(
+        f"{record.id} cannot draw from {what}.",
+        field="mask" if request.mode is Mode.INPAINT else "image",
+        hint=f"it draws from {' or from '.join(wants[mode] for mode in wants if mode in able)}",
+    )
+
+
+def _check_words(request: ImageRequest, mode: Mode) -> None:
+    if not request.prompt.strip() and mode is not Mode.IMAGE:  # a variation needs no words
         raise BadRequest("The prompt is empty.", field="prompt", hint="say what to draw, e.g. a red fox")
     for field in ("prompt", "negative_prompt"):
         length = len(getattr(request, field))
@@ -152,23 +251,41 @@ def _check_words(request: ImageRequest) -> None:
             raise BadRequest(
                 f"{field} has {length} characters; at most {MAX_PROMPT_CHARS} are accepted.", field=field
             )
-    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
+
+
+def _scheduler(request: ImageRequest, record: ModelRecord) -> tuple[str | None, str | None]:
+    """Our own names of the scheduler and of the sigma schedule."""
+    if request.sigmas is not None and request.sigmas not in SIGMAS:
+        raise BadRequest(
+            f"There is no sigma schedule {request.sigmas!r}.",
+            field="sigmas",
+            hint=f"choose one of {', '.join(SIGMAS)}",
+        )
+    if request.scheduler is None:
+        return None, request.sigmas
+    found = chosen(request.scheduler)
+    if found is None:
         raise BadRequest(
             f"There is no scheduler {request.scheduler!r}.",
             field="scheduler",
             hint=f"choose one of {', '.join(SCHEDULERS)}",
         )
-
-
-def _check_scheduler(request: ImageRequest, record: ModelRecord) -> None:
     assert record.image is not None
     able = record.image.schedulers
-    if request.scheduler is not None and able and request.scheduler not in able:
+    if able and found.scheduler not in able:
         raise BadRequest(
             f"{record.id} cannot be drawn with the scheduler {request.scheduler!r}.",
             field="scheduler",
             hint=f"name none for the model's own, or choose one of {', '.join(able)}",
         )
+    sigmas = found.sigmas if request.sigmas is None else request.sigmas
+    if sigmas is not None and not takes_sigmas(found.scheduler, sigmas):
+        raise BadRequest(
+            f"The scheduler {found.scheduler!r} has no sigma schedule {sigmas!r}.",
+            field="sigmas",
+            hint="name none for its own",
+        )
+    return found.scheduler, sigmas
 
 
 def _check_numbers(request: ImageRequest, limits: Limits) -> None:
@@ -183,6 +300,13 @@ def _check_numbers(request: ImageRequest, limits: Limits) -> None:
             f"strength is {request.strength}; it must be above 0 and at most 1.",
             field="strength",
             hint="1 redraws everything, 0.3 changes little",
+        )
+    _within("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP)
+    for lora in request.loras:
+        _within("loras", lora.weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
+    if request.transparent and request.output_format is OutputFormat.JPEG:
+        raise BadRequest(
+            "A JPEG cannot be transparent.", field="transparent", hint="ask for output_format png or webp"
         )
     if request.output_compression is not None and request.output_format is OutputFormat.PNG:
         raise BadRequest(
@@ -200,18 +324,126 @@ def _plain(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-def _check_inputs(request: ImageRequest) -> None:
-    if request.mode is Mode.TEXT:
-        for field in ("image", "mask", "strength"):
-            if getattr(request, field) is not None:
+def _check_inputs(request: ImageRequest, mode: Mode, defaults: ImageDefaults) -> None:
+    if mode is Mode.TEXT:
+        for field in ("image", "mask", "strength", "more_images"):
+            if getattr(request, field):
                 raise BadRequest(f"{field} is given, but the picture is made from text alone.", field=field)
         return
     if request.image is None:
         raise BadRequest("An input picture is needed.", field="image")
-    if request.mode is Mode.INPAINT and request.mask is None:
+    if mode is Mode.INPAINT and request.mask is None:
         raise BadRequest("A mask is needed to say where the picture is redrawn.", field="mask")
-    if request.mode is Mode.IMAGE and request.mask is not None:
+    if mode is not Mode.INPAINT and request.mask is not None:
         raise BadRequest("A mask is given, but the whole picture is to be redrawn.", field="mask")
+    pictures = 1 + len(request.more_images)
+    most = min(defaults.max_pictures if EDIT in defaults.modes else 1, MAX_INPUT_PICTURES)
+    if pictures > most:
+        raise BadRequest(
+            f"{pictures} input pictures are given; this model takes {most}.",
+            field="image",
+            hint="choose a model that edits by instruction, such as Qwen-Image-Edit, or give fewer",
+        )
+
+
+def _check_extras(request: ImageRequest, record: ModelRecord, found: Found) -> None:
+    if len(found.loras) > MAX_LORAS:
+        raise BadRequest(
+            f"{len(found.loras)} LoRAs are named; at most {MAX_LORAS} are applied.", field="loras"
+        )
+    for lora, weight in found.loras:
+        _fits(lora, "LoRA", record, field="loras")
+        _within("loras", weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
+    for _, embedding in found.embeddings:
+        _fits(embedding, "embedding", record, field="prompt")
+    if found.vae is not None:
+        _fits(found.vae, "VAE", record, field="vae")
+    family = FAMILIES.get(record.family or "")
+    if family is not None and not family.clip:
+        if request.clip_skip is not None:
+            raise BadRequest(
+                f"clip_skip is {request.clip_skip}, but {family.title} is not led by CLIP alone.",
+                field="clip_skip",
+                hint="leave it out",
+            )
+        if found.embeddings:
+            raise BadRequest(
+                f"{family.title} reads no textual inversions; the prompt names {found.embeddings[0][0]!r}.",
+                field="prompt",
+            )
+
+
+def _fits(part: ModelRecord, what: str, record: ModelRecord, *, field: str) -> None:
+    """Raises unless the LoRA, embedding or VAE is sound and of the model's family (or of an unknown one,
+    which the worker then finds out from its shapes)."""
+    if part.problem is not None:
+        raise ModelUnusable(f"The {what} {part.id} cannot be used: {part.problem}.", field=field)
+    if part.family is not None and part.family != record.family:
+        titles = [
+            FAMILIES[name].title if name in FAMILIES else str(name) for name in (part.family, record.family)
+        ]
+        raise BadRequest(
+            f"The {what} {part.id} is for {titles[0]}; {record.id} is of the family {titles[1]}.",
+            field=field,
+            hint=f"leave it out, or choose a model of the family {titles[0]}",
+        )
+
+
+def _hires(
+    request: ImageRequest, record: ModelRecord, limits: Limits, mode: Mode, size: SizePlan
+) -> HiresPass | None:
+    wanted = request.hires
+    if wanted is None:
+        return None
+    assert record.image is not None
+    _check_hires(wanted, mode, limits)
+    if record.image.fixed:
+        raise BadRequest(f"{record.id} draws one size only; it has no second pass.", field="hires")
+    step = record.image.multiple
+    width, height = (
+        max(step, round(side * wanted.scale / step) * step) for side in (size.draw_w, size.draw_h)
+    )
+    if max(width, height) > limits.max_side_px or width * height > limits.max_pixels:
+        raise BadRequest(
+            f"The second pass would have {width}x{height} pixels: at most {limits.max_side_px} a side and "
+            f"{limits.max_pixels} in all are drawn here.",
+            field="hires",
+            hint="ask for a smaller scale or size",
+        )
+    return HiresPass(width, height, wanted.steps, wanted.strength, wanted.upscaler)
+
+
+def _check_hires(wanted: HiresFix, mode: Mode, limits: Limits) -> None:
+    if mode is not Mode.TEXT:
+        raise BadRequest("A second pass is drawn over pictures made from text only.", field="hires")
+    if not (math.isfinite(wanted.scale) and 1 < wanted.scale <= MAX_HIRES_SCALE):
+        raise BadRequest(
+            f"hires.scale is {wanted.scale}; it must be above 1 and at most {MAX_HIRES_SCALE:g}.",
+            field="hires",
+        )
+    if not 0 < wanted.strength <= 1:
+        raise BadRequest(
+            f"hires.strength is {wanted.strength}; it must be above 0 and at most 1.", field="hires"
+        )
+    _within("hires", wanted.steps, 1, limits.max_steps)
+    if wanted.upscaler not in ("pixels", "latent"):
+        raise BadRequest(f"hires.upscaler is {wanted.upscaler!r}; it is pixels or latent.", field="hires")
+
+
+def _notes(
+    request: ImageRequest, record: ModelRecord, mode: Mode, size: SizePlan, found: Found
+) -> Iterator[str]:
+    """What was changed in the request, or has no effect on this model."""
+    defaults = record.image
+    assert defaults is not None
+    if size.note is not None:
+        yield size.note
+    if found.negative_prompt.strip() and not defaults.negative_prompt:
+        yield "This model reads no negative prompt: it was left out."
+    if request.guidance_scale and not defaults.guided:
+        yield "This model is not guided: guidance_scale has no effect."
+    if request.strength is not None and mode is Mode.EDIT:
+        yield "This model follows the prompt, not a strength: strength has no effect."
 
 
 def _size(

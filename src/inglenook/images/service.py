@@ -7,19 +7,22 @@ import secrets
 
 from PIL import Image
 
-from inglenook.base.ids import BlobId, PersonId
+from inglenook.base.ids import BlobId, ModelId, PersonId
 from inglenook.base.work import WorkClass
+from inglenook.catalog.model import ModelKind
 from inglenook.catalog.service import CatalogService
+from inglenook.images import prompt as prompts
 from inglenook.images.errors import BadRequest
 from inglenook.images.intake import intake, mask_from
-from inglenook.images.model import ImageRequest
-from inglenook.images.request import Drawing, Limits, plan
+from inglenook.images.model import MAX_LORAS, ImageRequest
+from inglenook.images.request import Drawing, Found, Limits, plan
 from inglenook.images.work import KIND
 from inglenook.jobs.model import Job
 from inglenook.jobs.service import JobsService
 from inglenook.store.blobs import BlobStore
 
 TITLE_CHARS = 80
+MAX_EMBEDDINGS = 32
 SEED_BITS = 32
 """Of a seed drawn at random: short enough for people, and what other tools accept."""
 
@@ -110,6 +113,8 @@ class ImagesService:
     def _plan(self, request: ImageRequest) -> Drawing:
         record = self._catalog.resolve(request.model)
         size = None if request.image is None else self._size_of(request.image, "image")
+        for more in request.more_images:
+            self._size_of(more, "image")
         mask_size = None if request.mask is None else self._size_of(request.mask, "mask")
         if mask_size is not None and size is not None and mask_size != size:
             raise BadRequest(
@@ -117,7 +122,43 @@ class ImagesService:
                 field="mask",
                 hint="give a mask of the same size as the picture",
             )
-        return plan(request, record, limits=self.limits, seed=secrets.randbits(SEED_BITS), image_size=size)
+        found = self._find(request)
+        return plan(
+            request,
+            record,
+            limits=self.limits,
+            seed=secrets.randbits(SEED_BITS),
+            image_size=size,
+            found=found,
+        )
+
+    def _find(self, request: ImageRequest) -> Found:
+        """Look up what the request names besides its model. Raises NotFound for a name nobody knows."""
+        prompt = prompts.parse(request.prompt)
+        negative = prompts.parse(request.negative_prompt, field="negative_prompt")
+        if negative.loras:
+            raise BadRequest(
+                f"The negative prompt names the LoRA {negative.loras[0].name!r}; a LoRA has no negative side.",
+                field="negative_prompt",
+                hint="give it a negative weight in the prompt",
+            )
+        named = [(choice.model, choice.weight) for choice in request.loras]
+        named += [(ModelId(tag.name), tag.weight) for tag in prompt.loras]
+        if len(named) > MAX_LORAS:
+            count = len(named)
+            raise BadRequest(f"{count} LoRAs are named; at most {MAX_LORAS} are applied.", field="loras")
+        words = dict.fromkeys((*prompt.embeddings, *negative.embeddings))
+        if len(words) > MAX_EMBEDDINGS:
+            raise BadRequest(
+                f"{len(words)} embeddings are named; at most {MAX_EMBEDDINGS} are read.", field="prompt"
+            )
+        return Found(
+            prompt.text,
+            negative.text,
+            tuple((self._catalog.resolve_part(name, ModelKind.LORA), weight) for name, weight in named),
+            tuple((word, self._catalog.resolve_part(word, ModelKind.EMBEDDING)) for word in words),
+            None if request.vae is None else self._catalog.resolve_part(request.vae, ModelKind.VAE),
+        )
 
     def _size_of(self, blob: BlobId, field: str) -> tuple[int, int]:
         if not self._blobs.exists(blob):

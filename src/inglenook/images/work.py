@@ -6,13 +6,13 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed, InglenookError
-from inglenook.base.ids import BlobId, JobId, PersonId, RequestId
+from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, RequestId
 from inglenook.base.units import format_bytes
 from inglenook.catalog.footprint import footprint
 from inglenook.catalog.model import ModelRecord
@@ -37,7 +37,10 @@ from inglenook.wire.image import (
     DrawCancelled,
     DrawFailed,
     Drawn,
+    EmbeddingUse,
+    Hires,
     LastWord,
+    LoraUse,
     Notice,
     PictureMade,
     Progress,
@@ -146,6 +149,26 @@ class ImageWork:
         """Write an input picture or a mask into the spool, at the size that is drawn."""
         target.write_bytes(fit_png(self._blobs.read(blob), drawing.width, drawing.height))
 
+    def put_reference(self, blob: BlobId, target: Path) -> None:
+        """Write a picture that an instruction is about: as it is; the model has its own idea of sizes."""
+        target.write_bytes(self._blobs.read(blob))
+
+    def loras(self, drawing: Drawing) -> tuple[LoraUse, ...]:
+        return tuple(LoraUse(path=self._path(one.model), weight=one.weight) for one in drawing.loras)
+
+    def embeddings(self, drawing: Drawing) -> tuple[EmbeddingUse, ...]:
+        return tuple(
+            EmbeddingUse(word=f"embedding:{word}", path=self._path(model))
+            for word, model in drawing.embeddings
+        )
+
+    def vae(self, drawing: Drawing) -> str | None:
+        return None if drawing.vae is None else self._path(drawing.vae)
+
+    def _path(self, part: ModelId) -> str:
+        """Raises NotFound: it was there when the job was accepted, and has been taken away since."""
+        return str(self._catalog.get(part).path)
+
     def keep(self, job: Job, drawing: Drawing, made: PictureMade, png: bytes) -> Picture:
         """Enlarge, encode, embed the parameters, keep. Blocks."""
         parameters = parameters_of(drawing, made)
@@ -195,9 +218,10 @@ class _Session:
         drawing = self.drawing
         names: dict[str, str] = {}
         for field_name, blob in (("image", drawing.image), ("mask", drawing.mask)):
-            if blob is not None:
+            if blob is not None and drawing.mode is not Mode.EDIT:
                 names[field_name] = f"{self.job.id}-{field_name}.png"
                 self.work.put_input(blob, drawing, self.child.spool / names[field_name])
+        hires = drawing.hires
         return Draw(
             job=self.job.id,
             mode=drawing.mode.value,
@@ -208,12 +232,38 @@ class _Session:
             steps=drawing.steps,
             guidance_scale=drawing.guidance_scale,
             scheduler=drawing.scheduler,
+            sigmas=drawing.sigmas,
             seeds=drawing.seeds,
             strength=drawing.strength,
             image=names.get("image"),
             mask=names.get("mask"),
+            references=self._references(),
+            loras=self.work.loras(drawing),
+            embeddings=self.work.embeddings(drawing),
+            vae=self.work.vae(drawing),
+            clip_skip=drawing.clip_skip,
+            hires=None
+            if hires is None
+            else Hires(
+                width=hires.width,
+                height=hires.height,
+                steps=hires.steps,
+                strength=hires.strength,
+                upscaler=hires.upscaler,
+            ),
             preview_every=preview_every(drawing),
         )
+
+    def _references(self) -> tuple[str, ...]:
+        """The pictures that an instruction is about, in the spool."""
+        drawing = self.drawing
+        if drawing.image is None or not (drawing.mode is Mode.EDIT or drawing.more_images):
+            return ()
+        names = []
+        for number, blob in enumerate((drawing.image, *drawing.more_images), start=1):
+            names.append(f"{self.job.id}-reference-{number}.png")
+            self.work.put_reference(blob, self.child.spool / names[-1])
+        return tuple(names)
 
     async def _hear(self, message: Message) -> None:
         match message:
@@ -294,15 +344,21 @@ def guessed_load_s(record: ModelRecord) -> float:
 
 def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPlan:
     """What must be resident to make this drawing, and what that is expected to need."""
-    size = (drawing.width, drawing.height)
+    size = drawing.largest
     return LoadPlan(
         model=record.id,
         engine=diffusers.NAME,
         footprint_bytes={kind: footprint(record, *size, dtype) for kind, dtype in diffusers.DTYPES.items()},
         load_s=guessed_load_s(record),
         pinned=pinned,
-        scale=math.ceil(math.log2(drawing.width * drawing.height)),
-        options={"path": str(record.path), "layout": record.layout, "family": record.family},
+        scale=math.ceil(math.log2(size[0] * size[1])),
+        options={
+            "path": str(record.path),
+            "layout": record.layout,
+            "family": record.family,
+            "variant": record.variant,
+            "parts": {role: str(path) for role, path in record.parts.items()},
+        },
     )
 
 
@@ -332,6 +388,14 @@ def parameters_of(drawing: Drawing, made: PictureMade) -> dict[str, Any]:
         "strength": drawing.strength,
         "image": drawing.image,
         "mask": drawing.mask,
+        "more_images": list(drawing.more_images),
+        "sigmas": drawing.sigmas,
+        "loras": [{"model": one.model, "weight": one.weight} for one in drawing.loras],
+        "embeddings": [model for _, model in drawing.embeddings],
+        "vae": drawing.vae,
+        "clip_skip": drawing.clip_skip,
+        "hires": None if drawing.hires is None else asdict(drawing.hires),
+        "transparent": drawing.transparent,
         "seconds": round(made.seconds, 3),
     }
 
@@ -353,7 +417,7 @@ def part_of(picture: Picture, made: PictureMade) -> dict[str, Any]:
 def _label(drawing: Drawing, person: PersonId) -> str:
     """For the queue and for those who wait behind it; never the prompt."""
     count = len(drawing.seeds)
-    what = {Mode.TEXT: "picture", Mode.IMAGE: "variation", Mode.INPAINT: "edit"}[drawing.mode]
+    what = {Mode.TEXT: "picture", Mode.IMAGE: "variation"}.get(drawing.mode, "edit")
     return f"{count} {what}{'s' if count > 1 else ''} for {person}"
 
 

@@ -52,4 +52,10 @@ def test_memory_that_ran_out_is_told_with_its_numbers() -> None:
 def test_a_plan_names_the_file_and_not_the_model_alone() -> None:
     made = load_plan(replace(MODEL, layout="single"), planned(request()), pinned=True)
     assert made.pinned
-    assert made.options == {"path": str(MODEL.path), "layout": "single", "family": "sd1"}
+    assert made.options == {
+        "path": str(MODEL.path),
+        "layout": "single",
+        "family": "sd1",
+        "variant": "",
+        "parts": {},
+    }
