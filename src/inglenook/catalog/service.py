@@ -121,8 +121,8 @@ class CatalogService:
         return record
 
     def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord:
-        """What goes with a model (a LoRA, an embedding, a VAE) by its id or the last part of one, in any case,
-        usable or not. Only things of that kind are looked at, so that a checkpoint may share the name.
+        """What goes with a model (a LoRA, an embedding, a VAE), usable or not, by its id or the last part of
+        one, in any case. Only things of that kind are looked at, so that a checkpoint may share the name.
 
         Raises:
             ModelNotFound: nothing of that kind has the name; the hint names the nearest.

@@ -138,7 +138,7 @@ class ImagesService:
         negative = prompts.parse(request.negative_prompt, field="negative_prompt")
         if negative.loras:
             raise BadRequest(
-                f"The negative prompt names the LoRA {negative.loras[0].name!r}; a LoRA has no negative side.",
+                f"The negative prompt names the LoRA {negative.loras[0].name!r}, which has no negative side.",
                 field="negative_prompt",
                 hint="give it a negative weight in the prompt",
             )
