@@ -32,6 +32,10 @@ class Images(Protocol):
 
     async def keep_input(self, data: bytes) -> BlobId: ...
 
+    async def keep_marked(self, data: bytes, markup: bytes) -> BlobId:
+        """A picture with what was scribbled over it laid on it."""
+        ...
+
     async def keep_mask(self, data: bytes) -> BlobId: ...
 
     async def keep_own_mask(self, data: bytes) -> BlobId | None:

@@ -108,6 +108,33 @@ def intake(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "image"
     )
 
 
+def overlaid(data: bytes, markup: bytes, *, max_bytes: int, max_pixels: int) -> bytes:
+    """A picture with what a person scribbled over it laid on it: RGB PNG.
+
+    Args:
+        markup: of the picture's size once both are upright; what is drawn is opaque, the rest transparent.
+
+    Raises:
+        TooLarge, Invalid: as `intake`; the markup is of another size, or covers all or nothing.
+    """
+    below = intake(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    above, _ = _decode(markup, max_bytes=max_bytes, max_pixels=max_pixels, field="markup")
+    if above.size != (below.width, below.height):
+        raise Invalid(
+            f"The markup is {above.width}x{above.height}, the picture {below.width}x{below.height}.",
+            field="markup",
+            hint="give a markup of the same size as the picture",
+        )
+    lowest, highest = above.getchannel("A").getextrema() if above.mode == "RGBA" else (255, 255)
+    if lowest == 255 or highest == 0:
+        what = "has no transparent pixel: it would hide the picture" if lowest == 255 else "is empty"
+        raise Invalid(f"The markup {what}.", field="markup", hint="draw on a transparent background")
+    with Image.open(BytesIO(below.png), formats=[Format.PNG]) as image:
+        joined = image.convert("RGB")
+    joined.paste(above.convert("RGB"), mask=above.getchannel("A"))
+    return to_png(joined)
+
+
 def mask_from(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "mask") -> Mask:
     """A mask as the worker reads it: PNG, L, `size`, white = redraw; greys in between are kept.
 

@@ -86,7 +86,7 @@ def encode(
     """A drawn picture as the file that is delivered.
 
     Args:
-        image_png: what the worker made.
+        image_png: what the worker made, RGB, or RGBA where its background was taken away (never for JPEG).
         quality: 0 to 100 for JPEG and WebP, None for `DEFAULT_QUALITY`; PNG is always lossless.
         factor: whole, at least 1; every pixel becomes `factor` × `factor` equal ones.
 
@@ -105,7 +105,7 @@ def encode(
     if output_format is OutputFormat.PNG and factor == 1:
         return image_png, MEDIA_TYPES[output_format]
     with Image.open(BytesIO(image_png), formats=["PNG"]) as source:
-        image = source.convert("RGB")
+        image = source.convert("RGBA" if source.mode == "RGBA" else "RGB")
     if factor > 1:
         size = (image.width * factor, image.height * factor)
         image = image.resize(size, Image.Resampling.NEAREST)

@@ -13,7 +13,7 @@ from inglenook.catalog.model import ModelKind
 from inglenook.catalog.service import CatalogService
 from inglenook.images import prompt as prompts
 from inglenook.images.errors import BadRequest
-from inglenook.images.intake import intake, mask_from
+from inglenook.images.intake import intake, mask_from, overlaid
 from inglenook.images.model import MAX_LORAS, ImageRequest
 from inglenook.images.request import Drawing, Found, Limits, plan
 from inglenook.images.work import KIND
@@ -87,6 +87,14 @@ class ImagesService:
         """
         return await asyncio.to_thread(self._keep_input, data)
 
+    async def keep_marked(self, data: bytes, markup: bytes) -> BlobId:
+        """Keep an input picture with what was scribbled over it laid on it.
+
+        Raises:
+            Invalid, TooLarge: as `keep_input`; the markup does not fit the picture.
+        """
+        return await asyncio.to_thread(self._keep_marked, data, markup)
+
     async def keep_mask(self, data: bytes) -> BlobId:
         """Keep a mask as L PNG, white where the picture is redrawn.
 
@@ -101,6 +109,10 @@ class ImagesService:
     def _keep_input(self, data: bytes) -> BlobId:
         picture = intake(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)
         return self._blobs.put(picture.png).id
+
+    def _keep_marked(self, data: bytes, markup: bytes) -> BlobId:
+        bounds = {"max_bytes": self._max_upload_bytes, "max_pixels": self._max_input_pixels}
+        return self._blobs.put(overlaid(data, markup, **bounds)).id
 
     def _keep_mask(self, data: bytes) -> BlobId:
         mask = mask_from(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)

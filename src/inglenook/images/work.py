@@ -22,6 +22,7 @@ from inglenook.engines.diffusers import ImageChild
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
+from inglenook.images.cutout import cut_out
 from inglenook.images.errors import BadRequest, DrawingFailed
 from inglenook.images.intake import fit_png
 from inglenook.images.model import Mode
@@ -51,6 +52,7 @@ KIND: Final = "image"
 INVALID: Final = "draw.invalid"
 """The worker's code for a request that the model cannot follow."""
 SOFTWARE: Final = "inglenook"
+_NOT_PLAIN: Final = "The border of the picture has no colour of its own, so the background was not cut away."
 LOAD_BYTES_PER_S: Final = 400_000_000
 """A guess for a model that was never loaded here: a plain SATA disk."""
 LOAD_BASE_S: Final = 6.0
@@ -170,8 +172,12 @@ class ImageWork:
         return str(self._catalog.get(part).path)
 
     def keep(self, job: Job, drawing: Drawing, made: PictureMade, png: bytes) -> Picture:
-        """Enlarge, encode, embed the parameters, keep. Blocks."""
+        """Cut out, enlarge, encode, embed the parameters, keep. Blocks."""
         parameters = parameters_of(drawing, made)
+        if drawing.transparent:
+            freed = cut_out(png)
+            parameters["transparent"] = freed is not None
+            png = png if freed is None else freed
         data, media_type = metadata.encode(
             png, drawing.output_format, drawing.output_compression, drawing.factor
         )
@@ -298,6 +304,8 @@ class _Session:
     async def _keep(self, made: PictureMade) -> None:
         png = await asyncio.to_thread(_take, self.child.spool / made.file)
         picture = await asyncio.to_thread(self.work.keep, self.job, self.drawing, made, png)
+        if self.drawing.transparent and not picture.parameters["transparent"]:
+            await self.report.notice(f"{_NOT_PLAIN} Picture {made.picture + 1} was kept opaque.")
         await self.report.result(part_of(picture, made))
 
     async def _note_stop(self) -> None:

@@ -204,6 +204,9 @@ class Images:
         self.inputs.append(data)
         return BlobId(hashlib.sha256(data).hexdigest())
 
+    async def keep_marked(self, data: bytes, markup: bytes) -> BlobId:
+        return await self.keep_input(data + b" under " + markup)
+
     async def keep_mask(self, data: bytes) -> BlobId:
         self.masks.append(data)
         return BlobId(hashlib.sha256(data).hexdigest())

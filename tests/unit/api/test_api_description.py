@@ -30,7 +30,7 @@ def test_the_description_holds_every_field_that_a_request_may_have(client: TestC
     body = paths["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == set(GenerationFields.model_fields)
     form = paths["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == set(EditFields.model_fields) | {"image", "mask"}
+    assert set(form["properties"]) == set(EditFields.model_fields) | {"image", "mask", "markup"}
     assert form["required"] == ["image", "prompt"]
 
 

@@ -6,7 +6,8 @@ from starlette.testclient import TestClient
 from tests.unit.api.services import Workshop
 from tests.unit.api.test_api_generations import events_of
 
-from inglenook.images.model import Mode
+from inglenook.base.ids import ModelId
+from inglenook.images.model import LoraChoice, Mode
 
 EDITS = "/v1/images/edits"
 VARIATIONS = "/v1/images/variations"
@@ -50,11 +51,10 @@ def test_one_picture_in_the_list_form_of_the_field_is_taken(client: TestClient, 
 @pytest.mark.parametrize(
     ("files", "field", "says"),
     [
-        ([("image", IMAGE), ("image", IMAGE)], "image", "take one"),
-        ([("image[]", IMAGE), ("image[]", IMAGE)], "image", "take one"),
+        ([("image", IMAGE)] * 17, "image", "at most 16"),
         ([("mask", MASK)], "image", "is required"),
-        ([("image", IMAGE), ("mask", MASK), ("mask", MASK)], "mask", "take one"),
-        ([("image", IMAGE), ("markup", IMAGE)], "markup", "cannot be honoured"),
+        ([("image", IMAGE), ("mask", MASK), ("mask", MASK)], "mask", "there is one"),
+        ([("image", IMAGE), ("mask", MASK), ("markup", IMAGE)], "markup", "exclude each other"),
         ([("image", IMAGE), ("masc", IMAGE)], "masc", "Unknown field"),
         ([("image", IMAGE), ("seed", IMAGE)], "seed", "must be a text"),
     ],
@@ -79,17 +79,72 @@ def test_wrong_files_are_refused_by_name(client: TestClient, files: Any, field: 
         ("stream", "perhaps"),
         ("style", "vivid"),
         ("image", "not a file"),
-        ("input_fidelity", "high"),
+        ("input_fidelity", "perfect"),
+        ("loras", "watercolour"),
+        ("loras", '[{"name": "watercolour"}]'),
+        ("loras", '[{"model": "watercolour", "weight": 21}]'),
+        ("clip_skip", "0"),
+        ("sigmas", "steep"),
+        ("hires", '{"scale": 2}'),
     ],
 )
 def test_a_bad_text_field_is_refused_by_name(client: TestClient, field: str, value: str) -> None:
     answer = post(client, EDITS, **{"prompt": "a hat", field: value})
     assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == field
+    assert answer.json()["error"]["param"].partition(".")[0] == field
+
+
+def test_several_pictures_keep_their_order(client: TestClient, workshop: Workshop) -> None:
+    files = [("image[]", b"first"), ("image[]", b"second"), ("image[]", b"third")]
+    assert post(client, EDITS, files=files, prompt="put them together").status_code == 200
+    [request] = workshop.images.requests
+    assert workshop.images.inputs == [b"first", b"second", b"third"]
+    assert len({request.image, *request.more_images}) == 3
+
+
+def test_a_mask_belongs_to_the_first_of_several_pictures(client: TestClient, workshop: Workshop) -> None:
+    files = [("image[]", b"first"), ("image[]", b"second"), ("mask", b"the mask")]
+    assert post(client, EDITS, files=files, prompt="a hat").status_code == 200
+    assert workshop.images.requests[0].mode is Mode.INPAINT
+
+
+def test_the_holes_of_one_of_several_pictures_are_no_mask(client: TestClient, workshop: Workshop) -> None:
+    files = [("image[]", b"holed picture"), ("image[]", b"second")]
+    assert post(client, EDITS, files=files, prompt="a hat").status_code == 200
+    assert workshop.images.requests[0].mode is Mode.IMAGE
+
+
+def test_a_markup_is_laid_on_the_first_picture(client: TestClient, workshop: Workshop) -> None:
+    files = [("image[]", b"first"), ("image[]", b"second"), ("markup", b"a red ring")]
+    assert post(client, EDITS, files=files, prompt="remove what is ringed").status_code == 200
+    assert workshop.images.inputs == [b"first under a red ring", b"second"]
+
+
+@pytest.mark.parametrize(("fidelity", "strength"), [("high", 0.45), ("low", None)])
+def test_a_high_fidelity_redraws_less(
+    client: TestClient, workshop: Workshop, fidelity: str, strength: float | None
+) -> None:
+    assert post(client, EDITS, prompt="a hat", input_fidelity=fidelity).status_code == 200
+    assert workshop.images.requests[0].strength == strength
+
+
+def test_fidelity_and_strength_say_the_same_thing_twice(client: TestClient) -> None:
+    answer = post(client, EDITS, prompt="a hat", input_fidelity="high", strength="0.5")
+    assert answer.json()["error"]["param"] == "input_fidelity"
+
+
+def test_a_form_names_loras_as_json(client: TestClient, workshop: Workshop) -> None:
+    loras = '[{"model": "watercolour", "weight": 0.5}, {"model": "ink"}]'
+    assert post(client, EDITS, prompt="a hat", loras=loras, clip_skip="2", vae="soft").status_code == 200
+    [request] = workshop.images.requests
+    assert request.loras == (LoraChoice(ModelId("watercolour"), 0.5), LoraChoice(ModelId("ink"), 1.0))
+    assert (request.clip_skip, request.vae) == (2, "soft")
 
 
 def test_nothing_is_kept_of_an_upload_whose_fields_are_wrong(client: TestClient, workshop: Workshop) -> None:
-    assert post(client, EDITS, prompt="a hat", background="transparent").status_code == 400
+    assert (
+        post(client, EDITS, prompt="a hat", background="transparent", output_format="jpeg").status_code == 400
+    )
     assert post(client, EDITS, prompt="a hat", model="nobody").status_code == 404
     assert workshop.images.inputs == []
 

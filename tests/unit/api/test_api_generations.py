@@ -10,9 +10,16 @@ from starlette.testclient import TestClient
 from tests.unit.api.services import PNG, Workshop
 
 from inglenook.base.errors import Busy
-from inglenook.base.ids import JobId
+from inglenook.base.ids import JobId, ModelId
 from inglenook.base.work import WorkClass
-from inglenook.images.model import MAX_PROMPT_CHARS, MAX_SEED, Mode, OutputFormat
+from inglenook.images.model import (
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    HiresFix,
+    LoraChoice,
+    Mode,
+    OutputFormat,
+)
 from inglenook.jobs.model import EventType, JobState
 
 URL = "/v1/images/generations"
@@ -112,7 +119,8 @@ def test_an_address_is_whole_and_leads_to_the_file(client: TestClient) -> None:
         ("output_format", "gif", "'png', 'jpeg' or 'webp'"),
         ("output_compression", 101, "at most 100"),
         ("output_compression", 50, "never compressed with loss"),
-        ("background", "transparent", "opaque"),
+        ("complexity", "high", "cannot be honoured"),
+        ("frame_count", 9, "cannot be honoured"),
         ("quality", "best", "must be one of"),
         ("style", "cubist", "'vivid' or 'natural'"),
         ("moderation", "high", "'auto' or 'low'"),
@@ -358,3 +366,54 @@ def test_more_views_than_asked_for_are_not_sent(client: TestClient, workshop: Wo
         "image_generation.partial_image",
         "image_generation.completed",
     ]
+
+
+def test_a_transparent_background_is_asked_for_and_told(client: TestClient, workshop: Workshop) -> None:
+    body = {"prompt": "a fox", "background": "transparent", "output_format": "webp"}
+    answer = client.post(URL, json=body).json()
+    assert workshop.images.requests[0].transparent
+    assert answer["background"] == "transparent"
+
+
+def test_a_jpeg_cannot_be_transparent(client: TestClient) -> None:
+    assert refused(client, background="transparent", output_format="jpeg")["param"] == "background"
+
+
+def test_our_own_fields_reach_the_request(client: TestClient, workshop: Workshop) -> None:
+    body = {
+        "prompt": "a fox",
+        "sigmas": "karras",
+        "scheduler": "euler",
+        "loras": [{"model": "watercolour", "weight": -0.5}],
+        "vae": "soft",
+        "clip_skip": 2,
+        "hires": {"scale": 1.5, "strength": 0.4, "steps": 9, "upscaler": "latent"},
+    }
+    assert client.post(URL, json=body).status_code == 200
+    [request] = workshop.images.requests
+    assert (request.scheduler, request.sigmas, request.vae, request.clip_skip) == (
+        "euler",
+        "karras",
+        "soft",
+        2,
+    )
+    assert request.loras == (LoraChoice(ModelId("watercolour"), -0.5),)
+    assert request.hires == HiresFix(scale=1.5, strength=0.4, steps=9, upscaler="latent")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("loras", "watercolour", "loras"),
+        ("loras", [{"weight": 1}], "loras.0.model"),
+        ("loras", [{"model": "a", "strength": 1}], "loras.0.strength"),
+        ("loras", [{"model": "a"}] * 17, "loras"),
+        ("hires", {"scale": 1}, "hires.scale"),
+        ("hires", 2, "hires"),
+        ("clip_skip", 13, "clip_skip"),
+    ],
+)
+def test_a_bad_value_inside_a_field_is_named(
+    client: TestClient, field: str, value: object, param: str
+) -> None:
+    assert refused(client, **{field: value})["param"] == param

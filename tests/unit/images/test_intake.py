@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from inglenook.base.errors import InglenookError, Invalid, TooLarge
 from inglenook.base.units import MIB
 from inglenook.images import png
-from inglenook.images.intake import Intake, fit_png, fit_to, intake, mask_from, to_png
+from inglenook.images.intake import Intake, fit_png, fit_to, intake, mask_from, overlaid, to_png
 
 BYTES, PIXELS = 8 * MIB, 1_000_000
 
@@ -508,3 +508,41 @@ def test_a_file_of_the_right_size_is_handed_through() -> None:
     data = to_png(RAINBOW)
     assert fit_png(data, 30, 20) is data
     assert opened(fit_png(data, 8, 8)).size == (8, 8)
+
+
+def _scribble(
+    size: tuple[int, int] = (40, 30), background: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> bytes:
+    image = Image.new("RGBA", size, background)
+    image.paste((255, 0, 0, 255), (5, 5, 15, 15))
+    return encoded(image)
+
+
+def encoded(image: Image.Image) -> bytes:
+    out = BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_scribble_lies_on_the_picture() -> None:
+    picture = encoded(Image.new("RGB", (40, 30), "blue"))
+    joined = Image.open(BytesIO(overlaid(picture, _scribble(), max_bytes=10**6, max_pixels=10**6)))
+    assert joined.mode == "RGB"
+    assert joined.getpixel((10, 10)) == (255, 0, 0)
+    assert joined.getpixel((30, 20)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("markup", "says"),
+    [
+        (_scribble((30, 40)), "30x40"),
+        (_scribble(background=(0, 0, 0, 255)), "no transparent pixel"),
+        (encoded(Image.new("RGBA", (40, 30), (0, 0, 0, 0))), "is empty"),
+        (encoded(Image.new("RGB", (40, 30), "red")), "no transparent pixel"),
+    ],
+)
+def test_a_markup_that_does_not_fit_is_refused(markup: bytes, says: str) -> None:
+    picture = encoded(Image.new("RGB", (40, 30), "blue"))
+    with pytest.raises(Invalid, match=says) as refused:
+        overlaid(picture, markup, max_bytes=10**6, max_pixels=10**6)
+    assert refused.value.field == "markup"

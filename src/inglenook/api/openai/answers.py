@@ -48,6 +48,7 @@ class Reply:
     quality: str
     output_format: str
     clock: Clock
+    background: str = "opaque"
     revised_prompt: str | None = None
     safety_identifier: str | None = None
     partial_images: int = 0
@@ -84,7 +85,7 @@ async def whole(job: Job, reply: Reply, *, gallery: Gallery) -> dict[str, Any]:
     moment = job.created_at if job.finished_at is None else job.finished_at
     answer = {
         "created": int(moment.timestamp()),
-        "background": "opaque",
+        "background": reply.background,
         "data": data,
         "output_format": reply.output_format,
         "quality": reply.quality,
@@ -218,7 +219,7 @@ class _Pictures:
         return {
             "type": f"{self._reply.subject}.{what}",
             "created_at": int(self._reply.clock.now().timestamp()),
-            "background": "opaque",
+            "background": self._reply.background,
             "output_format": output_format,
             "quality": self._reply.quality,
             "size": size,

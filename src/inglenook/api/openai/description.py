@@ -12,7 +12,7 @@ _IMAGES: dict[str, Any] = {
     "required": ["created", "data", "output_format", "quality", "size", "usage", "job_id"],
     "properties": {
         "created": {"type": "integer"},
-        "background": {"type": "string", "enum": ["opaque"]},
+        "background": {"type": "string", "enum": ["opaque", "transparent"]},
         "output_format": {"type": "string", "enum": ["png", "jpeg", "webp"]},
         "quality": {"type": "string"},
         "size": {"type": "string"},
@@ -120,7 +120,7 @@ GENERATIONS = _drawing(
 EDITS = _drawing(
     "A picture changed by a prompt, everywhere or where the mask is transparent",
     "multipart/form-data",
-    _form_schema(EditFields, "image", "mask"),
+    _form_schema(EditFields, "image", "mask", "markup"),
     streams=True,
 )
 VARIATIONS = _drawing(

@@ -5,6 +5,7 @@ Nothing is accepted and ignored. A field is honoured, or refused with a message 
 """
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -13,7 +14,16 @@ from pydantic_core import ErrorDetails
 
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
-from inglenook.images.model import MAX_GUIDANCE, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_SEED, MAX_STEPS
+from inglenook.images.model import (
+    MAX_CLIP_SKIP,
+    MAX_GUIDANCE,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
+    MAX_PICTURES,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_STEPS,
+)
 from inglenook.wire.schedulers import SCHEDULERS
 
 Quality = Literal["auto", "low", "medium", "standard", "high", "hd", "xhigh", "max"]
@@ -25,15 +35,11 @@ SchedulerName = Annotated[str, Field(json_schema_extra={"enum": list(SCHEDULERS)
 # What `json_schema_extra` says is checked below, in better words than pydantic's.
 Label = Annotated[str, Field(max_length=512)]
 
-_GIVE_STRENGTH = "say how much of the picture to redraw with `strength`"
-
 NOT_HERE: Mapping[str, str] = {
-    "complexity": "pictures are drawn by diffusion models, which do not plan; use `steps`",
+    "complexity": "pictures are drawn by diffusion models, which do not plan; use `quality` or `steps`",
     "frame_count": "no moving pictures are drawn",
     "frame_duration_ms": "no moving pictures are drawn",
     "svg": "no vector pictures are drawn",
-    "markup": "mark what to redraw with `mask`",
-    "input_fidelity": _GIVE_STRENGTH,
 }
 """Fields of OpenAI's that cannot be honoured here, and what to do instead."""
 
@@ -45,6 +51,26 @@ ALIASES: Mapping[str, str] = {
     "sampler_name": "scheduler",
 }
 """Other programs' names for our fields."""
+
+
+class LoraField(BaseModel):
+    """One LoRA: its name in the catalogue, and how strongly it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    weight: Annotated[float, Field(ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT)] = 1.0
+
+
+class HiresField(BaseModel):
+    """A second, larger pass; see `images.model.HiresFix`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scale: Annotated[float, Field(gt=1, le=4)] = 2.0
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    upscaler: Literal["pixels", "latent"] = "pixels"
 
 
 class PictureFields(BaseModel):
@@ -71,6 +97,10 @@ class PictureFields(BaseModel):
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     scheduler: SchedulerName | None = None
+    sigmas: Literal["karras", "exponential", "beta", "sgm_uniform"] | None = None
+    loras: Annotated[list[LoraField], Field(max_length=MAX_LORAS)] = []
+    vae: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    clip_skip: Annotated[int, Field(ge=1, le=MAX_CLIP_SKIP)] | None = None
     work_class: Literal["interactive", "batch"] = "interactive"
 
 
@@ -85,6 +115,8 @@ class GenerationFields(StreamFields):
     """POST /v1/images/generations."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
+        "input_fidelity": "a picture is changed with /v1/images/edits",
+        "markup": "a picture is changed with /v1/images/edits",
         "strength": "it says how much of a given picture is redrawn; see /v1/images/edits",
         "image": "a picture is changed with /v1/images/edits",
         "mask": "a picture is changed with /v1/images/edits",
@@ -92,15 +124,20 @@ class GenerationFields(StreamFields):
 
     prompt: Prompt
     style: Literal["vivid", "natural"] | None = None
+    hires: HiresField | None = None
 
 
 class EditFields(StreamFields):
     """POST /v1/images/edits, the text fields."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {"style": "describe the style in `prompt`"}
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "style": "describe the style in `prompt`",
+        "hires": "a second pass is drawn over pictures made from text only",
+    }
 
     prompt: Prompt
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    input_fidelity: Literal["low", "high"] | None = None
 
 
 class VariationFields(PictureFields):
@@ -110,6 +147,9 @@ class VariationFields(PictureFields):
         "stream": "variations are not streamed; use /v1/images/edits",
         "partial_images": "variations are not streamed; use /v1/images/edits",
         "mask": "use /v1/images/edits",
+        "markup": "use /v1/images/edits",
+        "input_fidelity": "use /v1/images/edits",
+        "hires": "a second pass is drawn over pictures made from text only",
         "style": "describe the style in `prompt`",
     }
 
@@ -130,6 +170,8 @@ def read(fields: type[F], sent: Mapping[str, Any], *, from_form: bool) -> F:
         Invalid: the first field that is unknown or has a wrong value, by name.
     """
     values = _canonical(sent)
+    if from_form:
+        values = {name: _from_text(name, value) for name, value in values.items()}
     for name in values:
         check_name(name, fields)
     for name, value in values.items():
@@ -139,6 +181,23 @@ def read(fields: type[F], sent: Mapping[str, Any], *, from_form: bool) -> F:
         return fields.model_validate(values, strict=not from_form)
     except ValidationError as error:
         raise _in_words(error.errors(include_url=False)[0]) from None
+
+
+_STRUCTURED = ("loras",)
+"""Fields that are no single value; a form sends them as JSON."""
+
+
+def _from_text(name: str, value: Any) -> Any:
+    if name not in _STRUCTURED or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise Invalid(
+            f"{name} is not JSON; got {_given(value)}.",
+            field=name,
+            hint='for instance [{"model": "watercolour"}]',
+        ) from None
 
 
 def _canonical(sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +241,10 @@ _WORDS: Mapping[str, str] = {
     "int_type": "must be a whole number",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be one of {expected}",
+    "extra_forbidden": "is not known",
+    "too_long": "may have {max_length} entries at most",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
     "string_too_long": "may have {max_length} characters at most",
     "string_too_short": "must not be empty",
     "string_type": "must be a text",
@@ -191,7 +254,7 @@ _WORDS: Mapping[str, str] = {
 
 
 def _in_words(error: ErrorDetails) -> Invalid:
-    name = str(error["loc"][0])
+    name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return Invalid(f"{name} is required.", field=name, code="request.missing_field")
     words = _WORDS.get(error["type"])

@@ -27,14 +27,16 @@ from inglenook.api.openai.headers import idempotency_key, wants_later
 from inglenook.base.cancel import StopReason
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Conflict, Invalid
+from inglenook.base.ids import BlobId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.services import Catalog, Gallery, Images, Jobs
 from inglenook.door.sse import EventStream
-from inglenook.images.model import ImageRequest
+from inglenook.images.model import MAX_INPUT_PICTURES, ImageRequest
 from inglenook.jobs.model import Job
+from inglenook.wire.families import INPAINT
 
 
 def pictures_router(
@@ -56,12 +58,16 @@ def pictures_router(
         fields = read(EditFields, sent.texts, from_form=True)
         model = await desk.model(fields)
         requests.check(fields)
-        image, mask = _one_file(sent, "image", EditFields), _file(sent, "mask")
+        given = _pictures(sent, EditFields)
+        mask, markup = _file(sent, "mask"), _file(sent, "markup")
+        if mask is not None and markup is not None:
+            raise Invalid("mask and markup exclude each other.", field="markup", hint="send one of the two")
         asked = requests.edit(
             fields,
             model,
-            image=await images.keep_input(image),
-            mask=await (images.keep_own_mask(image) if mask is None else images.keep_mask(mask)),
+            images=[await _kept(images, given[0], markup)]
+            + [await images.keep_input(data) for data in given[1:]],
+            mask=await _mask(images, model, given, mask) if markup is None else None,
         )
         return await desk.serve(request, who, fields, asked)
 
@@ -71,32 +77,56 @@ def pictures_router(
         fields = read(VariationFields, sent.texts, from_form=True)
         model = await desk.model(fields)
         requests.check(fields)
-        image = _one_file(sent, "image", VariationFields)
-        asked = requests.variation(fields, model, image=await images.keep_input(image))
+        given = _pictures(sent, VariationFields)
+        if len(given) > 1:
+            raise Invalid(
+                f"{len(given)} files are given as image; a variation is made of one.",
+                field="image",
+                code="request.too_many_files",
+            )
+        asked = requests.variation(fields, model, image=await images.keep_input(given[0]))
         return await desk.serve(request, who, fields, asked)
 
     return router
 
 
-def _one_file(sent: Form, name: str, fields: type[PictureFields]) -> bytes:
-    """The picture that is changed. Raises Invalid, also for files that nobody asked for."""
+def _pictures(sent: Form, fields: type[PictureFields]) -> list[bytes]:
+    """The pictures that are changed, at least one. Raises Invalid, also for files that nobody asked for."""
     for other in sent.files:
-        if other != name and not (other == "mask" and "mask" not in fields.elsewhere):
+        if other != "image" and not (other in ("mask", "markup") and other not in fields.elsewhere):
             check_name(other, fields)
             raise Invalid(f"{other} must be a text, not a file.", field=other)
-    data = _file(sent, name)
-    if data is None:
+    files = sent.files.get("image", [])
+    if not files:
         raise Invalid(
-            f"{name} is required.", field=name, code="request.missing_field", hint="send it as a file"
+            "image is required.", field="image", code="request.missing_field", hint="send it as a file"
         )
-    return data
+    if len(files) > MAX_INPUT_PICTURES:
+        raise Invalid(
+            f"{len(files)} files are given as image; at most {MAX_INPUT_PICTURES} are taken.",
+            field="image",
+            code="request.too_many_files",
+        )
+    return files
+
+
+async def _kept(images: Images, data: bytes, markup: bytes | None) -> BlobId:
+    return await (images.keep_input(data) if markup is None else images.keep_marked(data, markup))
+
+
+async def _mask(images: Images, model: ModelRecord, given: list[bytes], mask: bytes | None) -> BlobId | None:
+    """The mask that was sent; else the transparent part of the one picture, where the model can fill it."""
+    if mask is not None:
+        return await images.keep_mask(mask)
+    fills = model.image is not None and INPAINT in model.image.modes
+    return await images.keep_own_mask(given[0]) if fills and len(given) == 1 else None
 
 
 def _file(sent: Form, name: str) -> bytes | None:
     files = sent.files.get(name, [])
     if len(files) > 1:
         raise Invalid(
-            f"{len(files)} files are given as {name}; the models here take one.",
+            f"{len(files)} files are given as {name}; there is one.",
             field=name,
             code="request.too_many_files",
         )
@@ -161,6 +191,7 @@ class _Desk:
             urls=fields.response_format == "url",
             quality=requests.answered_quality(fields.quality),
             output_format=fields.output_format,
+            background="transparent" if asked.transparent else "opaque",
             clock=self._clock,
             revised_prompt=revised,
             safety_identifier=fields.safety_identifier or fields.user,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenAI's fields → `ImageRequest`. What the dialect's words mean here is decided in this file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inglenook.api.openai.fields import (
@@ -15,9 +15,9 @@ from inglenook.api.openai.fields import (
     size_px,
 )
 from inglenook.base.errors import Invalid
-from inglenook.base.ids import BlobId
+from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelRecord
-from inglenook.images.model import MAX_STEPS, ImageRequest, Mode, OutputFormat
+from inglenook.images.model import MAX_STEPS, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
 
 STEPS_FACTOR: Mapping[str, float] = {
     "low": 0.5,
@@ -42,19 +42,47 @@ def answered_quality(quality: Quality) -> str:
     return _ANSWERED.get(quality, quality)
 
 
+FIDELITY: Mapping[str, float | None] = {"low": None, "high": 0.45}
+"""OpenAI's `input_fidelity` → strength: high keeps faces and layout, low is the model's own default. Models
+that follow instructions have no strength, and say so in a note."""
+
+
 def generation(fields: GenerationFields, model: ModelRecord) -> ImageRequest:
-    return ImageRequest(prompt=styled_prompt(fields), mode=Mode.TEXT, **_common(fields, model))
+    hires = fields.hires
+    return ImageRequest(
+        prompt=styled_prompt(fields),
+        mode=Mode.TEXT,
+        hires=None if hires is None else HiresFix(hires.scale, hires.strength, hires.steps, hires.upscaler),
+        **_common(fields, model),
+    )
 
 
-def edit(fields: EditFields, model: ModelRecord, *, image: BlobId, mask: BlobId | None) -> ImageRequest:
+def edit(
+    fields: EditFields, model: ModelRecord, *, images: Sequence[BlobId], mask: BlobId | None
+) -> ImageRequest:
+    """`images`: at least one; a mask belongs to the first."""
     return ImageRequest(
         prompt=fields.prompt,
         mode=Mode.IMAGE if mask is None else Mode.INPAINT,
-        image=image,
+        image=images[0],
+        more_images=tuple(images[1:]),
         mask=mask,
-        strength=fields.strength,
+        strength=_strength(fields, masked=mask is not None),
         **_common(fields, model),
     )
+
+
+def _strength(fields: EditFields, *, masked: bool) -> float | None:
+    if fields.input_fidelity is None:
+        return fields.strength
+    if fields.strength is not None:
+        raise Invalid(
+            f"input_fidelity ({fields.input_fidelity}) and strength ({fields.strength}) both say how much "
+            "is redrawn.",
+            field="input_fidelity",
+            hint="give one of the two",
+        )
+    return None if masked else FIDELITY[fields.input_fidelity]
 
 
 def variation(fields: VariationFields, model: ModelRecord, *, image: BlobId) -> ImageRequest:
@@ -76,11 +104,11 @@ def check(fields: GenerationFields | EditFields | VariationFields) -> None:
     """What no single field can tell. Raises Invalid."""
     if not isinstance(fields, VariationFields) and not fields.prompt.strip():
         raise Invalid("The prompt is empty.", field="prompt", hint="say what to draw, for instance a red fox")
-    if fields.background == "transparent":
+    if fields.background == "transparent" and fields.output_format == "jpeg":
         raise Invalid(
-            "background cannot be transparent: the models here draw opaque pictures.",
+            "background is transparent, but a JPEG cannot be.",
             field="background",
-            code="request.not_supported",
+            hint="ask for output_format png or webp",
         )
     if fields.quality != "auto" and fields.steps is not None:
         raise Invalid(
@@ -123,6 +151,11 @@ def _common(fields: GenerationFields | EditFields | VariationFields, model: Mode
         "seed": fields.seed,
         "n": fields.n,
         "scheduler": scheduler_named(fields.scheduler),
+        "sigmas": fields.sigmas,
+        "loras": tuple(LoraChoice(ModelId(lora.model), lora.weight) for lora in fields.loras),
+        "vae": None if fields.vae is None else ModelId(fields.vae),
+        "clip_skip": fields.clip_skip,
+        "transparent": fields.background == "transparent",
         "output_format": OutputFormat(fields.output_format),
         "output_compression": None if lossless else fields.output_compression,
         "previews": (fields.partial_images or 0) if isinstance(fields, StreamFields) else 0,
