@@ -287,6 +287,7 @@ def create_app(workshop: Workshop) -> "FastAPI":
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import health_router, metrics_router
+    from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.openai import openai_router
     from inglenook.api.studio import studio_router
@@ -299,6 +300,13 @@ def create_app(workshop: Workshop) -> "FastAPI":
     images, jobs, gallery, catalog = workshop.images, workshop.jobs, workshop.gallery, workshop.catalog
     runtime, clock = workshop.scheduler, workshop.clock
     metrics = Metrics(registry=CollectorRegistry())
+    app.state.mcp = McpDoor(
+        images=images,
+        jobs=jobs,
+        gallery=gallery,
+        catalog=catalog,
+        max_body_bytes=workshop.settings.server.max_upload_bytes,
+    )
     for router in (
         health_router(version=__version__, parts=lambda: _parts(workshop), clock=clock),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
@@ -306,6 +314,7 @@ def create_app(workshop: Workshop) -> "FastAPI":
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
         studio_router(jobs=jobs, gallery=gallery, runtime=runtime),
+        mcp_router(app.state.mcp),
         description_router(),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
     ):
@@ -315,7 +324,8 @@ def create_app(workshop: Workshop) -> "FastAPI":
     frame(
         app,
         identity=MachineOwner(),
-        renderers={"": render_problem} | dict.fromkeys(("/v1", "/metrics", "/openapi.json"), render_json),
+        renderers={"": render_problem}
+        | dict.fromkeys(("/v1", "/metrics", "/openapi.json", "/mcp"), render_json),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
@@ -377,6 +387,7 @@ async def _serve(loaded: Loaded, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     async with open_workshop(loaded, address=address) as workshop:
+        app = create_app(workshop)
 
         class Server(uvicorn.Server):
             """Uvicorn, but the signals only ask it to stop: the workshop is closed after it."""
@@ -389,12 +400,13 @@ async def _serve(loaded: Loaded, listener: socket.socket) -> None:
                 yield
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                # Ends the event streams, for which uvicorn would wait.
+                # Ends the event streams and sessions, for which uvicorn would wait.
                 await workshop.jobs.stop(JOBS_STOP_S)
+                await app.state.mcp.close()
                 await super().shutdown(sockets)
 
         config = uvicorn.Config(
-            create_app(workshop),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,

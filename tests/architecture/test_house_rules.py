@@ -85,7 +85,7 @@ def test_the_core_installs_without_a_tensor_library() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=!;\[ ]", requirement)[0] for requirement in project["dependencies"]}
     assert names == {
-        "alembic", "click", "fastapi", "filelock", "httptools", "httpx", "jinja2", "msgspec", "numpy",
+        "alembic", "click", "fastapi", "filelock", "httptools", "httpx", "jinja2", "mcp", "msgspec", "numpy",
         "nvidia-ml-py", "pg8000", "pillow", "platformdirs", "prometheus-client", "psutil", "pydantic",
         "python-multipart", "ruamel.yaml", "sqlalchemy", "uvicorn", "uvloop",
     }, "a new dependency is a decision: write down its licence in NOTICE and add it here"  # fmt: skip

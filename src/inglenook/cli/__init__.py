@@ -16,6 +16,7 @@ from inglenook.cli.config import config
 from inglenook.cli.doctor import doctor
 from inglenook.cli.image import image
 from inglenook.cli.jobs import jobs
+from inglenook.cli.mcp import mcp
 from inglenook.cli.models import models
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
@@ -41,7 +42,7 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, models, jobs, config, doctor):
+for command in (serve, image, models, jobs, mcp, config, doctor):
     program.add_command(command)
 
 

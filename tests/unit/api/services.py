@@ -75,7 +75,8 @@ class Gallery:
         return mine[:limit]
 
     def file(self, picture: PictureId, *, caller: PersonId) -> tuple[Path | bytes, str]:
-        return self.files[picture], self.get(picture, caller=caller).media_type
+        found = self.get(picture, caller=caller)
+        return self.files[picture], found.media_type
 
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         del self.pictures[self.get(picture, caller=caller).id]
