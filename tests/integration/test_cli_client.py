@@ -190,8 +190,51 @@ def test_a_change_sends_both_files(script: Script, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     method, path, body = script.asked[0]
     assert (method, path) == ("POST", "/v1/images/edits")
-    for part in (b'name="image"', b"the picture", b'name="mask"', b"the mask", b'name="strength"', b"0.5"):
+    for part in (b'name="image[]"', b"the picture", b'name="mask"', b"the mask", b'name="strength"', b"0.5"):
         assert part in body
+
+
+def test_every_option_of_a_picture_is_sent(script: Script) -> None:
+    script.events = succeeded()
+    words = ["--lora", "watercolour:0.8", "--lora", "ink", "--vae", "soft", "--sigmas", "karras"]
+    more = ["--clip-skip", "2", "--hires", "1.5", "--transparent", "--scheduler", "euler", "--size", "64x96"]
+    done = run("image", "a fox", "-o", "fox.png", *words, *more)
+    assert done.exit_code == 0, done.stderr
+    sent = json.loads(script.asked[0][2])
+    assert sent["loras"] == [{"model": "watercolour", "weight": 0.8}, {"model": "ink", "weight": 1.0}]
+    assert (sent["vae"], sent["sigmas"], sent["clip_skip"]) == ("soft", "karras", 2)
+    assert (sent["hires"], sent["background"], sent["size"]) == ({"scale": 1.5}, "transparent", "64x96")
+
+
+def test_several_pictures_are_sent_in_their_order(script: Script, tmp_path: Path) -> None:
+    script.events = succeeded()
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    pictures = ["--image", "one.png", "--image", "two.png", "--lora", "ink:-0.5"]
+    done = run("image", "both", "-o", "out.png", *pictures)
+    assert done.exit_code == 0, done.stderr
+    body = script.asked[0][2]
+    assert body.index(b"one.png") < body.index(b"two.png")
+    assert b'[{"model": "ink", "weight": -0.5}]' in body
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--lora", "ink:strong"), "'strong' is no number"),
+        (("--hires", "1"), "1"),
+        (("--clip-skip", "0"), "0"),
+        (("--image", "in.png", "--hires", "2"), "text only"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_asked(
+    script: Script, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "in.png").write_bytes(b"the picture")
+    done = run("image", "a fox", "-o", "fox.png", *words)
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert script.asked == []
 
 
 def test_what_was_made_is_told_as_json(script: Script) -> None:

@@ -94,12 +94,15 @@ class ServerClient:
     async def order(self, path: str, order: "Order") -> Any:
         """Hand in an order for pictures; the job as JSON, at once."""
         headers = {"prefer": "respond-async"}
-        if order.image is None:
-            return (await self._send("POST", path, json=order.fields(), headers=headers)).json()
-        texts = {name: str(value) for name, value in order.fields().items()}
-        files = {"image": ("image", order.image)}
+        if not order.images:
+            return (await self._send("POST", path, json=dict(order.fields), headers=headers)).json()
+        texts = {
+            name: json.dumps(value) if isinstance(value, list) else str(value)
+            for name, value in order.fields.items()
+        }
+        files = [("image[]", ("image", data)) for data in order.images]
         if order.mask is not None:
-            files["mask"] = ("mask", order.mask)
+            files.append(("mask", ("mask", order.mask)))
         return (await self._send("POST", path, data=texts, files=files, headers=headers)).json()
 
     async def bytes_at(self, path: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inglenook.base import errors
 from inglenook.base.errors import Cancelled, Failed, InglenookError
-from inglenook.base.ids import OWNER, JobId, ModelId, PictureId
+from inglenook.base.ids import OWNER, JobId, PictureId
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.cli.client import ServerClient, server_events
 from inglenook.cli.order import Order
@@ -58,7 +58,8 @@ class ServerDesk:
         self._client = client
 
     async def submit(self, order: Order) -> str:
-        job = await self._client.order("/v1/images/edits" if order.image else "/v1/images/generations", order)
+        path = "/v1/images/edits" if order.images else "/v1/images/generations"
+        job = await self._client.order(path, order)
         return str(job["id"])
 
     async def events(self, job: str) -> AsyncIterator[tuple[str, Json]]:
@@ -81,30 +82,20 @@ class WorkshopDesk:
         self._workshop = workshop
 
     async def submit(self, order: Order) -> str:
-        from inglenook.images.model import ImageRequest, Mode, OutputFormat
+        from inglenook.api.openai import requests
+        from inglenook.api.openai.fields import EditFields, GenerationFields, read
 
-        images = self._workshop.images
-        image = None if order.image is None else await images.keep_input(order.image)
+        images, catalog = self._workshop.images, self._workshop.catalog
+        if not order.images:
+            fields = read(GenerationFields, order.fields, from_form=False)
+            model = await asyncio.to_thread(catalog.resolve, fields.model)
+            return str((await images.submit(requests.generation(fields, model), owner=OWNER)).id)
+        edit = read(EditFields, order.fields, from_form=False)
+        model = await asyncio.to_thread(catalog.resolve, edit.model)
+        kept = [await images.keep_input(data) for data in order.images]
         mask = None if order.mask is None else await images.keep_mask(order.mask)
-        mode = Mode.TEXT if image is None else Mode.IMAGE if mask is None else Mode.INPAINT
-        request = ImageRequest(
-            model=ModelId(order.model),
-            prompt=order.prompt,
-            negative_prompt=order.negative_prompt,
-            mode=mode,
-            width=order.width,
-            height=order.height,
-            steps=order.steps,
-            guidance_scale=order.guidance_scale,
-            seed=order.seed,
-            n=order.n,
-            scheduler=order.scheduler,
-            strength=order.strength,
-            image=image,
-            mask=mask,
-            output_format=OutputFormat(order.output_format),
-        )
-        return str((await images.submit(request, owner=OWNER)).id)
+        asked = requests.edit(edit, model, images=kept, mask=mask)
+        return str((await images.submit(asked, owner=OWNER)).id)
 
     async def events(self, job: str) -> AsyncIterator[tuple[str, Json]]:
         async for event in self._workshop.jobs.subscribe(JobId(job)):
@@ -212,7 +203,11 @@ def error_of_job(error: Mapping[str, Any]) -> InglenookError:
 
 def _show(kind: str, data: Mapping[str, Any], order: Order, progress: Progress) -> None:
     if kind == "progress":
-        progress.update(float(data["progress"]), label(data, order.n), estimate_s=data.get("estimate_s"))
+        progress.update(
+            float(data["progress"]),
+            label(data, int(order.fields.get("n", 1))),
+            estimate_s=data.get("estimate_s"),
+        )
     elif kind == "wait":
         _show_wait(data, progress)
     elif kind == "notice":

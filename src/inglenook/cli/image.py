@@ -5,13 +5,13 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from inglenook.base.units import format_seconds
 from inglenook.cli.options import load_settings, settings_options
-from inglenook.cli.order import FORMATS, Order, Size, check_files, choose_format, file_names, write_file
+from inglenook.cli.order import FORMATS, Lora, Order, Size, check_files, choose_format, file_names, write_file
 from inglenook.cli.screen import Progress, put, put_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,25 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--negative", default="", help="What the picture should not show.")
 @click.option("--scheduler", help="Name of a scheduler, like dpm++_2m or unipc.")
-@click.option("--image", type=_PICTURE_FILE, help="Picture to change.")
+@click.option("--sigmas", help="Sigma schedule: karras, exponential, beta or sgm_uniform.")
+@click.option(
+    "--lora", "loras", type=Lora(), multiple=True, help="A LoRA, like watercolour:0.8; may be given often."
+)
+@click.option("--vae", help="Name of a VAE to use instead of the model's own.")
+@click.option("--clip-skip", type=click.IntRange(1, 12), help="1 reads the last layer of CLIP.")
+@click.option(
+    "--hires",
+    type=click.FloatRange(1, 4, min_open=True),
+    help="Draw again over the picture, so much enlarged.",
+)
+@click.option("--transparent", is_flag=True, help="Cut a plain background away.")
+@click.option(
+    "--image",
+    "images",
+    type=_PICTURE_FILE,
+    multiple=True,
+    help="Picture to change; models that take several take it often.",
+)
 @click.option(
     "--mask", type=_PICTURE_FILE, help="Where to change it: its transparent part, else its white part."
 )
@@ -59,51 +77,60 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def image(
     prompt: str,
     out: Path | None,
-    model: str,
-    size: tuple[int, int] | None,
-    steps: int | None,
-    guidance: float | None,
-    seed: int | None,
-    n: int,
-    negative: str,
-    scheduler: str | None,
-    image: Path | None,
+    images: tuple[Path, ...],
     mask: Path | None,
-    strength: float | None,
     format_: str | None,
     force: bool,
     as_json: bool,
     config: Path | None,
     data: Path | None,
+    **asked: Any,
 ) -> None:
     """Draw PROMPT, and print the names of the files.
 
     Uses the server that runs on the data folder; without one, the picture is drawn in this process.
     """
-    if image is None and (mask is not None or strength is not None):
+    if not images and (mask is not None or asked["strength"] is not None):
         raise click.UsageError(f"--{'mask' if mask is not None else 'strength'} needs --image")
+    if images and asked["hires"] is not None:
+        raise click.UsageError("--hires is for pictures made from text only")
     output_format = choose_format(out, format_)
-    files = file_names(out, prompt=prompt, n=n, output_format=output_format)
+    files = file_names(out, prompt=prompt, n=asked["n"], output_format=output_format)
     check_files(files, force=force)
     order = Order(
-        prompt=prompt,
-        model=model,
-        width=None if size is None else size[0],
-        height=None if size is None else size[1],
-        steps=steps,
-        guidance_scale=guidance,
-        seed=seed,
-        n=n,
-        negative_prompt=negative,
-        scheduler=scheduler,
-        strength=strength,
-        image=None if image is None else image.read_bytes(),
+        fields=_fields(prompt, output_format, **asked),
+        images=tuple(file.read_bytes() for file in images),
         mask=None if mask is None else mask.read_bytes(),
-        output_format=output_format,
     )
     album = _Album(files, force=force, as_json=as_json)
     job = asyncio.run(_run(load_settings(config=config, data=data), order, album))
     album.close(job)
+
+
+def _fields(
+    prompt: str,
+    output_format: str,
+    *,
+    size: tuple[int, int] | None,
+    guidance: float | None,
+    negative: str,
+    loras: tuple[dict[str, Any], ...],
+    hires: float | None,
+    transparent: bool,
+    **same: Any,
+) -> dict[str, Any]:
+    """The options as fields of the OpenAI dialect. `same`: those that are called alike in both."""
+    given = same | {
+        "prompt": prompt,
+        "output_format": output_format,
+        "size": None if size is None else f"{size[0]}x{size[1]}",
+        "guidance_scale": guidance,
+        "negative_prompt": negative or None,
+        "loras": list(loras) or None,
+        "hires": None if hires is None else {"scale": hires},
+        "background": "transparent" if transparent else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class _Album:

@@ -2,7 +2,7 @@
 """What `inglenook image` was asked for, and into which files the pictures go."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,45 +19,31 @@ _MAX_NAME_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One request for pictures as the command line gave it; None means "as the model likes it".
+    """One request for pictures as the command line gave it.
 
     Attributes:
-        width, height: pixels, both or neither.
-        image, mask: the bytes of picture files.
+        fields: by the names of the OpenAI dialect, which checks them; what was not given is left out.
+        images, mask: the bytes of picture files.
     """
 
-    prompt: str
-    model: str
-    width: int | None
-    height: int | None
-    steps: int | None
-    guidance_scale: float | None
-    seed: int | None
-    n: int
-    negative_prompt: str
-    scheduler: str | None
-    strength: float | None
-    image: bytes | None
-    mask: bytes | None
-    output_format: str
+    fields: Mapping[str, Any]
+    images: tuple[bytes, ...] = ()
+    mask: bytes | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """As the fields of the OpenAI dialect; what was not given is left out. Without the pictures."""
-        size = None if self.width is None else f"{self.width}x{self.height}"
-        given = {
-            "prompt": self.prompt,
-            "model": self.model,
-            "size": size,
-            "steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "seed": self.seed,
-            "n": self.n,
-            "negative_prompt": self.negative_prompt or None,
-            "scheduler": self.scheduler,
-            "strength": self.strength,
-            "output_format": self.output_format,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+
+class Lora(click.ParamType[dict[str, Any]]):
+    """``watercolour:0.8`` → {"model": "watercolour", "weight": 0.8}; 1 where no number follows."""
+
+    name = "NAME[:WEIGHT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        model, colon, weight = str(value).rpartition(":")
+        if not colon:
+            return {"model": weight, "weight": 1.0}
+        try:
+            return {"model": model, "weight": float(weight)}
+        except ValueError:
+            self.fail(f"{weight!r} is no number: write it like watercolour:0.8", param, ctx)
 
 
 class Size(click.ParamType[tuple[int, int]]):

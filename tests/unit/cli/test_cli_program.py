@@ -53,7 +53,15 @@ def test_the_version_costs_less_than_a_fifth_of_a_second() -> None:
 def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
     said = CliRunner().invoke(program, ["--help"]).stdout
     commands = said.partition("Commands:\n")[2].strip().splitlines()
-    assert [line.split()[0] for line in commands] == ["config", "doctor", "image", "jobs", "models", "serve"]
+    assert [line.split()[0] for line in commands] == [
+        "config",
+        "doctor",
+        "image",
+        "jobs",
+        "mcp",
+        "models",
+        "serve",
+    ]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 
 
