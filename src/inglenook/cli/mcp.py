@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.command()
 @settings_options
 def mcp(**options: Any) -> None:
-    """Serve the picture tools to an MCP client over standard input and output.
+    """Serve the picture tools to an MCP client.
 
-    For the client's configuration: command `inglenook`, arguments `mcp`.
+    It speaks over standard input and output. For the client's configuration: command `inglenook`, arguments `mcp`.
     """
     loaded = load_settings(**options)
     # Standard output belongs to the protocol.
