@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def mcp(**options: Any) -> None:
     """Serve the picture tools to an MCP client.
 
-    It speaks over standard input and output. For the client's configuration: command `inglenook`, arguments `mcp`.
+    It speaks over standard input and output. For the client's configuration: command `inglenook`,
+    arguments `mcp`.
     """
     loaded = load_settings(**options)
     # Standard output belongs to the protocol.
