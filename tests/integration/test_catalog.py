@@ -5,20 +5,35 @@ import errno
 import json
 import os
 import shutil
+import struct
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.model_files import TINY_UNET, ldm_shapes, write_json, write_pipeline, write_tensors
+from tests.model_files import (
+    TINY_UNET,
+    clip_shapes,
+    flux_shapes,
+    ldm_shapes,
+    sd3_shapes,
+    t5_shapes,
+    vae_shapes,
+    write_json,
+    write_pipeline,
+    write_tensors,
+    write_transformer_pipeline,
+)
 
 from inglenook.base.ids import ModelId
+from inglenook.catalog import service as service_module
 from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.scan import MAX_DEPTH
 from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
 from inglenook.testing.parts import require
-from inglenook.wire.families import FAMILIES
+
+LORA = {"x.lora_down.weight": (4, 4), "x.lora_up.weight": (4, 4)}
 
 
 @pytest.fixture
@@ -74,7 +89,7 @@ def test_without_its_sidecar_the_starter_model_still_tells_its_native_size(root:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_what_diffusers_itself_writes_is_recognised(root: Path, family: str) -> None:
     from tests.tiny_models import write_folder, write_single
 
@@ -175,7 +190,7 @@ def test_the_last_part_of_an_id_is_enough_unless_two_share_it(root: Path) -> Non
 
 def test_automatic_is_the_persons_first_usable_model_before_the_packages(root: Path) -> None:
     (root / "a-broken.safetensors").write_bytes(b"")
-    write_tensors(root / "b-lora.safetensors", {"x.lora_down.weight": (4, 4)})
+    write_tensors(root / "b-lora.safetensors", LORA)
     write_pipeline(root / "c-good")
     assert catalog(root, builtin=BUILTIN_MODELS).resolve("auto").id == "c-good"
 
@@ -194,7 +209,7 @@ def test_automatic_without_any_model_says_so(root: Path) -> None:
 
 
 def test_a_model_of_another_kind_cannot_draw(root: Path) -> None:
-    write_tensors(root / "style.safetensors", {"x.lora_down.weight": (4, 4)})
+    write_tensors(root / "style.safetensors", LORA)
     service = catalog(root)
     with pytest.raises(ModelUnusable, match="of kind lora"):
         service.resolve("style")
@@ -333,6 +348,183 @@ def test_a_sidecar_beside_a_single_file_is_used(root: Path) -> None:
     assert (record.image.steps, record.image.guidance_scale) == (4, 7.5)
 
 
+# models in pieces
+
+
+def flux_file(root: Path, name: str = "unet/dev", **shapes: bool) -> Path:
+    return write_tensors(root / f"{name}.safetensors", flux_shapes(**shapes))
+
+
+def test_a_comfyui_folder_is_read_in_place_and_its_pieces_find_each_other(root: Path) -> None:
+    flux_file(root)
+    write_tensors(root / "checkpoints" / "old.safetensors", ldm_shapes("sd1"))
+    write_tensors(root / "text_encoders" / "clip_l.safetensors", clip_shapes())
+    write_tensors(root / "text_encoders" / "t5xxl.safetensors", t5_shapes())
+    write_tensors(root / "vae" / "ae.safetensors", vae_shapes())
+    write_tensors(root / "loras" / "style.safetensors", LORA)
+    write_tensors(root / "embeddings" / "bad-hands.safetensors", {"emb_params": (4, 768)})
+    records = {record.id: record for record in catalog(root).list()}
+    assert {model_id: (record.kind.value, record.problem) for model_id, record in records.items()} == {
+        "checkpoints/old": ("image", None),
+        "embeddings/bad-hands": ("embedding", None),
+        "loras/style": ("lora", None),
+        "text_encoders/clip_l": ("text_encoder", None),
+        "text_encoders/t5xxl": ("text_encoder", None),
+        "unet/dev": ("image", None),
+        "vae/ae": ("vae", None),
+    }
+    dev = records[ModelId("unet/dev")]
+    assert dev.parts == {
+        "text_encoder": root / "text_encoders" / "clip_l.safetensors",
+        "text_encoder_2": root / "text_encoders" / "t5xxl.safetensors",
+        "vae": root / "vae" / "ae.safetensors",
+    }
+    assert dev.components.keys() == {"transformer"}
+    assert dev.part_parameters["vae"] == records[ModelId("vae/ae")].parameters
+
+
+def test_a_part_that_comes_or_goes_counts_at_the_next_look_and_nothing_else_is_read_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_transformer_pipeline(root / "folder", "flux", "FluxPipeline")
+    flux_file(root)
+    service = catalog(root)
+    assert service.resolve("dev").problem is None
+    shutil.move(root / "folder", root.parent / "away")
+    service.refresh()
+    with pytest.raises(ModelUnusable, match="it needs the CLIP-L text encoder"):
+        service.resolve("dev")
+
+    read: list[Path] = []
+    real = service_module.read_model
+    monkeypatch.setattr(
+        service_module, "read_model", lambda path, **rest: read.append(path) or real(path, **rest)
+    )
+    shutil.move(root.parent / "away", root / "again")
+    service.refresh()
+    assert service.resolve("dev").parts["text_encoder_2"] == root / "again" / "text_encoder_2"
+    assert read == [root / "again"]
+
+
+def test_a_folder_lends_across_roots_but_the_own_root_comes_first(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    flux_file(here)
+    write_transformer_pipeline(there / "folder", "flux", "FluxPipeline")
+    service = catalog(here, there)
+    assert service.get(ModelId("unet/dev")).parts["vae"] == there / "folder" / "vae"
+    write_tensors(here / "vae" / "ae.safetensors", vae_shapes())
+    service.refresh()
+    assert service.get(ModelId("unet/dev")).parts["vae"] == here / "vae" / "ae.safetensors"
+
+
+def test_the_sidecar_chooses_parts_and_the_variant(root: Path) -> None:
+    write_transformer_pipeline(root / "folder", "flux", "FluxPipeline")
+    file = flux_file(root)
+    write_tensors(root / "vae" / "other.safetensors", vae_shapes())
+    write_json(
+        file.with_name(f"{file.name}.inglenook.json"),
+        {"schema": 1, "image": {"variant": "kontext", "parts": {"vae": "other"}}},
+    )
+    dev = catalog(root).get(ModelId("unet/dev"))
+    assert (dev.problem, dev.variant) == (None, "kontext")
+    assert dev.parts["vae"] == root / "vae" / "other.safetensors"
+    assert dev.image is not None
+    assert dev.image.modes == frozenset({"text", "edit"})
+    assert dev.image.guidance_scale == 2.5
+
+
+@pytest.mark.parametrize(
+    ("shapes", "variant", "says"),
+    [
+        ({}, "turbo", "has no variant 'turbo'; it has '', 'schnell', 'fill', 'kontext'"),
+        ({}, "fill", "it says 'fill', but the weights' shapes say 'plain'"),
+        ({"columns": 384}, "kontext", "it says 'kontext', but the weights' shapes say 'fill'"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_a_problem(
+    root: Path, shapes: dict[str, int], variant: str, says: str
+) -> None:
+    file = write_tensors(root / "m.safetensors", flux_shapes(**shapes))
+    write_json(file.with_name(f"{file.name}.inglenook.json"), {"schema": 1, "image": {"variant": variant}})
+    assert says in str(only(catalog(root)).problem)
+
+
+@pytest.mark.parametrize(
+    ("family", "class_name", "without"),
+    [
+        ("flux", "FluxPipeline", ()),
+        ("sd3", "StableDiffusion3Pipeline", ()),
+        ("sd3", "StableDiffusion3Pipeline", ("text_encoder_3",)),
+        ("qwen-image", "QwenImageEditPlusPipeline", ()),
+    ],
+)
+def test_folders_with_a_transformer_are_usable(
+    root: Path, family: str, class_name: str, without: tuple[str, ...]
+) -> None:
+    write_transformer_pipeline(root / "m", family, class_name, without=without)
+    record = only(catalog(root))
+    assert (record.family, record.problem) == (family, None)
+    assert record.image is not None
+    assert record.image.multiple == 16
+    assert ("text_encoder_3" in record.components) == (family == "sd3" and not without)
+
+
+def test_stable_diffusion_3_in_one_file_draws_without_t5(root: Path) -> None:
+    write_tensors(root / "m.safetensors", sd3_shapes() | vae_shapes(prefix="first_stage_model."))
+    write_tensors(root / "l.safetensors", clip_shapes())
+    write_tensors(root / "g.safetensors", clip_shapes(1280))
+    record = catalog(root).get(ModelId("m"))
+    assert record.problem is None
+    assert record.parts == {
+        "text_encoder": root / "l.safetensors",
+        "text_encoder_2": root / "g.safetensors",
+    }
+
+
+def test_a_text_encoder_folder_is_one_part_with_all_its_shards(root: Path) -> None:
+    folder = root / "t5"
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    first, *rest = t5_shapes().items()
+    write_tensors(folder / names[0], dict([first]))
+    write_tensors(folder / names[1], dict(rest))
+    weight_map = {first[0]: names[0], **{name: names[1] for name, _ in rest}}
+    write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
+    write_json(folder / "config.json", {"d_model": 4096})
+    record = only(catalog(root))
+    assert (record.kind, record.role, record.problem) == (ModelKind.TEXT_ENCODER, "t5", None)
+
+
+def test_a_config_among_loose_files_does_not_make_them_one_model(root: Path) -> None:
+    write_json(root / "loras" / "config.json", {})
+    for name in ("a", "b"):
+        write_tensors(root / "loras" / f"{name}.safetensors", LORA)
+    assert ids(catalog(root)) == ["loras/a", "loras/b"]
+
+
+def test_a_resolution_and_a_licence_in_the_metadata_count_where_no_sidecar_speaks(root: Path) -> None:
+    told = {
+        "modelspec.resolution": "768x768",
+        "modelspec.license": "MIT",
+        "modelspec.description": "Foxes. " * 500,
+    }
+    write_tensors(root / "m.safetensors", ldm_shapes("sd1"), metadata=told)
+    record = only(catalog(root))
+    assert record.image is not None
+    assert (record.image.width, record.licence, len(record.description)) == (768, "MIT", 500)
+
+
+def test_gguf_files_are_named_and_not_used(root: Path) -> None:
+    (root / "flux-q4.gguf").write_bytes(
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 20) + b"general.architecture"
+        + struct.pack("<IQ", 8, 4) + b"flux"
+    )  # fmt: skip
+    (root / "broken.gguf").write_bytes(b"GGUF")
+    broken, flux = catalog(root).list()
+    assert (flux.kind, flux.family) == (ModelKind.IMAGE, "flux")
+    assert "not drawn from GGUF files yet" in str(flux.problem)
+    assert "ends inside its header" in str(broken.problem)
+
+
 # broken models stay in the list
 
 
@@ -360,7 +552,7 @@ def broken_folders(root: Path) -> Sequence[tuple[str, str]]:
         ("d-bad-config", "unet: config.json is not JSON"),
         ("e-no-tokenizer", "tokenizer: the folder is missing"),
         ("f-sidecar", "inglenook.json: image.steps"),
-        ("g-flux", "family flux is not supported yet"),
+        ("g-flux", "transformer: the folder is missing"),
         ("h-index", "model_index.json does not hold a JSON object"),
     ]
 

@@ -57,6 +57,39 @@ class ImageDefaults:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """A component that a model lacks and that another file must lend.
+
+    Attributes:
+        slot: its name in diffusers' folders: `text_encoder`, `text_encoder_2`, `text_encoder_3`, `vae`,
+            `tokenizer` …
+        role: what must fill it; a word of `ModelRecord.role`, or `tokenizer`.
+        width: what `ModelRecord.widths` must say of it; None where the model does not tell.
+        required: without it the model cannot draw.
+    """
+
+    slot: str
+    role: str
+    width: int | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFacts:
+    """What a LoRA's header tells.
+
+    Attributes:
+        rank: the largest of its pairs.
+        touches: `unet` or `transformer`, `text_encoder`, `text_encoder_2`, in this order.
+        pairs: how many layers it changes.
+    """
+
+    rank: int
+    touches: tuple[str, ...]
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRecord:
     """One model.
 
@@ -75,7 +108,15 @@ class ModelRecord:
         problem: why it cannot be used, or None when it can. May end in a line that starts with `hint: `.
         root: which of the registered folders holds it.
         parts: components that the model itself lacks, and where they were found: `text_encoder`,
-            `text_encoder_2`, `text_encoder_3`, `vae`.
+            `text_encoder_2`, `text_encoder_3`, `vae`, `tokenizer` … → a file, or a component's folder.
+        fits: the families that a LoRA, an embedding or a VAE can serve; empty where that is not known.
+        role: of a part that stands alone: `clip_l`, `clip_g`, `clip_h`, `t5`, `umt5`, `qwen2.5-vl`, `clip`
+            (a width of its own); `vae` (two dimensions), `vae_3d`; None for everything else.
+        widths: of a model by component, of a part under its role: columns of what a text encoder writes,
+            latent channels of a VAE, columns of the stream through a transformer.
+        needs: what `parts` must hold; `named_parts` says by slot which one the sidecar asks for.
+        part_parameters: number of scalars of each of `parts`, which `parameters` does not count.
+        lora: of a LoRA, what it changes.
     """
 
     id: ModelId
@@ -97,5 +138,13 @@ class ModelRecord:
     problem: str | None = None
     variant: str = ""
     parts: dict[str, Path] = field(default_factory=dict)
+    fits: tuple[str, ...] = ()
+    role: str | None = None
+    widths: dict[str, int] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
+    named_parts: dict[str, str] = field(default_factory=dict)
+    part_parameters: dict[str, int] = field(default_factory=dict)
+    lora: LoraFacts | None = None
     components: dict[str, int] = field(default_factory=dict)
-    """Bytes by component: `unet`, `vae`, `text_encoder` …; `ema`, in some single files, is not loaded."""
+    """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
+    not loaded."""

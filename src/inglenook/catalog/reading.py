@@ -19,23 +19,21 @@ from inglenook.base.ids import ModelId
 from inglenook.catalog import sidecar
 from inglenook.catalog.defaults import image_defaults
 from inglenook.catalog.errors import CorruptModel, pickled
-from inglenook.catalog.identify import (
-    COMPONENTS,
-    PIPELINES,
-    Identity,
-    Shapes,
-    identify_pipeline,
-    identify_tensors,
-)
+from inglenook.catalog.evidence import told_side_px
+from inglenook.catalog.gguf import identify_gguf
+from inglenook.catalog.identify import identify_tensors
+from inglenook.catalog.identity import Identity, Shapes
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
-from inglenook.catalog.safetensors import Header, read_header
+from inglenook.catalog.pipelines import INDEX, identify_pipeline, pipeline_of
+from inglenook.catalog.safetensors import DTYPE_BITS, Header, read_header
 from inglenook.wire.families import FAMILIES
 
-INDEX = "model_index.json"
+GGUF = ".gguf"
 PICKLES = (".ckpt", ".pt", ".pth")
 MAX_CONFIG_BYTES = 1024 * 1024
 MAX_SHARDS = 1000
-_WITHOUT_WEIGHTS = frozenset({"tokenizer", "tokenizer_2", "scheduler"})
+MAX_DESCRIPTION = 500
+_WITHOUT_WEIGHTS = frozenset({"tokenizer", "tokenizer_2", "tokenizer_3", "processor", "scheduler"})
 _WEIGHTS = ("diffusion_pytorch_model", "model")
 """What diffusers and transformers call a component's weights."""
 
@@ -44,26 +42,18 @@ _DTYPES = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
 
-_PREFIXES = (
-    ("model.diffusion_model.", "unet"),
-    ("first_stage_model.", "vae"),
-    ("conditioner.embedders.1.", "text_encoder_2"),
-    ("conditioner.embedders.", "text_encoder"),
-    ("cond_stage_model.", "text_encoder"),
-    ("model_ema.", "ema"),
-)
-"""Where a single file keeps its components; the first that fits."""
-
-
 _UNKNOWN = Identity(ModelKind.OTHER, None)
 
 
 @dataclass
 class _Contents:
-    """What was found so far. `problem` is the first thing that was wrong."""
+    """What was found so far. `problem` is the first thing that was wrong.
+
+    `headers`: by file; `of`: the component that a file of a diffusers folder belongs to.
+    """
 
     headers: dict[str, Header] = field(default_factory=dict)
-    components: Counter[str] = field(default_factory=Counter)
+    of: dict[str, str] = field(default_factory=dict)
     identity: Identity = _UNKNOWN
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     problem: str | None = None
@@ -72,11 +62,27 @@ class _Contents:
         if self.problem is None:
             self.problem = problem
 
-    def add(self, name: str, header: Header, component: str | None) -> None:
-        """Count a file's tensors, all to one component, or each to the one that its prefix says."""
-        self.headers[name] = header
-        for key, tensor in header.tensors.items():
-            self.components[_component_of(key) if component is None else component] += tensor.size_bytes
+    def components(self) -> dict[str, int]:
+        """Bytes by component: of a folder by its folders, of a single file by the prefixes of its names."""
+        found: Counter[str] = Counter()
+        for name, header in self.headers.items():
+            places = (("", self.of[name]),) if name in self.of else (*self.identity.places, ("", "other"))
+            for key, tensor in header.tensors.items():
+                found[next(part for prefix, part in places if key.startswith(prefix))] += tensor.size_bytes
+        return dict(found)
+
+    def metadata(self) -> Mapping[str, str]:
+        """Of the only file, where it is only one."""
+        return next(iter(self.headers.values())).metadata if len(self.headers) == 1 and not self.of else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What a person says of a model, by its sidecar or by the file's own metadata, and what follows."""
+
+    sidecar: sidecar.Sidecar
+    variant: str
+    image: ImageDefaults | None
 
 
 def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> ModelRecord:
@@ -92,29 +98,37 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         _read_contents(path, contents)
     except (InglenookError, OSError) as error:
         contents.note(_reason(error, path))
-    contents.note(contents.identity.problem)
-    notes, image = _sidecar(path, contents)
-    tensors = [tensor for header in contents.headers.values() for tensor in header.tensors.values()]
+    identity = contents.identity
+    contents.note(identity.problem)
+    notes = _notes(path, contents)
+    told = contents.metadata()
+    components, scalars = contents.components(), _scalars(contents.headers)
     return ModelRecord(
         id=model_id,
-        kind=contents.identity.kind,
-        family=contents.identity.family,
-        variant=contents.identity.variant,
+        kind=identity.kind,
+        family=identity.family,
+        variant=notes.variant,
         path=path,
         layout=layout,
-        weights_bytes=sum(tensor.size_bytes for tensor in tensors),
-        parameters=sum(tensor.scalars for tensor in tensors),
-        dtype=_main_dtype(contents.headers),
+        weights_bytes=sum(components.values()),
+        parameters=sum(scalars.values()),
+        dtype=_main_dtype(scalars),
         digest=_digest(contents.headers),
         root=root,
-        title=notes.title or (path.name if layout == "folder" else path.stem),
+        title=notes.sidecar.title or (path.name if layout == "folder" else path.stem),
         builtin=builtin,
         created=created,
-        licence=notes.licence,
-        description=notes.description,
-        image=image,
+        licence=notes.sidecar.licence or told.get("modelspec.license", "")[:MAX_DESCRIPTION] or None,
+        description=notes.sidecar.description or told.get("modelspec.description", "")[:MAX_DESCRIPTION],
+        image=notes.image,
         problem=contents.problem,
-        components=dict(contents.components),
+        components=components,
+        fits=identity.fits,
+        role=identity.role,
+        widths=dict(identity.widths),
+        needs=identity.needs,
+        named_parts=notes.sidecar.image.parts,
+        lora=identity.lora,
     )
 
 
@@ -134,48 +148,43 @@ def _read_contents(path: Path, contents: _Contents) -> None:
             _read_component_folder(path, contents)
     elif path.suffix.lower() in PICKLES:
         raise pickled(path, "a PyTorch checkpoint")
+    elif path.suffix.lower() == GGUF:
+        contents.identity = identify_gguf(path)
     else:
         header = read_header(path)
-        contents.add(path.name, header, None)
-        contents.identity = identify_tensors(_shapes(header))
+        contents.headers[path.name] = header
+        contents.identity = identify_tensors(_shapes(header), header.metadata)
 
 
 def _shapes(*headers: Header) -> Shapes:
     return {key: tensor.shape for header in headers for key, tensor in header.tensors.items()}
 
 
-def _component_of(key: str) -> str:
-    return next((component for prefix, component in _PREFIXES if key.startswith(prefix)), "other")
-
-
 # ── folders ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _read_component_folder(path: Path, contents: _Contents) -> None:
-    """A folder with `config.json` and weights, but no pipeline around them: a VAE, a language model."""
-    for file in sorted(path.glob("*.safetensors")):
-        if not file.name.startswith("."):
-            contents.add(file.name, read_header(file), path.name)
-    contents.identity = identify_tensors(_shapes(*contents.headers.values()))
+    """A folder with `config.json` and weights, but no pipeline around them: a VAE, a text encoder, a language
+    model."""
+    config = read_json(path / "config.json")
+    for file in _weight_files(path):
+        contents.headers[file.name] = read_header(file)
+    contents.identity = identify_tensors(_shapes(*contents.headers.values()), config=config)
 
 
 def _read_pipeline(path: Path, contents: _Contents) -> None:
     index = read_json(path / INDEX)
-    class_name = index.get("_class_name")
-    pipeline = PIPELINES.get(class_name) if isinstance(class_name, str) else None
-    if pipeline is None:
-        contents.identity = identify_pipeline(index, {}, {})
-        return
-    unet: Shapes = {}
-    for component in COMPONENTS[pipeline]:
+    pipeline = pipeline_of(index)
+    tensors: dict[str, Shapes] = {}
+    for component in () if pipeline is None else pipeline.components(index):
         try:
             headers = _read_component(path / component, component, contents)
         except (InglenookError, OSError) as error:
             contents.note(f"{component}: {_reason(error, path / component)}")
             continue
-        if component == "unet":
-            unet = _shapes(*headers)
-    contents.identity = identify_pipeline(index, contents.configs, unet)
+        if headers:
+            tensors[component] = _shapes(*headers)
+    contents.identity = identify_pipeline(index, contents.configs, tensors)
 
 
 def _read_component(folder: Path, component: str, contents: _Contents) -> list[Header]:
@@ -198,7 +207,8 @@ def _read_component(folder: Path, component: str, contents: _Contents) -> list[H
     headers = []
     for file in _weight_files(folder):
         header = read_header(file)
-        contents.add(f"{component}/{file.name}", header, component)
+        contents.headers[f"{component}/{file.name}"] = header
+        contents.of[f"{component}/{file.name}"] = component
         headers.append(header)
     return headers
 
@@ -268,30 +278,46 @@ def read_json(path: Path) -> dict[str, Any]:
 # ── what follows from it ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _sidecar(path: Path, contents: _Contents) -> tuple[sidecar.Sidecar, ImageDefaults | None]:
-    """The sidecar (an empty one where there is none), and the defaults if it is a picture model of ours."""
-    notes = sidecar.Sidecar(schema=1)
-    family = contents.identity.family
-    image = None
-    if contents.identity.kind is ModelKind.IMAGE and family in FAMILIES:
-        unet, vae, scheduler = (contents.configs.get(name, {}) for name in ("unet", "vae", "scheduler"))
-        image = image_defaults(family, unet, vae, scheduler, contents.identity.variant)
+def _notes(path: Path, contents: _Contents) -> _Notes:
+    """The sidecar (an empty one where there is none or it is wrong), the variant, and the defaults if it is a
+    picture model of ours."""
+    notes, identity = sidecar.Sidecar(schema=1), contents.identity
+    variant, image = identity.variant, _defaults(contents, identity.variant)
     try:
         found = sidecar.read_sidecar(path)
-        if found is not None:
-            notes = found
-            if image is not None:
-                image = sidecar.apply(image, notes.image, name=sidecar.sidecar_path(path).name)
+        if found is not None and image is not None and identity.family is not None:
+            name = sidecar.sidecar_path(path).name
+            variant = sidecar.chosen_variant(
+                identity.family, found.image, found=variant, shaped=identity.shaped, name=name
+            )
+            image = sidecar.apply(_defaults(contents, variant) or image, found.image, name=name)
+        notes = notes if found is None else found
     except (InglenookError, OSError) as error:
         contents.note(_reason(error, sidecar.sidecar_path(path)))
-    return notes, image
+    return _Notes(notes, variant, image)
 
 
-def _main_dtype(headers: Mapping[str, Header]) -> str:
+def _defaults(contents: _Contents, variant: str) -> ImageDefaults | None:
+    family = contents.identity.family
+    if contents.identity.kind is not ModelKind.IMAGE or family not in FAMILIES:
+        return None
+    network = contents.configs.get("unet") or contents.configs.get("transformer", {})
+    vae, scheduler = (contents.configs.get(name, {}) for name in ("vae", "scheduler"))
+    side_px = told_side_px(contents.metadata()) if not FAMILIES[family].flow else None
+    return image_defaults(family, network, vae, scheduler, variant, side_px)
+
+
+def _scalars(headers: Mapping[str, Header]) -> Counter[str]:
+    """Number of scalars by the type that they are stored as."""
+    found: Counter[str] = Counter()
+    for header in headers.values():
+        for tensor in header.tensors.values():
+            found[tensor.dtype] += tensor.size_bytes
+    return Counter({dtype: count * 8 // DTYPE_BITS[dtype] for dtype, count in found.items()})
+
+
+def _main_dtype(scalars: Mapping[str, int]) -> str:
     """The stored type of most scalars, in the tensor library's words; `unknown` where there are none."""
-    scalars: Counter[str] = Counter()
-    for tensor in (tensor for header in headers.values() for tensor in header.tensors.values()):
-        scalars[tensor.dtype] += tensor.scalars
     if not scalars:
         return "unknown"
     dtype = max(sorted(scalars), key=lambda name: scalars[name])

@@ -8,7 +8,10 @@
 
 The JSON maps a tensor's name to its `dtype`, `shape` and `data_offsets` (begin, end; relative to the end of
 the header); `__metadata__` maps text to text. Only the header is read, never the tensors: a 12 GB file costs
-as much as its header, and memory stays in proportion to the header's length, which is bounded.
+as much as its header, and time and memory stay in proportion to the header's length, which is bounded.
+
+There are two ways through the JSON, which say the same of every header: a fast one, which takes what a sound
+header looks like and nothing else, and a careful one, which takes anything and says what is wrong with it.
 """
 
 import json
@@ -16,14 +19,22 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+import msgspec
 
 from inglenook.catalog.errors import CorruptModel, pickled
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
+MAX_TENSORS = 100_000
+"""As many are read of one file: thirty times what the largest models have."""
+MAX_READ_BYTES = 32 * 1024 * 1024
+"""As long a header is read: `MAX_TENSORS` with names of 200 letters, or the notes of a long training."""
 
 _LENGTH_BYTES = 8
+_MANY_SIDES = 64
+"""Beyond it a product may grow without end, which only the careful way stops in time."""
 
 DTYPE_BITS: Mapping[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
@@ -34,23 +45,32 @@ DTYPE_BITS: Mapping[str, int] = {
 """Bits of one scalar, for every type that the format knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Tensor(msgspec.Struct, frozen=True, gc=False):
     """One tensor as the header declares it.
 
     Attributes:
         dtype: a key of `DTYPE_BITS`.
-        begin, end: bytes from the end of the header; `end - begin` is what dtype and shape need.
+        data_offsets: (begin, end) in bytes from the end of the header: as many as dtype and shape need.
     """
 
     dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    shape: tuple[_Count, ...]
+    data_offsets: tuple[_Count, _Count]
+
+    @property
+    def begin(self) -> int:
+        return self.data_offsets[0]
+
+    @property
+    def end(self) -> int:
+        return self.data_offsets[1]
 
     @property
     def size_bytes(self) -> int:
-        return self.end - self.begin
+        return self.data_offsets[1] - self.data_offsets[0]
 
     @property
     def scalars(self) -> int:
@@ -105,6 +125,11 @@ def _raw_header(file: BinaryIO, path: Path, file_size: int) -> bytes:
             f"{path.name} declares a header of {length} bytes, but only {file_size - _LENGTH_BYTES} follow.",
             hint="the file is cut off; fetch it again",
         )
+    if length > MAX_READ_BYTES:
+        raise CorruptModel(
+            f"{path.name} has a header of {length} bytes; at most {MAX_READ_BYTES} are read.",
+            hint="no model needs as many: do not use the file, or save it again without its notes",
+        )
     file.seek(_LENGTH_BYTES)
     raw = file.read(length)
     if len(raw) != length:
@@ -139,13 +164,66 @@ def parse_header(raw: bytes, *, data_bytes: int, name: str) -> Header:
 
     Raises:
         CorruptModel: not JSON of the right form, a key twice, an unknown dtype, a size that is not shape
-            times dtype, a gap, an overlap, or data that end before or after the last tensor.
+            times dtype, a gap, an overlap, data that end before or after the last tensor, or more than
+            `MAX_TENSORS` tensors.
     """
-    document = _load_json(raw, name)
-    metadata = _metadata(document.pop("__metadata__", {}), name)
-    tensors = {key: _tensor(key, value, name) for key, value in document.items()}
+    _check_count(raw, name)
+    found = _fast(raw)
+    if found is None:
+        document = _load_json(raw, name)
+        metadata = _metadata(document.pop("__metadata__", {}), name)
+        found = {key: _tensor(key, value, name) for key, value in document.items()}, metadata
+    tensors, metadata = found
     _check_layout(tensors, data_bytes, name)
     return Header(tensors=tensors, metadata=metadata, raw=raw)
+
+
+def _check_count(raw: bytes, name: str) -> None:
+    """Refuse a header of too many tensors before anything is made of it, and one of too many values of any
+    kind: brackets and colons in a trainer's notes count as well, of which no file has nearly as many."""
+    count = raw.count(b'"data_offsets"')
+    if count > MAX_TENSORS:
+        raise CorruptModel(
+            f"{name} declares {count} tensors; at most {MAX_TENSORS} are read.",
+            hint="no model has as many: do not use the file",
+        )
+    if max(raw.count(b"["), raw.count(b"{"), raw.count(b'":') // 4) > 3 * MAX_TENSORS:
+        raise CorruptModel(f"The header of {name} holds more values than {MAX_TENSORS} tensors need.")
+
+
+_split = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(dict[str, str])
+_one = msgspec.json.Decoder(Tensor)
+
+
+def _fast(raw: bytes) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and metadata of a header without a fault; None where there may be one.
+
+    A key that stands twice shows in the count of the fields, unless it is spelled with escapes: a header with
+    escaped ASCII goes the careful way.
+    """
+    if b"\\u00" in raw:
+        return None
+    try:
+        values = _split.decode(raw)
+        metadata = _text.decode(values.pop("__metadata__", msgspec.Raw(b"{}")))
+        tensors = {key: _one.decode(value) for key, value in values.items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    fields = (raw.count(b'"dtype"'), raw.count(b'"shape"'), raw.count(b'"data_offsets"'))
+    if fields != (len(tensors),) * 3 or not all(map(_is_sound, tensors.values())):
+        return None
+    return tensors, metadata
+
+
+def _is_sound(tensor: Tensor) -> bool:
+    begin, end = tensor.data_offsets
+    bits = DTYPE_BITS.get(tensor.dtype)
+    if bits is None or begin > end or len(tensor.shape) > _MANY_SIDES:
+        return False
+    for side in tensor.shape:
+        bits *= side
+    return bits == (end - begin) * 8
 
 
 def _load_json(raw: bytes, name: str) -> dict[str, Any]:
@@ -197,7 +275,7 @@ def _tensor(key: str, value: Any, name: str) -> Tensor:
         raise CorruptModel(
             f"Tensor {_short(key)} of {name} has the offsets {_short(offsets)}; they are [begin, end]."
         )
-    tensor = Tensor(dtype, tuple(shape), offsets[0], offsets[1])
+    tensor = Tensor(dtype, tuple(shape), (offsets[0], offsets[1]))
     if not _size_fits(tensor):
         raise CorruptModel(
             f"Tensor {_short(key)} of {name} is {dtype} {_short(shape)}, "
@@ -224,19 +302,19 @@ def _size_fits(tensor: Tensor) -> bool:
 
 def _check_layout(tensors: Mapping[str, Tensor], data_bytes: int, name: str) -> None:
     expected = 0
-    for key, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if tensor.end > data_bytes:
+    for key, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
+        begin, end = tensor.data_offsets
+        if end > data_bytes:
             raise CorruptModel(
-                f"Tensor {_short(key)} of {name} ends at byte {tensor.end}, but only {data_bytes} are there.",
+                f"Tensor {_short(key)} of {name} ends at byte {end}, but only {data_bytes} are there.",
                 hint="the file is cut off; fetch it again",
             )
-        if tensor.begin != expected:
-            what = "overlaps the tensor before it" if tensor.begin < expected else "leaves a gap before it"
+        if begin != expected:
+            what = "overlaps the tensor before it" if begin < expected else "leaves a gap before it"
             raise CorruptModel(
-                f"Tensor {_short(key)} of {name} begins at byte {tensor.begin}, where {expected} is due: "
-                f"it {what}."
+                f"Tensor {_short(key)} of {name} begins at byte {begin}, where {expected} is due: it {what}."
             )
-        expected = tensor.end
+        expected = end
     if expected != data_bytes:
         raise CorruptModel(f"{name} holds {data_bytes} bytes of data, but its tensors need {expected}.")
 

@@ -2,16 +2,20 @@
 """Finding models below a folder: names only, nothing is opened."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inglenook.catalog.reading import INDEX, PICKLES
+from inglenook.catalog.pipelines import INDEX
+from inglenook.catalog.reading import GGUF, PICKLES
 from inglenook.catalog.sidecar import sidecar_path
 
 MAX_DEPTH = 6
 MAX_FOLDERS = 20_000
 """Where the walk ends, should somebody register their whole disk."""
+
+_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model[-.\w]*\.safetensors$")
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Name, modification time in ns and size of every file that a record depends on."""
@@ -26,9 +30,10 @@ class Found:
 
 
 def find_models(root: Path) -> list[Found]:
-    """Models below `root`, sorted by name; of equal names a folder first, then safetensors, then pickles.
+    """Models below `root`, sorted by name; of equal names a folder first, then safetensors, GGUF, pickles.
 
-    A folder with `model_index.json`, or with `config.json` beside safetensors, is one model, and not entered.
+    A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write,
+    is one model, and not entered: a `config.json` among a person's own files does not make them one.
     Hidden entries are skipped; symbolic links are followed, but no folder is visited twice.
     """
     found = [Found(_name(root, path), path) for path in _walk(root)]
@@ -36,7 +41,8 @@ def find_models(root: Path) -> list[Found]:
 
 
 def _rank(path: Path) -> int:
-    return 0 if path.is_dir() else 1 if path.suffix.lower() == ".safetensors" else 2
+    suffixes = (".safetensors", GGUF)
+    return 0 if path.is_dir() else 1 + (*suffixes, path.suffix.lower()).index(path.suffix.lower())
 
 
 def _name(root: Path, path: Path) -> str:
@@ -92,13 +98,13 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 def _is_model_folder(entries: list[os.DirEntry[str]]) -> bool:
     names = {entry.name for entry in entries}
-    return INDEX in names or ("config.json" in names and any(name.endswith(".safetensors") for name in names))
+    return INDEX in names or ("config.json" in names and any(_WEIGHTS.match(name) for name in names))
 
 
 def _is_model_file(path: Path, names: set[str]) -> bool:
     """A pickle beside a safetensors file of the same name is the original of a conversion: left out."""
     suffix = path.suffix.lower()
-    if suffix == ".safetensors":
+    if suffix in (".safetensors", GGUF):
         return path.is_file()
     return suffix in PICKLES and f"{path.stem}.safetensors" not in names and path.is_file()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from inglenook.base.ids import ModelId
 from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable
 from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.catalog.parts import with_parts
 from inglenook.catalog.reading import read_model
 from inglenook.catalog.scan import Fingerprint, Found, find_models, fingerprint
 
@@ -51,7 +52,7 @@ class CatalogService:
             found = [(root, builtin, one) for root, builtin in self._roots for one in _find(root)]
             ids = _assign_ids([one for _, _, one in found])
             fresh: dict[Path, tuple[Fingerprint, ModelRecord]] = {}
-            records: dict[ModelId, ModelRecord] = {}
+            records: dict[ModelId, ModelRecord] = {}  # as their own files tell; what they borrow comes after
             for (root, builtin, one), model_id in zip(found, ids, strict=True):
                 try:
                     mark = fingerprint(one.path)
@@ -60,7 +61,8 @@ class CatalogService:
                     continue  # it went away between the walk and now
                 fresh[one.path] = (mark, record)
                 records[model_id] = record
-            self._read, self._records = fresh, records
+            self._read = fresh
+            self._records = {record.id: record for record in with_parts(list(records.values()))}
 
     def _record(
         self, path: Path, mark: Fingerprint, *, model_id: ModelId, root: Path, builtin: bool

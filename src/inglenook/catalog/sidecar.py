@@ -6,7 +6,11 @@ In a model folder it is called `inglenook.json`; beside a single file, `<file>.i
 
     {"schema": 1, "title": "…", "description": "…", "licence": "…",
      "image": {"native_px": 32, "fixed": [[32, 32]], "width": 512, "height": 512,
-               "steps": 14, "guidance_scale": 3.0, "min_px": 32}}
+               "steps": 14, "guidance_scale": 3.0, "min_px": 32,
+               "variant": "turbo", "parts": {"vae": "ae", "text_encoder_2": "t5xxl_fp16"}}}
+
+`variant` is for what shapes cannot tell (see `evidence.py`); "" is the plain one. `parts` names, by id or the
+last part of one, which models lend a single file the components that it lacks.
 
 An unknown field or a bad value makes the model unusable and names the field: a typo must not change pictures
 silently. A UTF-8 byte order mark, which some editors write, is allowed.
@@ -20,16 +24,19 @@ import msgspec
 
 from inglenook.catalog.errors import CorruptModel
 from inglenook.catalog.model import ImageDefaults
+from inglenook.wire.families import FAMILIES
 
 NAME = "inglenook.json"
 MAX_BYTES = 64 * 1024
+SHAPED = frozenset({"inpaint", "fill"})
+"""Variants that no file can be without weights of their own shapes."""
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=16384)]
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class SidecarImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See `catalog.model.ImageDefaults`. `fixed` holds (width, height) pairs."""
+    """See `catalog.model.ImageDefaults` and `ModelRecord`. `fixed` holds (width, height) pairs."""
 
     native_px: Side | None = None
     fixed: tuple[tuple[Side, Side], ...] = ()
@@ -38,6 +45,8 @@ class SidecarImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     steps: Annotated[int, msgspec.Meta(ge=1, le=500)] | None = None
     guidance_scale: Annotated[float, msgspec.Meta(ge=0, le=50)] | None = None
     min_px: Side | None = None
+    variant: Annotated[str, msgspec.Meta(max_length=40)] | None = None
+    parts: dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=400)]] = {}
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,10 +94,36 @@ def parse_sidecar(data: bytes, *, name: str) -> Sidecar:
         raise CorruptModel(f"{name} is not JSON: {error}.") from None
 
 
+def chosen_variant(family: str, sidecar: SidecarImage, *, found: str, shaped: bool, name: str) -> str:
+    """The variant that counts: the sidecar's where it names one, else the one that was found.
+
+    Args:
+        shaped: `found` follows from the weights' shapes.
+
+    Raises:
+        CorruptModel: the family has no such variant, or the shapes say otherwise.
+    """
+    wanted = sidecar.variant
+    if wanted is None or wanted == found:
+        return found
+    variants = FAMILIES[family].variants
+    if wanted not in variants:
+        able = ", ".join(repr(variant) for variant in variants)
+        raise CorruptModel(
+            f"{name}: image.variant: {FAMILIES[family].title} has no variant {wanted!r}; it has {able}."
+        )
+    if shaped or wanted in SHAPED:
+        raise CorruptModel(
+            f"{name}: image.variant: it says {wanted!r}, but the weights' shapes say {found or 'plain'!r}."
+        )
+    return wanted
+
+
 def apply(defaults: ImageDefaults, sidecar: SidecarImage, *, name: str) -> ImageDefaults:
     """`defaults` with what the sidecar says instead.
 
     A `native_px` alone also becomes the default size; a `fixed` list alone tells `native_px` and `min_px`.
+    Sizes to offer are no longer the family's where any of these is given.
 
     Raises:
         CorruptModel: only one of width and height is given.
@@ -108,6 +143,8 @@ def apply(defaults: ImageDefaults, sidecar: SidecarImage, *, name: str) -> Image
         defaults = replace(defaults, native_px=native, min_px=min(defaults.min_px, native))
         if not sidecar.fixed:
             defaults = replace(defaults, width=native, height=native)
+    if sidecar.fixed or sidecar.native_px is not None or sidecar.width is not None:
+        defaults = replace(defaults, sizes=sidecar.fixed)
     given = {
         field: value
         for field in ("width", "height", "steps", "guidance_scale", "min_px")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`inglenook models`: what is in the model folders, and what is wrong with it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,15 @@ def _row(record: "ModelRecord") -> list[str]:
         state = "cannot be used"
     else:
         state = "came with the package" if record.builtin else "usable"
-    return [record.id, str(record.kind), record.family or "-", format_bytes(record.weights_bytes), state]
+    size = format_bytes(record.weights_bytes)
+    return [record.id, str(record.kind), _family(record), size, state]
+
+
+def _family(record: "ModelRecord") -> str:
+    """`flux schnell`; of a part `t5`; of what serves several families `flux, sd3`."""
+    if record.family is not None:
+        return f"{record.family} {record.variant}".rstrip()
+    return ", ".join(record.fits) or record.role or "-"
 
 
 def _as_json(record: "ModelRecord") -> dict[str, Any]:
@@ -61,6 +70,11 @@ def _as_json(record: "ModelRecord") -> dict[str, Any]:
         "id": record.id,
         "kind": str(record.kind),
         "family": record.family,
+        "variant": record.variant,
+        "fits": list(record.fits),
+        "role": record.role,
+        "parts": {slot: str(path) for slot, path in record.parts.items()},
+        "lora": None if record.lora is None else asdict(record.lora),
         "path": str(record.path),
         "layout": record.layout,
         "weights_bytes": record.weights_bytes,

@@ -378,15 +378,18 @@ def _fits(part: ModelRecord, what: str, record: ModelRecord, *, field: str) -> N
     which the worker then finds out from its shapes)."""
     if part.problem is not None:
         raise ModelUnusable(f"The {what} {part.id} cannot be used: {part.problem}.", field=field)
-    if part.family is not None and part.family != record.family:
-        titles = [
-            FAMILIES[name].title if name in FAMILIES else str(name) for name in (part.family, record.family)
-        ]
+    fits = part.fits or (() if part.family is None else (part.family,))
+    if fits and record.family not in fits:
+        wanted, here = " or ".join(map(_title, fits)), _title(record.family)
         raise BadRequest(
-            f"The {what} {part.id} is for {titles[0]}; {record.id} is of the family {titles[1]}.",
+            f"The {what} {part.id} is for {wanted}; {record.id} is of the family {here}.",
             field=field,
-            hint=f"leave it out, or choose a model of the family {titles[0]}",
+            hint=f"leave it out, or choose a model of the family {wanted}",
         )
+
+
+def _title(family: str | None) -> str:
+    return FAMILIES[family].title if family in FAMILIES else str(family)
 
 
 def _hires(

@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a set of tensors is, by names and shapes."""
 
-from typing import Any
-
 import pytest
-from tests.model_files import SD_UNET, TINY_UNET, UNET_KEY, ldm_shapes
+from tests.model_files import SD_UNET, UNET_KEY, ldm_shapes
 
-from inglenook.catalog.identify import identify_pipeline, identify_tensors
+from inglenook.catalog.identify import identify_tensors
 from inglenook.catalog.model import ModelKind
-
-INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    **{name: ["library", "Class"] for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")},
-}
-XL_INDEX = INDEX | {
-    "_class_name": "StableDiffusionXLPipeline",
-    "text_encoder_2": ["library", "Class"],
-    "tokenizer_2": ["library", "Class"],
-}
-XL_UNET = TINY_UNET | {"addition_embed_type": "text_time"}
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -28,7 +15,8 @@ def test_a_single_file_is_of_the_family_whose_text_encoder_it_carries(family: st
 
 
 def test_an_inpainting_file_is_usable_and_an_editing_one_is_not() -> None:
-    assert identify_tensors(ldm_shapes("sd1", channels=9)).problem is None
+    inpaint = identify_tensors(ldm_shapes("sd1", channels=9))
+    assert (inpaint.problem, inpaint.variant, inpaint.shaped) == (None, "inpaint", True)
     problem = identify_tensors(ldm_shapes("sd1", channels=8)).problem
     assert problem is not None
     assert "instruction-editing" in problem
@@ -85,98 +73,6 @@ def test_the_sdxl_refiner_is_called_so() -> None:
     assert "refiner" in str(identify_tensors(shapes).problem)
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [
-        ("flux", "double_blocks.0.img_attn.qkv.weight"),
-        ("flux", "model.diffusion_model.double_blocks.0.img_attn.qkv.weight"),
-        ("flux", "single_transformer_blocks.0.attn.to_q.weight"),
-        ("sd3", "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"),
-        ("qwen-image", "transformer_blocks.0.img_mod.1.weight"),
-        ("z-image", "noise_refiner.0.attention.qkv.weight"),
-        ("pixart", "adaln_single.emb.timestep_embedder.linear_1.weight"),
-    ],
-)
-def test_a_family_that_is_not_ours_is_named(family: str, name: str) -> None:
-    identity = identify_tensors({name: (8, 8)})
-    assert (identity.kind, identity.family) == (ModelKind.IMAGE, family)
-    assert identity.problem == f"family {family} is not supported yet"
-
-
-def test_qwens_transformer_is_not_taken_for_sd3s_although_both_project_text() -> None:
-    shapes = {
-        "transformer_blocks.0.img_mod.1.weight": (8, 8),
-        "transformer_blocks.0.attn.add_q_proj.weight": (8, 8),
-    }
-    assert identify_tensors(shapes).family == "qwen-image"
-    del shapes["transformer_blocks.0.img_mod.1.weight"]
-    assert identify_tensors(shapes).family == "sd3"
-
-
-@pytest.mark.parametrize(
-    ("family", "shapes"),
-    [
-        (
-            "sd1",
-            {
-                "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (
-                    4,
-                    768,
-                )
-            },
-        ),
-        ("sd2", {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight": (4, 1024)}),
-        (
-            "sdxl",
-            {"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_v.lora.down.weight": (4, 2048)},
-        ),
-        (
-            "sd1",
-            {
-                "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_lora.down.weight": (
-                    4,
-                    768,
-                )
-            },
-        ),
-        ("sdxl", {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 1280)}),
-        ("flux", {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (4, 3072)}),
-        (None, {"lora_te_text_model_encoder_layers_0_mlp_fc1.hada_w1_a": (4, 768)}),
-    ],
-)
-def test_a_lora_is_recognised_in_every_spelling(
-    family: str | None, shapes: dict[str, tuple[int, ...]]
-) -> None:
-    identity = identify_tensors(shapes)
-    assert (identity.kind, identity.family) == (ModelKind.LORA, family)
-
-
-def test_a_lora_is_no_checkpoint_although_it_names_a_unet() -> None:
-    shapes = ldm_shapes("sd1") | {"lora_unet_x_attn2_to_k.lora_down.weight": (4, 768)}
-    assert identify_tensors(shapes).kind is ModelKind.LORA
-
-
-@pytest.mark.parametrize(
-    "shapes",
-    [
-        {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)},
-        {
-            "first_stage_model.encoder.conv_in.weight": (8, 3, 3, 3),
-            "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
-        },
-        {"encoder.layers.0.weight": (8, 3, 3, 3), "decoder.layers.0.weight": (8, 4, 3, 3)},
-    ],
-)
-def test_a_vae_is_recognised_in_every_layout(shapes: dict[str, tuple[int, ...]]) -> None:
-    identity = identify_tensors(shapes)
-    assert (identity.kind, identity.problem) == (ModelKind.VAE, None)
-
-
-def test_a_vae_of_sixteen_channels_is_not_ours() -> None:
-    shapes = {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 16, 3, 3)}
-    assert "16 latent channels" in str(identify_tensors(shapes).problem)
-
-
 def test_a_text_translator_with_encoder_and_decoder_is_no_vae() -> None:
     shapes = {"encoder.layers.0.weight": (8, 8), "decoder.layers.0.weight": (8, 8)}
     assert identify_tensors(shapes).kind is ModelKind.OTHER
@@ -193,9 +89,7 @@ def test_a_language_model_is_recognised() -> None:
         ({}, "no tensors"),
         ({"mystery": (1,)}, "mystery"),
         ({"control_model.input_blocks.0.0.weight": (1,)}, "ControlNet"),
-        ({"emb_params": (4, 768)}, "textual inversion"),
         (SD_UNET, "no text encoder and no VAE"),
-        ({"text_model.embeddings.token_embedding.weight": (9, 9)}, "text encoder alone"),
     ],
 )
 def test_what_cannot_draw_says_what_it_is(shapes: dict[str, tuple[int, ...]], says: str) -> None:
@@ -205,53 +99,46 @@ def test_what_cannot_draw_says_what_it_is(shapes: dict[str, tuple[int, ...]], sa
 
 
 @pytest.mark.parametrize(
-    ("index", "unet", "family"),
+    ("shapes", "family"),
     [
-        (INDEX, TINY_UNET | {"cross_attention_dim": 768}, "sd1"),
-        (INDEX, TINY_UNET | {"cross_attention_dim": 1024}, "sd2"),
-        (INDEX, TINY_UNET | {"use_linear_projection": True}, "sd2"),
-        (INDEX, TINY_UNET | {"cross_attention_dim": 192, "addition_embed_type": "text"}, "sd1"),
-        (XL_INDEX, XL_UNET | {"cross_attention_dim": 2048}, "sdxl"),
-        (INDEX | {"_class_name": "StableDiffusionInpaintPipeline"}, TINY_UNET, "sd1"),
+        ({"emb_params": (4, 768)}, "sd1"),
+        ({"emb_params": (1024,)}, "sd2"),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "sdxl"),
+        ({"<fox>": (768,)}, "sd1"),
+        ({"emb_params": (4, 32)}, None),
     ],
 )
-def test_a_folder_is_of_the_family_that_its_unet_is(
-    index: dict[str, Any], unet: dict[str, Any], family: str
+def test_an_embedding_is_of_the_family_whose_text_is_as_wide(
+    shapes: dict[str, tuple[int, ...]], family: str | None
 ) -> None:
-    shapes = {"conv_in.weight": (32, 4, 3, 3)}
-    identity = identify_pipeline(index, {"unet": unet}, shapes)
-    assert (identity.kind, identity.family, identity.problem) == (ModelKind.IMAGE, family, None)
+    identity = identify_tensors(shapes)
+    assert (identity.kind, identity.family, identity.problem) == (ModelKind.EMBEDDING, family, None)
+
+
+def test_a_large_lone_table_is_no_embedding() -> None:
+    assert identify_tensors({"table": (49408, 768)}).kind is ModelKind.OTHER
 
 
 @pytest.mark.parametrize(
-    ("index", "unet", "says"),
+    ("family", "architecture", "variant"),
     [
-        (INDEX, XL_UNET, "describes a UNet of family sdxl"),
-        (XL_INDEX, TINY_UNET, "describes a UNet of family sd1"),
-        (INDEX | {"vae": [None, None]}, TINY_UNET, "names no vae"),
-        (XL_INDEX | {"text_encoder": [None, None]}, XL_UNET, "refiner"),
-        (INDEX, TINY_UNET | {"cross_attention_dim": 768}, "cross_attention_dim 768, but the weights have 32"),
-        (INDEX, TINY_UNET | {"block_out_channels": [64, 64]}, "but the weights begin with 32"),
+        ("sdxl", "stable-diffusion-xl-turbo-v1", "turbo"),
+        ("sdxl", "stable-diffusion-xl-v1-lightning", "lightning"),
+        ("sdxl", "stable-diffusion-xl-v1-base", ""),
+        ("sd1", "stable-diffusion-v1-turbo", ""),  # no such variant
+        ("sd2", "stable-diffusion-v2-turbo", "turbo"),
     ],
 )
-def test_an_index_that_contradicts_the_rest_is_a_problem(
-    index: dict[str, Any], unet: dict[str, Any], says: str
-) -> None:
-    assert says in str(identify_pipeline(index, {"unet": unet}, SD_UNET).problem)
+def test_metadata_tell_a_variant_that_shapes_cannot(family: str, architecture: str, variant: str) -> None:
+    told = {"modelspec.architecture": architecture, "modelspec.title": "lightning turbo kontext"}
+    assert identify_tensors(ldm_shapes(family), told).variant == variant
 
 
-@pytest.mark.parametrize(
-    ("name", "family", "says"),
-    [
-        ("FluxPipeline", "flux", "family flux is not supported yet"),
-        ("StableDiffusion3Pipeline", "sd3", "family sd3 is not supported yet"),
-        ("QwenImageEditPipeline", "qwen-image", "family qwen-image is not supported yet"),
-        ("WhatPipeline", None, "WhatPipeline is not supported yet"),
-        (None, None, "names no _class_name"),
-        (["StableDiffusionPipeline"], None, "names no _class_name"),
-    ],
-)
-def test_another_pipeline_is_named(name: object, family: str | None, says: str) -> None:
-    identity = identify_pipeline({"_class_name": name}, {}, {})
-    assert identity.family == family
-    assert says in str(identity.problem)
+def test_a_table_for_the_guidance_makes_a_latent_consistency_model() -> None:
+    table = {"model.diffusion_model.time_embed.cond_proj.weight": (4, 256)}
+    assert identify_tensors(ldm_shapes("sdxl") | table).variant == "lcm"
+
+
+def test_four_bit_weights_are_refused() -> None:
+    packed = {"model.diffusion_model.x.weight.quant_state.bitsandbytes__nf4": (9,)}
+    assert "packed into 4 bits" in str(identify_tensors(ldm_shapes("sdxl") | packed).problem)

@@ -18,7 +18,7 @@ from tests.model_files import raw_safetensors
 
 from inglenook.base.errors import InglenookError
 from inglenook.catalog.errors import CorruptModel, PickledModel
-from inglenook.catalog.safetensors import MAX_HEADER_BYTES, read_header
+from inglenook.catalog.safetensors import MAX_HEADER_BYTES, MAX_READ_BYTES, parse_header, read_header
 
 
 def entry(dtype: str = "F16", shape: object = (2, 3), offsets: object = (0, 12)) -> dict[str, object]:
@@ -104,6 +104,68 @@ def test_a_header_one_byte_over_the_limit_is_refused(file: Path) -> None:
         out.write((MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{}")
         out.truncate(MAX_HEADER_BYTES + 100)
     assert f"the format allows {MAX_HEADER_BYTES}" in refusal(file)
+
+
+def test_a_header_that_is_allowed_but_longer_than_any_models_is_not_read(file: Path) -> None:
+    with file.open("wb") as out:
+        out.write((MAX_READ_BYTES + 1).to_bytes(8, "little") + b"{}")
+        out.truncate(MAX_READ_BYTES + 100)
+    assert f"at most {MAX_READ_BYTES} are read" in refusal(file)
+
+
+def test_a_million_tensors_are_refused_before_anything_is_made_of_them() -> None:
+    """A header of that many would take the best part of a gigabyte, and a minute."""
+    one = b'"%d":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}'
+    raw = b"{" + b",".join(one % number for number in range(1_000_000)) + b"}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptModel, match="declares 1000000 tensors; at most 100000"):
+            parse_header(raw, data_bytes=0, name="m.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":' + b"[" * 10 + b",".join([b"[]"] * 400_000) + b"]" * 10 + b"}",
+        b"{" + b",".join(b'"%d":""' % number for number in range(1_300_000)) + b"}",
+        b'{"a":{' + b",".join(b'"%d":{}' % number for number in range(400_000)) + b"}}",
+    ],
+)
+def test_a_header_full_of_other_values_is_refused_as_soon(raw: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptModel, match="holds more values than"):
+            parse_header(raw, data_bytes=0, name="m.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_shape_of_a_million_sides_ends_in_time(file: Path) -> None:
+    sides = ",".join([str(2**62)] * 200_000)
+    raw = f'{{"a":{{"dtype":"F16","shape":[{sides}],"data_offsets":[0,12]}}}}'.encode()
+    assert "its offsets give it 12 bytes" in refusal(write(file, raw))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        rb'{"x":{"dtype":"F16","shape":[0],"data_offsets":[0,0]},"\u0078":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}}',
+        rb'{"x":{"dtype":"F16","\u0064type":"F32","shape":[0],"data_offsets":[0,0]}}',
+    ],
+)
+def test_a_key_that_stands_twice_in_two_spellings_is_noticed(file: Path, raw: bytes) -> None:
+    assert "twice" in refusal(write(file, raw, b""))
+
+
+def test_notes_that_talk_about_tensors_do_not_disturb(file: Path) -> None:
+    notes = {"a": '"dtype" "shape" "data_offsets"', "b": json.dumps({"dtype": [1], "ü": "\x00"})}
+    header = read_header(write(file, {"__metadata__": notes, "a": entry()}))
+    assert header.metadata == notes
+    assert header.tensors["a"].shape == (2, 3)
 
 
 def test_truncated_data_are_noticed(file: Path) -> None:
