@@ -35,6 +35,9 @@ def parsed(document: object) -> object:
         ({"schema": 1, "image": {"fixed": [[32]]}}, "image.fixed"),
         ({"schema": 1, "image": {"fixed": [[32, 0]]}}, "image.fixed"),
         ({"schema": 1, "image": {"native": 32}}, "native"),
+        ({"schema": 1, "image": {"variant": 3}}, "image.variant"),
+        ({"schema": 1, "image": {"parts": ["ae"]}}, "image.parts"),
+        ({"schema": 1, "image": {"parts": {"vae": ""}}}, "image.parts"),
     ],
 )
 def test_a_bad_field_is_named(document: object, field: str) -> None:
@@ -127,3 +130,56 @@ def test_sizes_come_from_the_models_own_configuration(
 def test_a_sample_size_of_two_numbers_is_height_then_width() -> None:
     defaults = image_defaults("sd1", {"sample_size": [64, 96]}, {}, {})
     assert (defaults.width, defaults.height, defaults.native_px) == (768, 512, 768)
+
+
+@pytest.mark.parametrize(
+    ("family", "variant", "network", "vae", "native", "multiple", "steps", "guidance"),
+    [
+        ("flux", "", {}, {}, 1024, 16, 28, 3.5),
+        ("flux", "schnell", {"patch_size": 1}, {"block_out_channels": [1] * 4}, 1024, 16, 4, 0.0),
+        ("flux", "fill", {}, {}, 1024, 16, 50, 30.0),
+        ("flux", "", {}, {"block_out_channels": [1] * 2}, 256, 16, 28, 3.5),
+        ("flux", "", {}, {"block_out_channels": [1] * 5}, 2048, 32, 28, 3.5),
+        ("sd3", "", {"sample_size": 128, "patch_size": 2}, {}, 1024, 16, 28, 4.5),
+        ("sd3", "turbo", {"sample_size": 128}, {}, 1024, 16, 4, 1.0),
+        ("sd3", "", {"sample_size": 16, "patch_size": 4}, {}, 128, 32, 28, 4.5),
+        ("qwen-image", "", {}, {"dim_mult": [1, 2, 4, 4]}, 1328, 16, 50, 4.0),
+        ("qwen-image", "edit-plus", {}, {}, 1024, 16, 50, 4.0),
+        ("sdxl", "turbo", {}, {}, 512, 8, 4, 1.0),
+    ],
+)
+def test_defaults_of_families_and_variants(
+    family: str,
+    variant: str,
+    network: dict[str, object],
+    vae: dict[str, object],
+    native: int,
+    multiple: int,
+    steps: int,
+    guidance: float,
+) -> None:
+    told = image_defaults(family, network, vae, {}, variant)
+    assert (told.native_px, told.multiple, told.steps, told.guidance_scale) == (
+        native, multiple, steps, guidance)  # fmt: skip
+    assert told.sizes[0] == (told.width, told.height)
+    assert all(side % told.multiple == 0 for size in told.sizes for side in size)
+
+
+def test_a_model_of_another_size_than_its_family_offers_the_familys_shapes_in_its_own_size() -> None:
+    told = image_defaults("sdxl", {"sample_size": 64}, {}, {}, "turbo")
+    assert told.sizes[:3] == ((512, 512), (576, 448), (448, 576))
+    assert image_defaults("sd1", TINY_UNET, TINY_VAE, {}).sizes == ((16, 16),)
+
+
+def test_a_sidecar_that_changes_the_size_replaces_what_is_offered() -> None:
+    told = image_defaults("sd1", {}, {}, {})
+    assert len(told.sizes) > 1
+    assert apply(told, SidecarImage(native_px=32), name="n").sizes == ()
+    assert apply(told, SidecarImage(fixed=((32, 32),)), name="n").sizes == ((32, 32),)
+    assert apply(told, SidecarImage(steps=3), name="n").sizes == told.sizes
+
+
+def test_flow_models_take_flow_schedulers_only() -> None:
+    assert "flow_match_euler" in image_defaults("flux", {}, {}, {}).schedulers
+    assert "ddim" not in image_defaults("sd3", {}, {}, {}).schedulers
+    assert "ddim" in image_defaults("sdxl", {}, {}, {}).schedulers
