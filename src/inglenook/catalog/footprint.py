@@ -5,8 +5,8 @@ An estimate that is too small makes two models collide; one that is too large ma
 until its first run has been measured (the scheduler prefers what it learns). So this errs upwards:
 
     weights       every scalar that is loaded, at the dtype it is loaded in, those of borrowed parts as well;
-                  the VAE at 4 bytes, because SDXL's is computed in float32. Averaged copies (`ema`) stay in
-                  the file. Float8 is made wider when it is loaded.
+                  a UNet's VAE at 4 bytes, because SDXL's is computed in float32. Averaged copies (`ema`)
+                  stay in the file. Float8 is made wider when it is loaded.
     activations   the larger of two peaks that do not happen together: the network at one step, and the VAE's
                   decoder at full size.
     runtime       1 GiB for the tensor library itself.
@@ -14,7 +14,7 @@ until its first run has been measured (the scheduler prefers what it learns). So
 A UNet's step: 64 maps of its 320 first channels for each latent, of two pictures (guided and unguided). A
 transformer's step: 20 maps of its width for each token, where 16 x 16 pixels are a token, the text is some
 hundreds, and every reference picture is a square of 1024 px; twice where the guidance asks twice. The VAE's
-decoder: 5 maps of 256 channels for each pixel in float32, 18 maps of 96 for Qwen-Image's, which folds three
+decoder: 5 maps of 256 channels for each pixel, 22 maps of 96 for Qwen-Image's, which folds three
 pictures at once.
 
 Where the factors come from: networks of the real width and depth (the transformers: one block of each sort,
@@ -30,6 +30,10 @@ on a CPU), and the growth of the process was read:
     side in px     FLUX.1           in maps     Qwen-Image     in maps     SD 3.5 medium    in maps
     256            167 MiB          18.6        88 MiB         14.7        87 MiB           12.5
     512            278 MiB          15.4        204 MiB        13.6        202 MiB          12.7
+
+    side in px     VAE of FLUX.1    in maps     side in px     VAE of Qwen-Image    in maps
+    384            543 MiB          3.8         128            131 MiB              21.9
+                                                256            508 MiB              21.2
 
 (at 256 px a fixed part of some 100 MiB shows, which `runtime` covers). A process with torch, diffusers and
 transformers imported and nothing loaded took 830 MiB. SDXL has as many first channels, and the same VAE; FLUX
@@ -49,7 +53,7 @@ UNET_MAPS = 64
 UNET_CHANNELS = 320
 UNET_PICTURES = 2
 LATENT_SCALE = 8
-VAE_SCALAR_BYTES = 4
+UNET_VAE_SCALAR_BYTES = 4
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -85,7 +89,7 @@ STEPS: Mapping[str, Step] = {
     "qwen-image": Step(3072, 1024, 2),
 }
 VAE = Decoder(5, 256)
-DECODERS: Mapping[str, Decoder] = {"qwen-image": Decoder(18, 96)}
+DECODERS: Mapping[str, Decoder] = {"qwen-image": Decoder(22, 96)}
 
 
 def footprint(record: ModelRecord, width: int, height: int, dtype: str) -> int:
@@ -122,7 +126,7 @@ def weights_by_component(record: ModelRecord, dtype: str) -> dict[str, int]:
     }
     scalars |= record.part_parameters
     return {
-        name: count * (VAE_SCALAR_BYTES if name == "vae" else DTYPE_BYTES[dtype])
+        name: count * (_vae_scalar_bytes(record, dtype) if name == "vae" else DTYPE_BYTES[dtype])
         for name, count in scalars.items()
         if count
     }
@@ -130,7 +134,7 @@ def weights_by_component(record: ModelRecord, dtype: str) -> dict[str, int]:
 
 def activation_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
     """Bytes of intermediate results at their peak."""
-    return max(_step_bytes(record, width, height, dtype), _decoder_bytes(record, width, height))
+    return max(_step_bytes(record, width, height, dtype), _decoder_bytes(record, width, height, dtype))
 
 
 def _step_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
@@ -154,6 +158,10 @@ def _references(record: ModelRecord) -> int:
     return record.image.max_pictures
 
 
-def _decoder_bytes(record: ModelRecord, width: int, height: int) -> int:
+def _decoder_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
     decoder = DECODERS.get(record.family or "", VAE)
-    return decoder.maps * decoder.channels * width * height * VAE_SCALAR_BYTES
+    return decoder.maps * decoder.channels * width * height * _vae_scalar_bytes(record, dtype)
+
+
+def _vae_scalar_bytes(record: ModelRecord, dtype: str) -> int:
+    return DTYPE_BYTES[dtype] if record.family in STEPS else UNET_VAE_SCALAR_BYTES

@@ -18,10 +18,13 @@ from inglenook.catalog.evidence import told_family
 from inglenook.catalog.identity import Identity, Shapes, anywhere, unsupported
 from inglenook.catalog.model import LoraFacts, ModelKind
 
-_HALF = re.compile(
-    r"^(?P<layer>.+?)(?:[._]lora\.(?P<a>down|up)|\.lora_(?P<b>down|up|A|B)(?:\.\w+)?|_lora\.(?P<c>down|up))"
-    r"(?:\.weight)?$"
-)
+_HALVES: Mapping[str, int] = {
+    ".lora_down.weight": 0, ".lora_up.weight": 1, ".lora_A.weight": 0, ".lora_B.weight": 1,
+    ".lora.down.weight": 0, ".lora.up.weight": 1, "_lora.down.weight": 0, "_lora.up.weight": 1,
+}  # fmt: skip
+"""How the names of nearly all halves end; 0 is the first half, 1 the second."""
+_RARE_HALF = re.compile(r"[._]lora[._](A|B|down|up)(\.\w+)?(\.weight)?$")
+"""The others: PEFT puts the adapter's name between, and some leave `weight` out."""
 _OTHER_ADAPTERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.hada_w[12]_[ab]$", re.MULTILINE), "a LoHa"),
     (re.compile(r"\.lokr_w[12](_[ab])?$|\.lokr_t2$", re.MULTILINE), "a LoKr"),
@@ -101,11 +104,21 @@ OURS = ("sd1", "sd2", "sdxl", "sd3", "flux", "qwen-image")
 def _pairs(shapes: Shapes) -> list[_Pair]:
     halves: dict[str, list[tuple[int, ...] | None]] = {}
     for name, shape in shapes.items():
-        found = _HALF.match(name)
+        found = _half(name)
         if found is not None:
-            which = found["a"] or found["b"] or found["c"]
-            halves.setdefault(found["layer"], [None, None])[which in ("up", "B")] = shape
+            halves.setdefault(found[0], [None, None])[found[1]] = shape
     return [_Pair(layer, down, up) for layer, (down, up) in halves.items()]
+
+
+def _half(name: str) -> tuple[str, int] | None:
+    """The layer that a tensor belongs to, and which half of its change it is; None for other tensors."""
+    if not name.endswith(_ENDS):
+        found = _RARE_HALF.search(name) if "lora" in name else None
+        return None if found is None else (name[: found.start()], found[1] in ("B", "up"))
+    return next((name[: -len(end)], half) for end, half in _HALVES.items() if name.endswith(end))
+
+
+_ENDS = tuple(_HALVES)
 
 
 def _rank(pair: _Pair) -> int:

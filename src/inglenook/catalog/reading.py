@@ -67,6 +67,9 @@ class _Contents:
         found: Counter[str] = Counter()
         for name, header in self.headers.items():
             places = (("", self.of[name]),) if name in self.of else (*self.identity.places, ("", "other"))
+            if places[0][0] == "":
+                found[places[0][1]] += header.data_bytes
+                continue
             for key, tensor in header.tensors.items():
                 found[next(part for prefix, part in places if key.startswith(prefix))] += tensor.size_bytes
         return dict(found)
@@ -312,7 +315,8 @@ def _scalars(headers: Mapping[str, Header]) -> Counter[str]:
     found: Counter[str] = Counter()
     for header in headers.values():
         for tensor in header.tensors.values():
-            found[tensor.dtype] += tensor.size_bytes
+            begin, end = tensor.data_offsets
+            found[tensor.dtype] += end - begin
     return Counter({dtype: count * 8 // DTYPE_BITS[dtype] for dtype, count in found.items()})
 
 

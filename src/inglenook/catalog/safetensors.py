@@ -79,11 +79,13 @@ class Tensor(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header that fits its file. `raw` is the JSON as it stands in the file, with its padding."""
+    """A header that fits its file. `raw` is the JSON as it stands in the file, with its padding; `data_bytes`
+    is what all tensors take together."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
     raw: bytes
+    data_bytes: int
 
 
 def read_header(path: Path) -> Header:
@@ -175,7 +177,7 @@ def parse_header(raw: bytes, *, data_bytes: int, name: str) -> Header:
         found = {key: _tensor(key, value, name) for key, value in document.items()}, metadata
     tensors, metadata = found
     _check_layout(tensors, data_bytes, name)
-    return Header(tensors=tensors, metadata=metadata, raw=raw)
+    return Header(tensors=tensors, metadata=metadata, raw=raw, data_bytes=data_bytes)
 
 
 def _check_count(raw: bytes, name: str) -> None:
