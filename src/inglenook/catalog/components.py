@@ -38,6 +38,12 @@ _QWEN_CHANNELS = 16
 _PREFIXES = ("", "first_stage_model.", "vae.")
 
 
+def fills(role: str, wanted: str) -> bool:
+    """Whether a part of that role may do what is wanted, if its width fits: a CLIP of a width of its own may
+    be any of the two."""
+    return role == wanted or (role == "clip" and wanted in ("clip_l", "clip_g"))
+
+
 def text_encoder(shapes: Shapes) -> tuple[str, int] | None:
     """Role and width (columns of what it writes) of a text encoder, or None for anything else.
 

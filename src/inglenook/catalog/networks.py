@@ -90,7 +90,7 @@ def _single(found: Network, prefix: str, shapes: Shapes, metadata: Mapping[str, 
     places = [(prefix, "transformer")] if prefix else []
     needs = []
     for slot, (role, width) in found.text.items():
-        place = _text_place(role, width, shapes)
+        place = _text_place(slot, role, width, shapes)
         if place is None:
             needs.append(Need(slot, role, width, required=slot not in found.optional))
         else:
@@ -129,13 +129,13 @@ _IN_FILE: Mapping[str, str] = {
 }
 
 
-def _text_place(role: str, width: int | None, shapes: Shapes) -> str | None:
+def _text_place(slot: str, role: str, width: int | None, shapes: Shapes) -> str | None:
     """Where the file itself holds that text encoder."""
-    for inner in ("transformer.", ""):
-        place = f"text_encoders.{_IN_FILE[role]}."
-        found = components.text_encoder(below(shapes, place + inner))
-        if found is not None and width in (None, found[1]):
-            return place
+    for place in (f"text_encoders.{_IN_FILE[role]}.", f"{slot}."):
+        for inner in ("transformer.", ""):
+            found = components.text_encoder(below(shapes, place + inner))
+            if found is not None and components.fills(found[0], role) and width in (None, found[1]):
+                return place
     return None
 
 

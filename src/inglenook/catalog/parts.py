@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inglenook.catalog.components import TITLES
+from inglenook.catalog.components import TITLES, fills
 from inglenook.catalog.model import ModelKind, ModelRecord, Need
 
 _EXAMPLES: Mapping[str, str] = {
@@ -78,13 +78,13 @@ def _offers(need: Need, record: ModelRecord, lenders: Iterable[ModelRecord]) -> 
     for lender in lenders:
         if lender.kind is ModelKind.IMAGE and lender.layout == "folder" and lender.family == record.family:
             yield from _of_folder(need, lender)
-        elif lender.role == need.role and _fits(need, record, lender):
+        elif lender.role is not None and fills(lender.role, need.role) and _fits(need, record, lender):
             yield _Offer(lender, lender.path, lender.parameters, in_folder=False)
 
 
 def _fits(need: Need, record: ModelRecord, lender: ModelRecord) -> bool:
     able = not lender.fits or record.family in lender.fits
-    return able and _wide_enough(need, lender.widths.get(need.role))
+    return able and _wide_enough(need, lender.widths.get(lender.role or ""))
 
 
 def _of_folder(need: Need, lender: ModelRecord) -> Iterator[_Offer]:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -263,6 +264,19 @@ def _too_large(settings: "Settings", records: "Sequence[ModelRecord]") -> Iterat
             yield Finding(Mark.MISSING, "models", text, f"raise runtime.budgets for {device.id}")
 
 
+_KINDS = {"lora": "LoRA", "embedding": "embedding", "vae": "VAE", "text_encoder": "text encoder"}
+
+
+def _beside(records: "Sequence[ModelRecord]") -> str:
+    """``12 LoRAs, 1 VAE``: usable things that go with a model, by kind."""
+    counts = Counter(str(record.kind) for record in records if record.problem is None)
+    return ", ".join(
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for kind, word in _KINDS.items()
+        if (count := counts[kind])
+    )
+
+
 def models(settings: "Settings") -> Iterator[Finding]:
     """How many can draw, and what is wrong with the others."""
     from inglenook.cli.models import found_models
@@ -284,6 +298,9 @@ def models(settings: "Settings") -> Iterator[Finding]:
     else:
         hint = f"put one into {settings.server.data / 'models'}"
         yield Finding(Mark.MISSING, "models", "none can draw", hint)
+    beside = _beside(records)
+    if beside:
+        yield Finding(Mark.OK, "models", f"beside them: {beside}")
     for record in records:
         if record.problem is not None:
             fact, _, hint = record.problem.partition("\nhint: ")

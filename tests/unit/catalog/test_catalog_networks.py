@@ -2,6 +2,8 @@
 """Transformers in one file: family, variant, and what they lack."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.model_files import (
     clip_shapes,
     flux_shapes,
@@ -15,6 +17,7 @@ from tests.model_files import (
 
 from inglenook.catalog.identify import identify_tensors
 from inglenook.catalog.model import ModelKind
+from inglenook.wire.families import FAMILIES
 
 Shapes = dict[str, tuple[int, ...]]
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "transformer.")
@@ -165,3 +168,52 @@ def test_float8_with_scales_is_read_and_four_bits_are_not() -> None:
     assert identify_tensors(flux_shapes() | scales).problem is None
     packed = {"double_blocks.0.img_attn.qkv.wscales": (2,)}
     assert "packed into 4 bits" in str(identify_tensors(flux_shapes() | packed).problem)
+
+
+def test_a_small_model_finds_encoders_of_its_own_widths_in_its_file() -> None:
+    small = {
+        "img_in.weight": (3, 64),
+        "txt_in.weight": (3, 96),
+        "vector_in.in_layer.weight": (3, 48),
+        "double_blocks.0.img_attn.qkv.weight": (9, 3),
+        "final_layer.linear.weight": (64, 3),
+    }
+    shapes: Shapes = {f"model.diffusion_model.{name}": shape for name, shape in small.items()}
+    shapes |= clip_shapes(48, "text_encoders.clip_l.transformer.") | t5_shapes(96, "text_encoder_2.")
+    assert lacks(shapes) == {"vae": ("vae", 16)}
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        "model.diffusion_model", "transformer", "input_blocks", "0", "7", "double_blocks", "single_blocks",
+        "transformer_blocks", "img_mod", "joint_blocks", "x_block", "attn", "attn2", "to_k", "qkv", "weight",
+        "img_in", "txt_in", "final_layer", "linear", "proj_out", "context_embedder", "first_stage_model",
+        "vae", "decoder", "encoder",
+        "conv_in", "text_model", "embeddings", "token_embedding", "shared", "block",
+        "layer", "SelfAttention", "q", "lora_down", "lora_up", "lora_A", "alpha", "lora_te1", "x_embedder",
+        "proj", "emb_params", "clip_l", "clip_g", "visual", "\n", "",
+    ]
+)  # fmt: skip
+NAMES = st.lists(FRAGMENTS, min_size=1, max_size=7).flatmap(
+    lambda words: st.sampled_from([".".join(words), "_".join(words)])
+)
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 4, 64, 384, 768, 3072]), max_size=5).map(tuple)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    noise=st.dictionaries(NAMES, SHAPES, max_size=8),
+    real=st.sampled_from([{}, flux_shapes(), sd3_shapes(), qwen_shapes("model.diffusion_model.")]),
+    wrong=SHAPES,
+)
+def test_no_set_of_names_and_shapes_raises_and_every_answer_can_be_shown(
+    noise: Shapes, real: Shapes, wrong: tuple[int, ...]
+) -> None:
+    """One tensor of a real file has another shape, and others stand beside it."""
+    spoiled = dict(real)
+    for name in list(spoiled)[:1]:
+        spoiled[name] = wrong
+    identity = identify_tensors(spoiled | noise)
+    assert identity.problem is None or 0 < len(identity.problem) < 500
+    if identity.family in FAMILIES:
+        assert identity.variant in FAMILIES[identity.family].variants
