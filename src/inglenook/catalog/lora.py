@@ -23,15 +23,25 @@ _HALVES: Mapping[str, int] = {
     ".lora.down.weight": 0, ".lora.up.weight": 1, "_lora.down.weight": 0, "_lora.up.weight": 1,
 }  # fmt: skip
 """How the names of nearly all halves end; 0 is the first half, 1 the second."""
-_RARE_HALF = re.compile(r"[._]lora[._](A|B|down|up)(\.\w+)?(\.weight)?$")
-"""The others: PEFT puts the adapter's name between, and some leave `weight` out."""
+_RARE_HALF = re.compile(r"(?:[._]lora[._]|\.lora_linear_layer\.)(A|B|down|up)(\.\w+)?\.weight$")
+"""The others: PEFT puts the adapter's name between, and diffusers once said `lora_linear_layer`."""
 _OTHER_ADAPTERS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\.hada_w[12]_[ab]$", re.MULTILINE), "a LoHa"),
-    (re.compile(r"\.lokr_w[12](_[ab])?$|\.lokr_t2$", re.MULTILINE), "a LoKr"),
-    (re.compile(r"\.oft_(blocks|diag)$", re.MULTILINE), "an OFT"),
-    (re.compile(r"\.ia3_[lw]", re.MULTILINE), "an IA3"),
+    (re.compile(r"\.hada_[wt][12]", re.MULTILINE), "a LoHa"),
+    (re.compile(r"\.lokr_w[12]|\.lokr_t2$", re.MULTILINE), "a LoKr"),
+    (re.compile(r"\.b?oft_(blocks|diag)", re.MULTILINE), "an OFT"),
+    (re.compile(r"\.on_input$|\.ia3_[lw]", re.MULTILINE), "an IA3"),
 )
 """Other ways to change few weights, which LyCORIS trains. They look like LoRAs from outside."""
+_MORE_THAN_A_LORA: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\.lora_mid\.", re.MULTILINE), "is in Tucker form"),
+    (re.compile(r"\.dora_scale$|\.lora_magnitude_vector", re.MULTILINE), "is a DoRA"),
+    (re.compile(r"\.(a1|a2|b1|b2|bm)\.weight$", re.MULTILINE), "is a GLoRA"),
+    (re.compile(r"\.diff(_b)?$|\.set_weight$", re.MULTILINE), "holds whole differences of weights as well"),
+    (re.compile(r"\.lora_(B|up)(\.\w+)?\.bias$", re.MULTILINE), "has biases"),
+    (re.compile(r"^bundle_emb\b", re.MULTILINE), "holds embeddings as well"),
+    (re.compile(r"^lora_controlnet$", re.MULTILINE), "is a Control-LoRA"),
+)
+"""What some files hold beside the halves of a LoRA; without it, pictures would be others than those meant."""
 
 _UNET = re.compile(r"(down|up|mid|input|output|middle)_block", re.MULTILINE)
 _UNET_TEXT = re.compile(r"attn2[._](processor[._])?to_[kv]$", re.MULTILINE)
@@ -64,7 +74,8 @@ _SD3_WIDTHS = frozenset({1536, 2432})
 _WIDE = 3072
 """Columns of the stream through FLUX.1 and through Qwen-Image alike."""
 _FLUX_DOUBLE_BLOCKS = 19
-MAX_RANK = 8192
+MAX_RANK = 4096
+MAX_TENSORS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ def identify_lora(shapes: Shapes, metadata: Mapping[str, str]) -> Identity | Non
         return None
     fits = _families(pairs, metadata)
     family = fits[0] if len(fits) == 1 else None
-    problem = _unsound(pairs)
+    problem = _more(shapes) or _unsound(pairs)
     if fits and not set(fits) <= set(OURS):
         fits, problem = (), unsupported(str(family))
     facts = LoraFacts(max(_rank(pair) for pair in pairs), tuple(_touches(pairs)), len(pairs))
@@ -99,6 +110,13 @@ def identify_lora(shapes: Shapes, metadata: Mapping[str, str]) -> Identity | Non
 
 
 OURS = ("sd1", "sd2", "sdxl", "sd3", "flux", "qwen-image")
+
+
+def _more(shapes: Shapes) -> str | None:
+    if len(shapes) > MAX_TENSORS:
+        return f"it holds {len(shapes)} tensors; at most {MAX_TENSORS} are read of a LoRA"
+    what = next((what for pattern, what in _MORE_THAN_A_LORA if anywhere(pattern, shapes)), None)
+    return None if what is None else f"it {what}, which is not supported yet"
 
 
 def _pairs(shapes: Shapes) -> list[_Pair]:
@@ -140,13 +158,15 @@ def _unsound(pairs: Iterable[_Pair]) -> str | None:
 
 def _touches(pairs: Iterable[_Pair]) -> Iterator[str]:
     found = {_component(pair.layer) for pair in pairs}
-    for component in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+    for component in ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"):
         if component in found:
             yield component
 
 
 def _component(layer: str) -> str:
-    if layer.startswith(("lora_te2_", "text_encoder_2.", "text_encoders.t5xxl.", "lora_te3_")):
+    if layer.startswith(("lora_te3_", "text_encoder_3.", "text_encoders.t5xxl.")):
+        return "text_encoder_3"
+    if layer.startswith(("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.")):
         return "text_encoder_2"
     if layer.startswith(("lora_te_", "lora_te1_", "text_encoder.", "text_encoders.")):
         return "text_encoder"

@@ -80,7 +80,8 @@ class LoraFacts:
 
     Attributes:
         rank: the largest of its pairs.
-        touches: `unet` or `transformer`, `text_encoder`, `text_encoder_2`, in this order.
+        touches: `unet` or `transformer`, `text_encoder`, `text_encoder_2`, `text_encoder_3` (T5, whatever its
+            place in the model), in this order.
         pairs: how many layers it changes.
     """
 

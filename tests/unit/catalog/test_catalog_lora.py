@@ -15,6 +15,7 @@ SPELLINGS = {
     "diffusers": (".lora.down.weight", ".lora.up.weight"),
     "peft": (".lora_A.weight", ".lora_B.weight"),
     "named peft": (".lora_A.default.weight", ".lora_B.default.weight"),
+    "layer": (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
     "processor": ("_lora.down.weight", "_lora.up.weight"),
 }
 
@@ -49,6 +50,7 @@ SGM_UNET = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
         (UNET, "diffusers"),
         (UNET, "peft"),
         (f"base_model.model.{UNET.removeprefix('unet.')}", "named peft"),
+        (UNET, "layer"),
         (OLD_UNET, "processor"),
     ],
 )
@@ -184,6 +186,7 @@ def test_what_a_lora_touches_is_told(
         ("lora_unet_x.lokr_w1", "a LoKr"),
         ("lora_unet_x.lokr_w2_b", "a LoKr"),
         ("lora_unet_x.oft_blocks", "an OFT"),
+        ("lora_unet_x.on_input", "an IA3"),
     ],
 )
 def test_another_adapter_is_called_what_it_is(name: str, what: str) -> None:
@@ -221,6 +224,28 @@ def test_a_lora_whose_halves_cannot_be_multiplied_is_refused_in_few_words(shapes
     assert identity.kind is ModelKind.LORA
     assert says in str(identity.problem)
     assert len(str(identity.problem)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (f"{KOHYA_UNET}.dora_scale", "is a DoRA"),
+        (f"{KOHYA_UNET}.lora_mid.weight", "Tucker form"),
+        (f"{KOHYA_UNET}.diff_b", "whole differences"),
+        (f"{KOHYA_UNET}.lora_up.bias", "has biases"),
+        ("bundle_emb.fox.string_to_param.*", "holds embeddings"),
+        ("lora_controlnet", "Control-LoRA"),
+    ],
+)
+def test_a_lora_with_more_than_its_halves_is_refused_rather_than_drawn_in_part(name: str, says: str) -> None:
+    identity = identify_tensors(pairs((KOHYA_UNET, 768, 320)) | {name: (1,)})
+    assert (identity.kind, identity.family) == (ModelKind.LORA, "sd1")
+    assert says in str(identity.problem)
+
+
+def test_a_lora_of_more_tensors_than_any_model_has_layers_is_refused() -> None:
+    shapes = pairs(*((f"lora_unet_mid_block_{number}", 8, 8) for number in range(10_001)))
+    assert "20002 tensors" in str(identify_tensors(shapes).problem)
 
 
 def test_convolutions_of_a_lora_have_four_sides() -> None:
