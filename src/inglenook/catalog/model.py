@@ -149,3 +149,9 @@ class ModelRecord:
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
     not loaded."""
+
+    @property
+    def read_bytes(self) -> int:
+        """What a load reads from the disk: its own files, and borrowed parts as if they were stored alike."""
+        borrowed = sum(self.part_parameters.values())
+        return self.weights_bytes + self.weights_bytes * borrowed // max(self.parameters, 1)

@@ -45,8 +45,13 @@ class _Offer:
 def with_parts(records: Sequence[ModelRecord]) -> list[ModelRecord]:
     """The records in their order, with `parts` filled where they need some, and a `problem` where one that is
     required is nowhere."""
-    lenders = [record for record in records if record.problem is None and not record.needs]
+    lenders = [record for record in records if record.problem is None and _may_lend(record)]
     return [_equipped(record, lenders) if record.needs else record for record in records]
+
+
+def _may_lend(record: ModelRecord) -> bool:
+    """Thousands of LoRAs need not be asked one after another by each model that lacks something."""
+    return record.role is not None or (record.kind is ModelKind.IMAGE and record.layout == "folder")
 
 
 def _equipped(record: ModelRecord, lenders: Sequence[ModelRecord]) -> ModelRecord:
@@ -76,7 +81,7 @@ def _equipped(record: ModelRecord, lenders: Sequence[ModelRecord]) -> ModelRecor
 
 def _offers(need: Need, record: ModelRecord, lenders: Iterable[ModelRecord]) -> Iterator[_Offer]:
     for lender in lenders:
-        if lender.kind is ModelKind.IMAGE and lender.layout == "folder" and lender.family == record.family:
+        if lender.kind is ModelKind.IMAGE and lender.family == record.family:
             yield from _of_folder(need, lender)
         elif lender.role is not None and fills(lender.role, need.role) and _fits(need, record, lender):
             yield _Offer(lender, lender.path, lender.parameters, in_folder=False)

@@ -347,7 +347,7 @@ class _Session:
 
 def guessed_load_s(record: ModelRecord) -> float:
     """Seconds until the model is loaded, before anybody has measured it here."""
-    return LOAD_BASE_S + record.weights_bytes / LOAD_BYTES_PER_S
+    return LOAD_BASE_S + record.read_bytes / LOAD_BYTES_PER_S
 
 
 def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPlan:

@@ -133,3 +133,10 @@ def test_a_larger_picture_never_needs_less(width: int, height: int, dtype: str) 
 
 def test_a_model_without_tensors_needs_the_runtime_alone() -> None:
     assert weights_bytes(record(0, 0), "float32") == 0
+
+
+def test_a_load_reads_borrowed_parts_as_well() -> None:
+    alone = record(100, 200)
+    assert alone.read_bytes == 200
+    assert replace(alone, part_parameters={"vae": 50}).read_bytes == 300
+    assert record(0, 0).read_bytes == 0
