@@ -97,7 +97,7 @@ def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
     """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
     generator = torch.Generator("cpu").manual_seed(seed)
     scheduler = family.schedulers.make(plan.scheduler)
-    scheduler.set_timesteps(plan.steps, device=family.device.torch)
+    family.set_timesteps(scheduler, plan.steps, width=plan.width, height=plan.height)
     first = _first_step(plan) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)

@@ -26,7 +26,7 @@ from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.errors import DrawInvalid, Stopped
-from inglenook.workers.image.families.family import Family
+from inglenook.workers.image.families.family import Family, Text
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
 from inglenook.workers.image.spool import Spool
@@ -118,20 +118,28 @@ class Studio:
     def _plan(self, draw: Draw) -> Plan:
         """Everything that the pictures of one Draw share."""
         self._stop_if_asked(0, 1)
-        text = self._family.encode_text(
-            draw.prompt,
-            draw.negative_prompt,
-            guidance_scale=draw.guidance_scale if draw.guidance_scale > 1 else None,
-            width=draw.width,
-            height=draw.height,
-        )
+        text = self._text(draw)
         if text.dropped_tokens:
             self._notice(
                 draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
             )
-        source = None if draw.mode == "text" else self._source(draw)
+        source = self._source(draw) if draw.mode in ("image", "inpaint") else None
         self._progress(draw, "encode", 0, 1, 1)
         return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+
+    def _text(self, draw: Draw) -> Text:
+        """The prompts as the model reads them, and the pictures that they speak about."""
+        family = self._family
+        guided = draw.guidance_scale > 1 or family.embeds_guidance
+        told = {
+            "guidance_scale": draw.guidance_scale if guided else None,
+            "width": draw.width,
+            "height": draw.height,
+        }
+        if not draw.references:
+            return family.encode_text(draw.prompt, draw.negative_prompt, **told)
+        references = [self._spool.read_rgb(name) for name in draw.references]
+        return family.encode_instruction(draw.prompt, draw.negative_prompt, references, **told)
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
@@ -243,7 +251,7 @@ class Studio:
 
 def check(draw: Draw, family: Family) -> None:
     """Raises `DrawInvalid` for what this model cannot draw; the server has seen to most of it before."""
-    side = family.pixels_per_latent
+    side = family.multiple_px
     if draw.steps < 1:
         raise DrawInvalid(f"steps is {draw.steps}; at least 1 is needed.", field="steps")
     if not draw.seeds or not all(0 <= seed < 2**63 for seed in draw.seeds):
@@ -261,10 +269,11 @@ def check(draw: Draw, family: Family) -> None:
         raise DrawInvalid(f"strength is {draw.strength}; it lies above 0 and goes to 1.", field="strength")
     if draw.preview_every < 0:
         raise DrawInvalid(f"preview_every is {draw.preview_every}; 0 is for none.", field="preview_every")
-    if draw.mode != "text" and draw.image is None:
+    if draw.mode in ("image", "inpaint") and draw.image is None:
         raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
     if draw.mode == "inpaint" and draw.mask is None:
         raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
+    _check_references(draw, family)
     if draw.mode != "inpaint" and family.sees_masked_picture:
         raise DrawInvalid(
             "This is an inpainting model: it draws only with an image and a mask.",
@@ -272,6 +281,22 @@ def check(draw: Draw, family: Family) -> None:
             field="mode",
         )
     family.schedulers.make(draw.scheduler)
+
+
+def _check_references(draw: Draw, family: Family) -> None:
+    given, most = len(draw.references), family.max_references
+    if draw.mode == "edit" and not most:
+        raise DrawInvalid(
+            "This model follows no instructions about pictures.",
+            hint="choose a model that edits, or the mode 'image' to begin from a picture",
+            field="mode",
+        )
+    if draw.mode == "edit" and not given:
+        raise DrawInvalid("The mode 'edit' needs at least one reference picture.", field="references")
+    if given > most:
+        raise DrawInvalid(
+            f"{given} reference pictures were given; this model takes {most or 'none'}.", field="references"
+        )
 
 
 def _as_input(pixels: np.ndarray) -> torch.Tensor:

@@ -39,8 +39,9 @@ def load_family(request: LoadImageModel, device: Device) -> Family:
     family, dtype, path = FAMILY_CLASSES[request.family], DTYPES[request.dtype], Path(request.path)
     with torch.no_grad():
         if request.layout == "folder":
-            model = family.from_folder(path, dtype=dtype, device=device)
+            model = family.from_folder(path, variant=request.variant, dtype=dtype, device=device)
         else:
-            model = family.from_single(path, dtype=dtype, device=device)
+            parts = {role: Path(place) for role, place in request.parts.items()}
+            model = family.from_single(path, parts=parts, variant=request.variant, dtype=dtype, device=device)
         model.spare(request.saving)
     return model

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion 1.x and all of its make: a UNet led by the last states of one CLIP text encoder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -27,8 +28,11 @@ class StableDiffusion1(LatentUNet):
     )
 
     @classmethod
-    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
         """CLIP ViT-L under `cond_stage_model.transformer`, one attention of eight heads in every block."""
+        del parts  # these files hold all of a model
         file = Checkpoint(path)
         ldm.require_parts(file, cls.name, ("cond_stage_model.transformer.",))
         return cls(
@@ -40,6 +44,7 @@ class StableDiffusion1(LatentUNet):
             tokenizers={"text_encoder": clip.tokenizer(pad="<|endoftext|>")},
             scheduler=ldm.scheduler_config(file, cls.name),
             options={},
+            variant=variant,
             dtype=dtype,
             device=device,
         )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion XL: two text encoders side by side, and the picture's size as an input of the UNet."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +23,11 @@ class StableDiffusionXL(LatentUNet):
     vae_overflows = True
 
     @classmethod
-    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
         """CLIP ViT-L and OpenCLIP's ViT-bigG under `conditioner.embedders`; heads of 64 channels each."""
+        del parts  # these files hold all of a model
         file = Checkpoint(path)
         first, second = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
         ldm.require_parts(file, cls.name, (first, second))
@@ -41,6 +45,7 @@ class StableDiffusionXL(LatentUNet):
             },
             scheduler=ldm.scheduler_config(file, cls.name),
             options={},
+            variant=variant,
             dtype=dtype,
             device=device,
         )
