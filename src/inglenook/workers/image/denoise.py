@@ -33,12 +33,14 @@ class Source:
         image: the encoded picture.
         strength: share of the noise schedule that is run on it, in (0, 1].
         mask: float32 (1, 1, height, width) of latents, 1 where to paint; None for image to image.
+        mask_pixels: the same in pixels; None where `mask` is.
         masked: the encoded picture with the painted part blanked; None unless the model is shown it.
     """
 
     image: Posterior
     strength: float
     mask: torch.Tensor | None = None
+    mask_pixels: torch.Tensor | None = None
     masked: Posterior | None = None
 
 
@@ -176,34 +178,45 @@ def _starting_latents(
     painting = source is not None and source.mask is not None
     only_noise = source is None or (painting and source.strength == 1.0)
     image: torch.Tensor | None = None
-    if source is not None and not (only_noise and family.sees_masked_picture):
+    unused = only_noise and family.sees_masked_picture and not family.samples_picture_first
+    if source is not None and not unused:
         image = family.scale(source.image.sample(generator))
     shape = family.latent_shape(plan.width, plan.height)
     noise = torch.randn(shape, generator=generator).to(family.device.torch)
     if only_noise:
-        return noise * scheduler.init_noise_sigma, noise, image
+        return noise * getattr(scheduler, "init_noise_sigma", 1.0), noise, image
     assert image is not None
-    if not hasattr(scheduler, "add_noise"):
+    if not (hasattr(scheduler, "add_noise") or hasattr(scheduler, "scale_noise")):
         raise DrawInvalid(
             f"The model's own scheduler ({type(scheduler).__name__}) cannot begin from a picture.",
             hint=f"choose one of {', '.join(family.schedulers.usable())}",
             field="scheduler",
         )
-    return scheduler.add_noise(image, noise, timesteps[:1]), noise, image
+    return _mixed(scheduler, image, noise, timesteps[:1]), noise, image
+
+
+def _mixed(
+    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The latents at the noise level of `timestep` (1,), which comes next."""
+    if hasattr(scheduler, "scale_noise"):  # what the schedulers of flows call it
+        return scheduler.scale_noise(latents, timestep, noise)
+    return scheduler.add_noise(latents, noise, timestep)
 
 
 def _inpainting(
     family: Family, source: Source | None, image: torch.Tensor | None, generator: torch.Generator
 ) -> tuple[Inpaint | None, torch.Tensor | None]:
     """What the model is shown of the mask, and what the loop puts back by itself."""
-    if source is None or source.mask is None:
+    if source is None or source.mask is None or source.mask_pixels is None:
         return None, None
     if family.sees_masked_picture:
         assert source.masked is not None
-        return Inpaint(source.mask, family.scale(source.masked.sample(generator))), None
+        masked = family.scale(source.masked.sample(generator))
+        return Inpaint(source.mask, source.mask_pixels, masked), None
     if source.image.std is not None:
         source.image.draw(generator)  # keeps the order of random numbers; see the module's docstring
-    return Inpaint(source.mask, None), image
+    return Inpaint(source.mask, source.mask_pixels, None), image
 
 
 def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
@@ -213,6 +226,6 @@ def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
     kept = picture.kept
     if not picture.finished:
         following = picture.timesteps[picture.done : picture.done + 1]
-        kept = picture.scheduler.add_noise(kept, picture.noise, following)  # type: ignore[attr-defined]
+        kept = _mixed(picture.scheduler, kept, picture.noise, following)
     mask = picture.inpaint.mask
     return (1 - mask) * kept + mask * moved

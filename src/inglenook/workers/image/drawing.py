@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from inglenook.base.clock import Clock
@@ -26,7 +25,7 @@ from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.errors import DrawInvalid, Stopped
-from inglenook.workers.image.families.family import Family, Text
+from inglenook.workers.image.families.family import Family, Text, as_input
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
 from inglenook.workers.image.spool import Spool
@@ -136,15 +135,18 @@ class Studio:
             "width": draw.width,
             "height": draw.height,
         }
-        if not draw.references:
+        names = draw.references
+        if draw.mode == "inpaint" and family.max_references and draw.image is not None:
+            names = names or (draw.image,)  # the instruction is about the picture that is painted on
+        if not names:
             return family.encode_text(draw.prompt, draw.negative_prompt, **told)
-        references = [self._spool.read_rgb(name) for name in draw.references]
+        references = [self._spool.read_rgb(name) for name in names]
         return family.encode_instruction(draw.prompt, draw.negative_prompt, references, **told)
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
         family, size = self._family, {"width": draw.width, "height": draw.height}
-        pixels = _as_input(self._spool.read_rgb(draw.image, **size))
+        pixels = as_input(self._spool.read_rgb(draw.image, **size))
         strength = DEFAULT_STRENGTH[draw.mode] if draw.strength is None else draw.strength
         if draw.mode == "image":
             return Source(family.posterior(pixels), strength)
@@ -155,6 +157,7 @@ class Studio:
             family.posterior(pixels),
             strength,
             of_latents.to(family.device.torch),
+            mask.to(family.device.torch),
             family.posterior(pixels * (mask < 0.5)) if family.sees_masked_picture else None,
         )
 
@@ -297,11 +300,6 @@ def _check_references(draw: Draw, family: Family) -> None:
         raise DrawInvalid(
             f"{given} reference pictures were given; this model takes {most or 'none'}.", field="references"
         )
-
-
-def _as_input(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 (height, width, 3) to float32 (1, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(pixels.astype(np.float32) / 255.0).permute(2, 0, 1)[None] * 2.0 - 1.0
 
 
 def _figures(evidence: OutOfMemory) -> str:

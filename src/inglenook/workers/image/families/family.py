@@ -63,11 +63,18 @@ class Posterior:
 class Inpaint:
     """Attributes:
     mask: float32 (1, 1, height, width) of latents, 1 where to paint.
+    pixels: the same in pixels.
     masked: latents of the picture with the painted part blanked, for models that are shown it; else None.
     """
 
     mask: torch.Tensor
+    pixels: torch.Tensor
     masked: torch.Tensor | None
+
+
+def as_input(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 (height, width, 3) to float32 (1, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32) / 255.0).permute(2, 0, 1)[None] * 2.0 - 1.0
 
 
 class Family(ABC):
@@ -117,6 +124,12 @@ class Family(ABC):
     @property
     def embeds_guidance(self) -> bool:
         """True for models that are told the guidance scale and asked once: then every scale is a value."""
+        return False
+
+    @property
+    def samples_picture_first(self) -> bool:
+        """True for models whose inpainting samples the encoded picture also where nothing of it stays, so
+        that its random numbers come before the noise."""
         return False
 
     @property
