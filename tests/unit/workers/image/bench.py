@@ -106,10 +106,16 @@ def bench(family: str, place: Path, **kind: bool) -> Bench:
     return opened(write_folder(family, place / "model", **kind), family, place)
 
 
-def opened(folder: Path, family: str, place: Path, *, dtype: str = "float32") -> Bench:
+def opened(folder: Path, family: str, place: Path, *, variant: str = "", dtype: str = "float32") -> Bench:
     """A bench for a model folder that is there already; `place` gets the spool."""
     request = LoadImageModel(
-        path=str(folder), layout="folder", family=family, device="cpu", dtype=dtype, spool=str(place)
+        path=str(folder),
+        layout="folder",
+        family=family,
+        variant=variant,
+        device="cpu",
+        dtype=dtype,
+        spool=str(place),
     )
     spool = place / "spool"
     spool.mkdir(exist_ok=True)
