@@ -2,11 +2,13 @@
 """Tiny FLUX and Stable Diffusion 3 models with random weights, in the layouts that real ones have.
 
     write_flux("kontext", tmp_path / "tiny")       a diffusers folder, about 2 MB
-    write_sd3(tmp_path / "tiny", t5=False)
+    write_sd3(tmp_path / "tiny", t5_too=False)
+    write_single(tmp_path / "m.safetensors", all_in_one("flux", flux_parts("", **WHOLE)))
 
 They draw noise, but they draw: every block is there, prompts, guidance, sizes and reference pictures matter.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from tests.tiny_models import byte_tokenizer
+from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
@@ -32,12 +34,17 @@ from transformers import (
     T5Tokenizer,
 )
 
+from tests.tiny_models import CLIP_TOKENS, _vae_to_ldm, byte_tokenizer
+
 FLUX_VARIANTS = ("", "schnell", "fill", "kontext")
 CHANNELS = 16
 HEAD = 32
 """Numbers a head of attention; the positions of FLUX take 4, 14 and 14 of them."""
 
 T5_WIDTH = 96
+T5_TOKENS = 32128
+WHOLE: dict[str, Any] = {"clip_rows": CLIP_TOKENS, "t5_rows": T5_TOKENS}
+"""For models that are written as single files, which are read with the whole vocabularies."""
 
 
 def flux_parts(
@@ -136,11 +143,11 @@ def write_sd3(folder: Path, **parts: Any) -> Path:
 
 def vae() -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
+        block_out_channels=(32, 32, 32, 32),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=CHANNELS,
-        norm_num_groups=4,
+        norm_num_groups=32,
         scaling_factor=0.3611,
         shift_factor=0.1159,
         use_quant_conv=False,
@@ -188,3 +195,176 @@ def clip_config(width: int, rows: int, activation: str = "quick_gelu") -> CLIPTe
         eos_token_id=rows - 1,
         pad_token_id=rows - 1,
     )
+
+
+# The way back: from the names of diffusers to those of the makers.
+
+_FLUX_TOP = {
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+    "context_embedder": "txt_in",
+    "x_embedder": "img_in",
+    "proj_out": "final_layer.linear",
+}
+
+
+def flux_to_bfl(transformer: FluxTransformer2DModel) -> dict[str, torch.Tensor]:
+    """FLUX's transformer under the names of Black Forest Labs."""
+    ours = transformer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    for kind in ("weight", "bias"):
+        for name, theirs in _FLUX_TOP.items():
+            if f"{name}.{kind}" in ours:
+                tensors[f"{theirs}.{kind}"] = ours[f"{name}.{kind}"]
+        tensors[f"final_layer.adaLN_modulation.1.{kind}"] = halves_swapped(ours[f"norm_out.linear.{kind}"])
+        for block in range(transformer.config.num_layers):
+            tensors |= _double_block(ours, block, kind)
+        for block in range(transformer.config.num_single_layers):
+            tensors |= _single_block(ours, block, kind)
+    return tensors
+
+
+def _double_block(ours: Mapping[str, torch.Tensor], block: int, kind: str) -> dict[str, torch.Tensor]:
+    old, new = f"transformer_blocks.{block}.", f"double_blocks.{block}."
+    tensors = {}
+    for stream, ending, joint, out, norm in (
+        ("img", "", "to_{}", "to_out.0", "norm_{}"),
+        ("txt", "_context", "add_{}_proj", "to_add_out", "norm_added_{}"),
+    ):
+        first = "1" + ending
+        tensors[f"{new}{stream}_mod.lin.{kind}"] = ours[f"{old}norm{first}.linear.{kind}"]
+        for layer in ("0.proj", "2"):
+            number = layer.split(".", maxsplit=1)[0]
+            tensors[f"{new}{stream}_mlp.{number}.{kind}"] = ours[f"{old}ff{ending}.net.{layer}.{kind}"]
+        tensors[f"{new}{stream}_attn.proj.{kind}"] = ours[f"{old}attn.{out}.{kind}"]
+        parts = [ours[f"{old}attn.{joint.format(name)}.{kind}"] for name in "qkv"]
+        tensors[f"{new}{stream}_attn.qkv.{kind}"] = torch.cat(parts)
+        if kind == "weight":
+            for name, theirs in (("q", "query"), ("k", "key")):
+                scale = ours[f"{old}attn.{norm.format(name)}.weight"]
+                tensors[f"{new}{stream}_attn.norm.{theirs}_norm.scale"] = scale
+    return tensors
+
+
+def _single_block(ours: Mapping[str, torch.Tensor], block: int, kind: str) -> dict[str, torch.Tensor]:
+    old, new = f"single_transformer_blocks.{block}.", f"single_blocks.{block}."
+    parts = [ours[f"{old}{name}.{kind}"] for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
+    tensors = {
+        f"{new}modulation.lin.{kind}": ours[f"{old}norm.linear.{kind}"],
+        f"{new}linear1.{kind}": torch.cat(parts),
+        f"{new}linear2.{kind}": ours[f"{old}proj_out.{kind}"],
+    }
+    if kind == "weight":
+        tensors[f"{new}norm.query_norm.scale"] = ours[f"{old}attn.norm_q.weight"]
+        tensors[f"{new}norm.key_norm.scale"] = ours[f"{old}attn.norm_k.weight"]
+    return tensors
+
+
+_SD3_TOP = {
+    "pos_embed.proj": "x_embedder.proj",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "context_embedder": "context_embedder",
+    "proj_out": "final_layer.linear",
+}
+_SD3_BLOCK = {
+    "x_block.attn.proj": "attn.to_out.0",
+    "x_block.attn.ln_q": "attn.norm_q",
+    "x_block.attn.ln_k": "attn.norm_k",
+    "x_block.attn2.proj": "attn2.to_out.0",
+    "x_block.attn2.ln_q": "attn2.norm_q",
+    "x_block.attn2.ln_k": "attn2.norm_k",
+    "x_block.adaLN_modulation.1": "norm1.linear",
+    "x_block.mlp.fc1": "ff.net.0.proj",
+    "x_block.mlp.fc2": "ff.net.2",
+    "context_block.attn.proj": "attn.to_add_out",
+    "context_block.attn.ln_q": "attn.norm_added_q",
+    "context_block.attn.ln_k": "attn.norm_added_k",
+    "context_block.adaLN_modulation.1": "norm1_context.linear",
+    "context_block.mlp.fc1": "ff_context.net.0.proj",
+    "context_block.mlp.fc2": "ff_context.net.2",
+}
+_SD3_JOINT = {
+    "x_block.attn.qkv": "attn.to_{}",
+    "x_block.attn2.qkv": "attn2.to_{}",
+    "context_block.attn.qkv": "attn.add_{}_proj",
+}
+
+
+def sd3_to_stability(transformer: SD3Transformer2DModel) -> dict[str, torch.Tensor]:
+    """Stable Diffusion 3's transformer under the names of Stability."""
+    ours = transformer.state_dict()
+    layers = transformer.config.num_layers
+    tensors = {"pos_embed": ours["pos_embed.pos_embed"]}
+    for kind in ("weight", "bias"):
+        tensors |= {f"{new}.{kind}": ours[f"{old}.{kind}"] for old, new in _SD3_TOP.items()}
+        tensors[f"final_layer.adaLN_modulation.1.{kind}"] = halves_swapped(ours[f"norm_out.linear.{kind}"])
+        for layer in range(layers):
+            old, new = f"transformer_blocks.{layer}.", f"joint_blocks.{layer}."
+            for theirs, name in _SD3_BLOCK.items():
+                if f"{old}{name}.{kind}" in ours:
+                    tensors[f"{new}{theirs}.{kind}"] = ours[f"{old}{name}.{kind}"]
+            for theirs, name in _SD3_JOINT.items():
+                if f"{old}{name.format('q')}.{kind}" in ours:
+                    parts = [ours[f"{old}{name.format(part)}.{kind}"] for part in "qkv"]
+                    tensors[f"{new}{theirs}.{kind}"] = torch.cat(parts)
+        last = f"joint_blocks.{layers - 1}.context_block.adaLN_modulation.1.{kind}"
+        tensors[last] = halves_swapped(tensors[last])
+    return tensors
+
+
+def halves_swapped(tensor: torch.Tensor) -> torch.Tensor:
+    first, second = tensor.chunk(2)
+    return torch.cat([second, first])
+
+
+def clip_tensors(encoder: Any) -> dict[str, torch.Tensor]:
+    """CLIP's text encoder in the names that files give it, whatever this version of transformers says."""
+    projected = {key: t for key, t in encoder.state_dict().items() if key.startswith("text_projection")}
+    return projected | {
+        f"text_model.{key.removeprefix('text_model.')}": tensor
+        for key, tensor in encoder.state_dict().items()
+        if key not in projected
+    }
+
+
+def vae_tensors(one: AutoencoderKL) -> dict[str, torch.Tensor]:
+    """The VAE in the names of the first latent diffusion models, without a prefix."""
+    return {key.removeprefix("first_stage_model."): tensor for key, tensor in _vae_to_ldm(one).items()}
+
+
+def network_tensors(family: str, parts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return (flux_to_bfl if family == "flux" else sd3_to_stability)(parts["transformer"])
+
+
+def all_in_one(family: str, parts: Mapping[str, Any], *, vae_at: str = "vae.") -> dict[str, torch.Tensor]:
+    """A whole model as ComfyUI keeps it."""
+    t5_part = "text_encoder_2" if family == "flux" else "text_encoder_3"
+    pieces = {
+        "model.diffusion_model.": network_tensors(family, parts),
+        vae_at: vae_tensors(parts["vae"]),
+        "text_encoders.clip_l.transformer.": clip_tensors(parts["text_encoder"]),
+    }
+    if parts[t5_part] is not None:
+        pieces["text_encoders.t5xxl.transformer."] = parts[t5_part].state_dict()
+    if family == "sd3":
+        pieces["text_encoders.clip_g.transformer."] = clip_tensors(parts["text_encoder_2"])
+    return {prefix + key: tensor for prefix, piece in pieces.items() for key, tensor in piece.items()}
+
+
+def write_single(
+    path: Path, tensors: Mapping[str, torch.Tensor], *, dtype: torch.dtype | None = None
+) -> Path:
+    """Write one `.safetensors` file; tensors that share memory are written twice."""
+    save_file(
+        {key: tensor.detach().to(dtype or tensor.dtype).clone() for key, tensor in tensors.items()},
+        path,
+        metadata={"format": "pt"},
+    )
+    return path

@@ -189,7 +189,7 @@ def _refuse_other_quantisation(tensors: Mapping[str, torch.Tensor]) -> None:
         told = bytes(tensor.flatten().to(torch.uint8).tolist()).decode("utf-8", "replace")
         if '"float8' not in told:
             raise LoadUnsupported(
-                f"{key.removesuffix('.comfy_quant')!r} is quantised as {told[:80]}; of quantised weights only "
-                "8-bit floats are read here.",
+                f"{key.removesuffix('.comfy_quant')!r} is quantised as {told[:80]}; of quantised weights "
+                "only 8-bit floats are read here.",
                 hint="take the file of the same model in bfloat16 or float8",
             )

@@ -80,6 +80,18 @@ def read_openclip(
     return _build(CLIPTextModelWithProjection, tensors, family, part, dtype)
 
 
+def of_tensors(
+    tensors: dict[str, torch.Tensor], family: str, part: str, dtype: torch.dtype, *, projected: bool
+) -> torch.nn.Module:
+    """A text encoder from tensors in the names of transformers, without `text_model.` before them.
+
+    Args:
+        projected: whether the pooled text goes through a last matrix.
+    """
+    model = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return _build(model, tensors, family, part, dtype)
+
+
 def _openclip_layer(found: Mapping[str, torch.Tensor], layer: int) -> dict[str, torch.Tensor]:
     old, new = f"transformer.resblocks.{layer}.", f"encoder.layers.{layer}."
     tensors: dict[str, torch.Tensor] = {}

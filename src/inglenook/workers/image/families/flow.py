@@ -49,7 +49,7 @@ class FlowTransformer(LatentModel):
         return True
 
     def set_timesteps(self, scheduler: Scheduler, steps: int, *, width: int, height: int) -> None:
-        """The levels as diffusers' own pipelines lay them out, shifted for the size where the model does so."""
+        """The levels as diffusers' own pipelines lay them out, for some models shifted by the size."""
         takes = inspect.signature(scheduler.set_timesteps).parameters
         options: dict[str, Any] = {}
         if self._shifts.get("use_dynamic_shifting"):

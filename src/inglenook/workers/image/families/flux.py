@@ -18,8 +18,11 @@ from PIL import Image
 
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.families import components, flux_files
 from inglenook.workers.image.families.family import Inpaint, Posterior, Text, as_input
 from inglenook.workers.image.families.flow import FlowTransformer, packed, unpacked
+from inglenook.workers.image.families.ldm import CONFIGS
+from inglenook.workers.image.weights import Checkpoint, read_json
 
 KONTEXT_SIZES: Final = (
     (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
@@ -29,6 +32,7 @@ KONTEXT_SIZES: Final = (
 """(width, height) of what Kontext was shown in training; a reference is brought to the nearest."""
 
 _T5_TOKENS, _T5_TOKENS_SCHNELL = 512, 256
+_CLIP, _T5 = components.clip_l("text_encoder"), components.t5_xxl("text_encoder_2")
 
 
 class Flux(FlowTransformer):
@@ -49,6 +53,8 @@ class Flux(FlowTransformer):
     )
 
     def __init__(self, **parts: Any) -> None:
+        if str(parts["options"].get("_class_name")).startswith("FluxKontext"):
+            parts["variant"] = "kontext"
         super().__init__(**parts)
         takes, own = int(self._network_config["in_channels"]), 4 * self._channels
         shown = 2 * own + 4 * self.pixels_per_latent**2
@@ -63,7 +69,26 @@ class Flux(FlowTransformer):
     def from_single(
         cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
     ) -> Self:
-        raise NotImplementedError
+        """The transformer, bare or among others; all that it lacks out of `parts`."""
+        file = Checkpoint(path)
+        transformer = flux_files.read_transformer(flux_files.find_transformer(file), dtype)
+        clip = components.read_clip_l(components.required(_CLIP, file, parts), dtype)
+        t5 = components.read_t5(components.required(_T5, file, parts), dtype)
+        vae = components.read_vae(components.required(components.VAE, file, parts), cls.name, dtype)
+        return cls(
+            modules={
+                "transformer": transformer,
+                "vae": vae,
+                _CLIP.part: clip.module,
+                _T5.part: t5.module,
+            },
+            tokenizers={_CLIP.part: clip.tokenizer, _T5.part: t5.tokenizer},
+            scheduler=_scheduler(guided=transformer.config["guidance_embeds"]),
+            options={},
+            variant=variant,
+            dtype=dtype,
+            device=device,
+        )
 
     @property
     def sees_masked_picture(self) -> bool:
@@ -161,3 +186,9 @@ def _of_known_size(pixels: np.ndarray, multiple: int) -> np.ndarray:
     height, width = (max(multiple, side // multiple * multiple) for side in pixels.shape[:2])
     _, *size = min((abs(width / height - w / h), w, h) for w, h in KONTEXT_SIZES)
     return np.asarray(Image.fromarray(pixels).resize((size[0], size[1]), Image.Resampling.LANCZOS))
+
+
+def _scheduler(*, guided: bool) -> dict[str, Any]:
+    """The levels of dev are shifted by the picture's size, those of schnell are not."""
+    config = read_json(CONFIGS / "flux" / "scheduler" / "scheduler_config.json")
+    return config if guided else {**config, "shift": 1.0, "use_dynamic_shifting": False}

@@ -13,11 +13,15 @@ from diffusers import SD3Transformer2DModel
 
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.families import components, sd3_files
 from inglenook.workers.image.families.family import Inpaint, Text
 from inglenook.workers.image.families.flow import FlowTransformer
+from inglenook.workers.image.families.ldm import CONFIGS
+from inglenook.workers.image.weights import Checkpoint, read_json
 
 _CLIP_PARTS = ("text_encoder", "text_encoder_2")
 _T5 = "text_encoder_3"
+_CLIP_L, _CLIP_G = components.clip_l("text_encoder"), components.clip_g("text_encoder_2")
 _T5_TOKENS = 256
 
 
@@ -46,7 +50,29 @@ class StableDiffusion3(FlowTransformer):
     def from_single(
         cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
     ) -> Self:
-        raise NotImplementedError
+        """The transformer, bare or among others; all that it lacks out of `parts`. T5 may be nowhere."""
+        file = Checkpoint(path)
+        transformer = sd3_files.read_transformer(sd3_files.find_transformer(file), dtype)
+        first = components.read_clip_l(components.required(_CLIP_L, file, parts), dtype, projected=True)
+        second = components.read_clip_g(components.required(_CLIP_G, file, parts), dtype)
+        encoders = {_CLIP_L.part: first, _CLIP_G.part: second}
+        third = components.found(components.t5_xxl(_T5), file, parts)
+        if third is not None:
+            encoders[_T5] = components.read_t5(third, dtype)
+        vae = components.read_vae(components.required(components.VAE, file, parts), cls.name, dtype)
+        return cls(
+            modules={
+                "transformer": transformer,
+                "vae": vae,
+                **{part: encoder.module for part, encoder in encoders.items()},
+            },
+            tokenizers={part: encoder.tokenizer for part, encoder in encoders.items()},
+            scheduler=read_json(CONFIGS / cls.name / "scheduler" / "scheduler_config.json"),
+            options={},
+            variant=variant,
+            dtype=dtype,
+            device=device,
+        )
 
     def encode_text(
         self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
