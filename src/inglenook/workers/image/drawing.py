@@ -128,20 +128,24 @@ class Studio:
 
     def _text(self, draw: Draw) -> Text:
         """The prompts as the model reads them, and the pictures that they speak about."""
-        family = self._family
+        family, width, height = self._family, draw.width, draw.height
         guided = draw.guidance_scale > 1 or family.embeds_guidance
-        told = {
-            "guidance_scale": draw.guidance_scale if guided else None,
-            "width": draw.width,
-            "height": draw.height,
-        }
+        scale = draw.guidance_scale if guided else None
         names = draw.references
         if draw.mode == "inpaint" and family.max_references and draw.image is not None:
             names = names or (draw.image,)  # the instruction is about the picture that is painted on
         if not names:
-            return family.encode_text(draw.prompt, draw.negative_prompt, **told)
-        references = [self._spool.read_rgb(name) for name in names]
-        return family.encode_instruction(draw.prompt, draw.negative_prompt, references, **told)
+            return family.encode_text(
+                draw.prompt, draw.negative_prompt, guidance_scale=scale, width=width, height=height
+            )
+        return family.encode_instruction(
+            draw.prompt,
+            draw.negative_prompt,
+            [self._spool.read_rgb(name) for name in names],
+            guidance_scale=scale,
+            width=width,
+            height=height,
+        )
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"

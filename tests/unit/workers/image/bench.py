@@ -126,7 +126,7 @@ def opened(folder: Path, family: str, place: Path, *, variant: str = "", dtype: 
 
 def reload(one: Bench, *, dtype: str) -> Bench:
     """The same model, read in another precision."""
-    return opened(one.folder, one.family.name, one.folder.parent, dtype=dtype)
+    return opened(one.folder, one.family.name, one.folder.parent, variant=one.family.variant, dtype=dtype)
 
 
 def given_picture() -> Image.Image:

@@ -8,10 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from tests.tiny_transformers import FLUX_VARIANTS, write_flux, write_sd3
-from tests.unit.workers.image.bench import SIDE_PX, STEPS, Bench, given_mask, given_picture, opened
-
-from inglenook.workers.image.families import flux
+from tests.unit.workers.image.bench import SIDE_PX, STEPS, Bench, given_mask, given_picture
 
 TOLERANCE_LEVELS = 1
 PROMPT, NEGATIVE = "a red fox in the snow", "blurry"
@@ -29,47 +26,12 @@ FLUX_PIPELINES = {
     ("kontext", "edit"): "FluxKontextPipeline",
     ("kontext", "inpaint"): "FluxKontextInpaintPipeline",
 }
+EVERY_DAY = {("", "image"), ("schnell", "text"), ("fill", "inpaint"), ("kontext", "edit")}
 SD3_PIPELINES = {
     "text": "StableDiffusion3Pipeline",
     "image": "StableDiffusion3Img2ImgPipeline",
     "inpaint": "StableDiffusion3InpaintPipeline",
 }
-SMALL_SIZES = ((48, 96), (64, 64), (96, 48))
-
-
-@pytest.fixture(scope="session")
-def flux_benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
-    torch.set_num_threads(1)
-    benches = {}
-    for variant in FLUX_VARIANTS:
-        place = tmp_path_factory.mktemp(f"flux-{variant}")
-        benches[variant] = opened(write_flux(variant, place / "model"), "flux", place, variant=variant)
-    return benches
-
-
-@pytest.fixture(scope="session")
-def sd3_benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
-    torch.set_num_threads(1)
-    kinds: dict[str, dict[str, bool]] = {
-        "plain": {},
-        "without T5": {"t5_too": False},
-        "dynamic": {"dynamic": True},
-        "medium": {"medium": True},
-    }
-    benches = {}
-    for name, kind in kinds.items():
-        place = tmp_path_factory.mktemp("sd3")
-        benches[name] = opened(write_sd3(place / "model", **kind), "sd3", place)
-    return benches
-
-
-@pytest.fixture
-def small_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kontext's own sizes are of a million pixels; both sides get smaller ones."""
-    theirs = diffusers.pipelines.flux
-    monkeypatch.setattr(flux, "KONTEXT_SIZES", SMALL_SIZES)
-    for module in (theirs.pipeline_flux_kontext, theirs.pipeline_flux_kontext_inpaint):
-        monkeypatch.setattr(module, "PREFERRED_KONTEXT_RESOLUTIONS", SMALL_SIZES)
 
 
 def wish(mode: str, guidance: float, strength: float, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -124,7 +86,10 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 
 @pytest.mark.usefixtures("small_references")
-@pytest.mark.parametrize(("variant", "mode"), FLUX_PIPELINES)
+@pytest.mark.parametrize(
+    ("variant", "mode"),
+    [pytest.param(*case, marks=() if case in EVERY_DAY else pytest.mark.slow) for case in FLUX_PIPELINES],
+)
 def test_flux_draws_as_diffusers_does(flux_benches: dict[str, Bench], variant: str, mode: str) -> None:
     ours, theirs = wish(mode, guidance=3.5, strength=STRENGTH, seed=21)
     theirs["max_sequence_length"] = 256 if variant == "schnell" else 512

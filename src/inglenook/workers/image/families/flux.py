@@ -9,7 +9,7 @@ kontext   follows an instruction about a picture, whose tokens stand behind thos
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Flux(FlowTransformer):
     """Raises `LoadUnsupported` when the transformer takes inputs that are not given here."""
 
     name = "flux"
-    network_classes: Mapping[str, Any] = {"FluxTransformer2DModel": FluxTransformer2DModel}
+    network_classes: ClassVar[Mapping[str, Any]] = {"FluxTransformer2DModel": FluxTransformer2DModel}
     text_parts = ("text_encoder", "text_encoder_2")
     pipelines = frozenset(
         {

@@ -6,7 +6,7 @@ T5 is large and may be absent: its states are then zeros, as the models were tra
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import SD3Transformer2DModel
@@ -29,7 +29,7 @@ class StableDiffusion3(FlowTransformer):
     """Raises `LoadUnsupported` when the transformer takes inputs that are not given here."""
 
     name = "sd3"
-    network_classes: Mapping[str, Any] = {"SD3Transformer2DModel": SD3Transformer2DModel}
+    network_classes: ClassVar[Mapping[str, Any]] = {"SD3Transformer2DModel": SD3Transformer2DModel}
     text_parts = (*_CLIP_PARTS, _T5)
     optional_text_parts = frozenset({_T5})
     pipelines = frozenset(

@@ -2,7 +2,7 @@
 """What the families have in common whose model is a UNet over the latents of a VAE, led by CLIP texts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -17,7 +17,7 @@ class LatentUNet(LatentModel):
     """Raises `LoadUnsupported` when the UNet takes inputs that are not given here."""
 
     network = "unet"
-    network_classes: Mapping[str, Any] = {"UNet2DConditionModel": UNet2DConditionModel}
+    network_classes: ClassVar[Mapping[str, Any]] = {"UNet2DConditionModel": UNet2DConditionModel}
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
