@@ -153,3 +153,14 @@ def test_a_picture_that_is_not_square_is_laid_out_and_shifted_as_in_diffusers(
     theirs |= {"width": 96, "height": 48}
     bench = flux_benches[""]
     assert_same(bench.ours(**ours), drawn_by(bench, "FluxPipeline", **theirs))
+
+
+@pytest.mark.slow
+def test_kontext_reads_a_reference_at_its_own_sizes_as_diffusers_does(
+    flux_benches: dict[str, Bench],
+) -> None:
+    ours, theirs = wish("edit", guidance=2.5, strength=1.0, seed=28)
+    ours["steps"] = theirs["num_inference_steps"] = 2
+    bench = flux_benches["kontext"]
+    expected = drawn_by(bench, "FluxKontextPipeline", **theirs, max_area=SIDE_PX**2)
+    assert_same(bench.ours(**ours), expected)

@@ -105,21 +105,13 @@ def required(component: Component, file: Checkpoint, parts: Mapping[str, Path]) 
     return source
 
 
-def read_clip_l(source: Source, dtype: torch.dtype, *, projected: bool = False) -> Encoder:
-    """CLIP ViT-L, whose pooled text is taken as it is.
-
-    Args:
-        projected: for pipelines whose class of encoder projects the pooled text: the projection then changes
-            nothing, whatever the file holds, as Stable Diffusion 3 was trained.
-    """
+def read_clip_l(source: Source, dtype: torch.dtype) -> Encoder:
+    """CLIP ViT-L. Its projection, which many files hold, is left out: the pooled text is read before it."""
     if isinstance(source, Path):
-        return _of_folder(source, "CLIPTextModelWithProjection" if projected else "CLIPTextModel", dtype)
+        return _of_folder(source, "CLIPTextModel", dtype)
     tensors = _bare(source.tensors(dtype))
     tensors.pop("text_projection.weight", None)
-    if projected:
-        width = tensors["embeddings.token_embedding.weight"].shape[1]
-        tensors["text_projection.weight"] = torch.eye(width, dtype=dtype)
-    module = clip.of_tensors(tensors, "sd1", "text_encoder", dtype, projected=projected)
+    module = clip.of_tensors(tensors, "sd1", "text_encoder", dtype, projected=False)
     return Encoder(module, clip.tokenizer(pad=clip.END))
 
 

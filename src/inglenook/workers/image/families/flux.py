@@ -129,7 +129,7 @@ class Flux(FlowTransformer):
         )
         (reference,) = references
         latents = self.scale(self.posterior(as_input(_of_known_size(reference, self.multiple_px))).mean)
-        shown = {"reference": packed(latents), "reference_ids": self._ids(latents, first=1.0)[None]}
+        shown = {"reference": packed(latents), "reference_ids": self._ids(latents, picture=1)[None]}
         return Text(text.embeds, text.guidance_scale, text.dropped_tokens, {**text.added, **shown})
 
     def posterior(self, pixels: torch.Tensor) -> Posterior:
@@ -166,12 +166,13 @@ class Flux(FlowTransformer):
     def _t5_tokens(self) -> int:
         return _T5_TOKENS if self._network_config["guidance_embeds"] else _T5_TOKENS_SCHNELL
 
-    def _ids(self, latents: torch.Tensor, first: float = 0.0) -> torch.Tensor:
+    def _ids(self, latents: torch.Tensor, picture: int = 0) -> torch.Tensor:
         """Where each token stands: (tokens, 3), which picture, row and column."""
         height, width = latents.shape[2] // 2, latents.shape[3] // 2
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        ids = torch.stack([torch.full_like(rows, int(first)), rows, columns], dim=-1).reshape(-1, 3)
-        return ids.to(latents.device, self._dtype)
+        places = [torch.arange(side, device=latents.device) for side in (height, width)]
+        rows, columns = torch.meshgrid(*places, indexing="ij")
+        ids = torch.stack([torch.full_like(rows, picture), rows, columns], dim=-1)
+        return ids.reshape(-1, 3).to(self._dtype)
 
     def _mask_tokens(self, inpaint: Inpaint) -> torch.Tensor:
         """The mask as the model reads it: all its pixels, those of one latent as so many channels."""

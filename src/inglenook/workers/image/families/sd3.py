@@ -53,7 +53,7 @@ class StableDiffusion3(FlowTransformer):
         """The transformer, bare or among others; all that it lacks out of `parts`. T5 may be nowhere."""
         file = Checkpoint(path)
         transformer = sd3_files.read_transformer(sd3_files.find_transformer(file), dtype)
-        first = components.read_clip_l(components.required(_CLIP_L, file, parts), dtype, projected=True)
+        first = components.read_clip_l(components.required(_CLIP_L, file, parts), dtype)
         second = components.read_clip_g(components.required(_CLIP_G, file, parts), dtype)
         encoders = {_CLIP_L.part: first, _CLIP_G.part: second}
         third = components.found(components.t5_xxl(_T5), file, parts)
@@ -114,7 +114,7 @@ class StableDiffusion3(FlowTransformer):
             ids, clip_dropped = self.tokens(part, text)
             answer = self._parts.use(part)(ids, output_hidden_states=True)
             states.append(answer.hidden_states[-2])
-            pooled.append(answer[0])
+            pooled.append(answer.text_embeds if hasattr(answer, "text_embeds") else answer.pooler_output)
         t5, t5_dropped = self._read_t5(text)
         # T5 reads more than CLIP does; what it has read is not lost.
         dropped = clip_dropped if t5_dropped is None else t5_dropped
