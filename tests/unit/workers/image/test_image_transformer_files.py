@@ -188,6 +188,16 @@ def test_a_part_that_is_something_else_is_named(flux: dict[str, Any], flux_file:
     assert "holds no T5 XXL" in error.message
 
 
+def test_a_text_encoder_of_another_family_is_refused_at_load(
+    sd3: dict[str, Any], flux_file: Path, sd3_file: Path, tmp_path: Path
+) -> None:
+    narrow = write_single(tmp_path / "narrow.safetensors", clip_tensors(sd3["text_encoder"]))
+    error = refusal(flux_file, "flux", parts={"text_encoder": narrow})
+    assert (error.code, "of 48 numbers" in error.message) == ("load.unsupported", True)
+    error = refusal(sd3_file, "sd3", parts={"text_encoder_2": narrow})
+    assert "the text encoders give 64" in error.message
+
+
 def write_vae_of(channels: int, place: Path) -> Path:
     vae = AutoencoderKL(
         block_out_channels=(32, 32),
@@ -225,11 +235,13 @@ def test_weights_in_float8_are_scaled_and_converted(flux: dict[str, Any], tmp_pa
     assert {p.dtype for p in loaded._parts.modules["transformer"].parameters()} == {getattr(torch, dtype)}
 
 
-def test_t5_keeps_its_overflowing_matrices_in_float32(flux_file: Path) -> None:
-    encoder = load(flux_file, "flux", dtype="float16")._parts.modules["text_encoder_2"]
-    kept = {key for key, tensor in encoder.named_parameters() if tensor.dtype == torch.float32}
-    assert kept
-    assert all(".wo." in key for key in kept)
+def test_t5_keeps_its_overflowing_matrices_in_float32(flux_file: Path, tmp_path: Path) -> None:
+    folder = write_flux("", tmp_path / "model") / "text_encoder_2"
+    for parts in ({}, {"text_encoder_2": folder}):
+        encoder = load(flux_file, "flux", dtype="float16", parts=parts)._parts.modules["text_encoder_2"]
+        kept = {key for key, tensor in encoder.named_parameters() if tensor.dtype == torch.float32}
+        assert kept
+        assert all(".wo." in key for key in kept)
 
 
 @pytest.mark.parametrize(

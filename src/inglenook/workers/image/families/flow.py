@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.families.latent import LatentModel
 from inglenook.workers.image.schedulers import Scheduler
 
@@ -70,6 +71,15 @@ class FlowTransformer(LatentModel):
         slope = (high - low) / (large - small)
         tokens = (width // self.multiple_px) * (height // self.multiple_px)
         return float(tokens * slope + (low - slope * small))
+
+
+def require_width(what: str, given: int, wanted: int) -> None:
+    """Raises `LoadUnsupported` when a text encoder is not the one that the transformer was trained with."""
+    if given != wanted:
+        raise LoadUnsupported(
+            f"The transformer reads {what} of {wanted} numbers; the text encoders give {given}.",
+            hint="they belong to another family of models",
+        )
 
 
 def packed(latents: torch.Tensor, side: int = PATCH_LATENTS) -> torch.Tensor:

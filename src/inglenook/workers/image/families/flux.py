@@ -20,7 +20,7 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.families import components, flux_files
 from inglenook.workers.image.families.family import Inpaint, Posterior, Text, as_input
-from inglenook.workers.image.families.flow import FlowTransformer, packed, unpacked
+from inglenook.workers.image.families.flow import FlowTransformer, packed, require_width, unpacked
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.weights import Checkpoint, read_json
 
@@ -64,6 +64,10 @@ class Flux(FlowTransformer):
                 "(latents, masked picture and mask).",
                 hint="models that are led by depth or by lines (FLUX.1 Tools) are not drawn with here",
             )
+
+        clip, t5 = (parts["modules"][part].config for part in self.text_parts)
+        require_width("a pooled text", clip.hidden_size, self._network_config["pooled_projection_dim"])
+        require_width("states of texts", t5.d_model, self._network_config["joint_attention_dim"])
 
     @classmethod
     def from_single(

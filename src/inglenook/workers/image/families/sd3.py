@@ -15,7 +15,7 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.families import components, sd3_files
 from inglenook.workers.image.families.family import Inpaint, Text
-from inglenook.workers.image.families.flow import FlowTransformer
+from inglenook.workers.image.families.flow import FlowTransformer, require_width
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.weights import Checkpoint, read_json
 
@@ -45,6 +45,13 @@ class StableDiffusion3(FlowTransformer):
                 f"The transformer takes {self._network_config['in_channels']} channels; it would get "
                 f"{self._channels} (latents)."
             )
+
+        encoders = [parts["modules"][part].config for part in _CLIP_PARTS]
+        pooled = encoders[0].hidden_size + encoders[1].projection_dim
+        require_width("pooled texts", pooled, self._network_config["pooled_projection_dim"])
+        if _T5 in parts["modules"]:
+            t5 = parts["modules"][_T5].config
+            require_width("states of texts", t5.d_model, self._network_config["joint_attention_dim"])
 
     @classmethod
     def from_single(
