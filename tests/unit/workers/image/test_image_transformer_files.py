@@ -328,6 +328,16 @@ def of_real_size(family: str, part: str) -> Any:
                 return T5EncoderModel(T5Config(**config))
 
 
+def test_a_t5_of_another_vocabulary_needs_the_tokenizer_that_belongs_to_it(tmp_path: Path) -> None:
+    folder = write_flux("", tmp_path / "model")
+    alone = write_single(tmp_path / "alone.safetensors", network_tensors("flux", flux_parts("")))
+    encoder = write_single(tmp_path / "t5.safetensors", flux_parts("")["text_encoder_2"].state_dict())
+    parts = {part: folder / part for part in ("text_encoder", "vae")} | {"text_encoder_2": encoder}
+    assert "knows 260 tokens" in refusal(alone, "flux", parts=parts).message
+    loaded = load(alone, "flux", parts={**parts, "tokenizer_2": folder / "tokenizer_2"})
+    assert len(loaded._tokenizers["text_encoder_2"]) == 260
+
+
 def test_our_t5_tokenizer_is_the_one_that_transformers_reads_from_a_folder(tmp_path: Path) -> None:
     ours = t5.tokenizer()
     ours.save_pretrained(tmp_path)

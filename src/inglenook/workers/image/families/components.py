@@ -127,10 +127,14 @@ def read_clip_g(source: Source, dtype: torch.dtype) -> Encoder:
     return Encoder(module, clip.tokenizer(pad="!"))
 
 
-def read_t5(source: Source, dtype: torch.dtype) -> Encoder:
+def read_t5(source: Source, dtype: torch.dtype, tokenizer: Path | None = None) -> Encoder:
+    """Args:
+    tokenizer: a folder with the tokenizer of an encoder whose vocabulary is not T5's own.
+    """
     if isinstance(source, Path):
         return _of_folder(source, "T5EncoderModel", dtype)
-    return Encoder(t5.read(source, dtype), t5.tokenizer())
+    module = t5.read(source, dtype)
+    return Encoder(module, t5.tokenizer_for(module, tokenizer))
 
 
 def read_vae(source: Source, family: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -184,7 +188,7 @@ def _of_folder(place: Path, class_name: str, dtype: torch.dtype) -> Encoder:
     if (place.parent / place.name.replace("text_encoder", "tokenizer")).is_dir():
         return Encoder(module, parts_of.read_tokenizer(place.parent, place.name, class_name))
     if class_name == "T5EncoderModel":
-        return Encoder(module, t5.tokenizer())
+        return Encoder(module, t5.tokenizer_for(module, None))
     # OpenAI's own models fill up with the end mark, those of OpenCLIP with `!`.
     wide = module.config.hidden_size > _WIDTH_OF_CLIP_L
     return Encoder(module, clip.tokenizer(pad="!" if wide else clip.END))

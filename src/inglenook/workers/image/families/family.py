@@ -97,8 +97,8 @@ class Family(ABC):
         """Read one `.safetensors` file into host memory. Raises `LoadCorrupt`, `LoadUnsupported`.
 
         Args:
-            parts: components that the file lacks, by name (`vae`, `text_encoder_2`): a file, or a folder of
-                diffusers that holds this component.
+            parts: components that the file lacks, by name (`vae`, `text_encoder_2`, `tokenizer_2`): a file,
+                or a folder of diffusers that holds this component.
         """
 
     @abstractmethod

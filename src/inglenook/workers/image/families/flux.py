@@ -77,7 +77,7 @@ class Flux(FlowTransformer):
         file = Checkpoint(path)
         transformer = flux_files.read_transformer(flux_files.find_transformer(file), dtype)
         clip = components.read_clip_l(components.required(_CLIP, file, parts), dtype)
-        t5 = components.read_t5(components.required(_T5, file, parts), dtype)
+        t5 = components.read_t5(components.required(_T5, file, parts), dtype, parts.get("tokenizer_2"))
         vae = components.read_vae(components.required(components.VAE, file, parts), cls.name, dtype)
         return cls(
             modules={

@@ -65,7 +65,7 @@ class StableDiffusion3(FlowTransformer):
         encoders = {_CLIP_L.part: first, _CLIP_G.part: second}
         third = components.found(components.t5_xxl(_T5), file, parts)
         if third is not None:
-            encoders[_T5] = components.read_t5(third, dtype)
+            encoders[_T5] = components.read_t5(third, dtype, parts.get("tokenizer_3"))
         vae = components.read_vae(components.required(components.VAE, file, parts), cls.name, dtype)
         return cls(
             modules={

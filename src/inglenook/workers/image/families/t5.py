@@ -9,6 +9,7 @@ import base64
 import functools
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,22 @@ from inglenook.workers.image.weights import read_json
 _VOCABULARY = CONFIGS / "t5" / "tokenizer.json.gz"
 _LONGEST_TOKENS = 512
 _ATTENTION, _FEED = "encoder.block.0.layer.0.SelfAttention.", "encoder.block.0.layer.1.DenseReluDense."
+
+
+def tokenizer_for(encoder: torch.nn.Module, place: Path | None) -> T5Tokenizer:
+    """Ours for an encoder of T5's own vocabulary; for any other the one in the folder `place`.
+
+    Raises `LoadUnsupported` when there is none.
+    """
+    rows, tokens = encoder.config.vocab_size, len(_vocabulary()[0])
+    if rows >= tokens:
+        return tokenizer()
+    if place is None:
+        raise LoadUnsupported(
+            f"The T5 encoder knows {rows} tokens; T5's own vocabulary has {tokens}.",
+            hint="put the tokenizer that belongs to it beside it, as a folder of diffusers has it",
+        )
+    return T5Tokenizer.from_pretrained(place, local_files_only=True)
 
 
 def tokenizer() -> T5Tokenizer:
@@ -50,12 +67,6 @@ def read(held: Held, dtype: torch.dtype) -> torch.nn.Module:
 def _settings(held: Held, table: torch.Tensor) -> dict[str, Any]:
     """T5 XXL's configuration, with the sizes of the file."""
     rows, width = table.shape
-    tokens = len(_vocabulary()[0])
-    if rows < tokens:
-        raise LoadUnsupported(
-            f"The T5 in {held.file.path.name} knows {rows} tokens; T5's vocabulary has {tokens}.",
-            hint="a diffusers folder brings its own tokenizer",
-        )
     heads = held.shape(f"{_ATTENTION}relative_attention_bias.weight")[1]
     return {
         **read_json(CONFIGS / "t5" / "config.json"),
