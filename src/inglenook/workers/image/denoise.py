@@ -99,8 +99,7 @@ def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
     """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
     generator = torch.Generator("cpu").manual_seed(seed)
     scheduler = family.schedulers.make(plan.scheduler)
-    family.set_timesteps(scheduler, plan.steps, width=plan.width, height=plan.height)
-    first = _first_step(plan) * scheduler.order
+    first = _lay_out(family, plan, scheduler) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     timesteps = scheduler.timesteps[first:]
@@ -173,6 +172,22 @@ def noised(
 
 def _can_begin_from_a_picture(scheduler: Any) -> bool:
     return hasattr(scheduler, "add_noise") or hasattr(scheduler, "scale_noise")
+
+
+def _lay_out(family: Family, plan: Plan, scheduler: Scheduler) -> int:
+    """Set the timesteps. Returns how many steps of the run are left out at its start."""
+    if plan.source is not None and family.spreads_steps and _takes_strength(scheduler):
+        within = scheduler.config["original_inference_steps"]
+        strength = max(plan.source.strength, 1 / within)
+        steps = max(1, min(plan.steps, int(within * strength)))
+        scheduler.set_timesteps(steps, device=family.device.torch, strength=strength)
+        return 0
+    family.set_timesteps(scheduler, plan.steps, width=plan.width, height=plan.height)
+    return _first_step(plan)
+
+
+def _takes_strength(scheduler: Scheduler) -> bool:
+    return "strength" in inspect.signature(scheduler.set_timesteps).parameters
 
 
 def _first_step(plan: Plan) -> int:

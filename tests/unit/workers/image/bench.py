@@ -99,9 +99,9 @@ class Bench:
         return np.asarray(picture).astype(int)
 
 
-def bench(family: str, place: Path, **kind: bool) -> Bench:
+def bench(family: str, place: Path, **kind: Any) -> Bench:
     """Args:
-    kind: what `write_folder` takes: `inpainting`, `flow`.
+    kind: what `write_folder` takes: `inpainting`, `flow`, `few_steps`.
     """
     return opened(write_folder(family, place / "model", **kind), family, place)
 

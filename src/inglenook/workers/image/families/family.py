@@ -133,6 +133,12 @@ class Family(ABC):
         return False
 
     @property
+    def spreads_steps(self) -> bool:
+        """True for models that were distilled to few steps and take all of them on a given picture, between
+        nearer noise levels; others take the share of a full run that `strength` says."""
+        return False
+
+    @property
     def max_references(self) -> int:
         """How many pictures an instruction may be about; 0 for a model that follows none."""
         return 0

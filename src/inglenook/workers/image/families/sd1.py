@@ -24,7 +24,13 @@ class StableDiffusion1(LatentUNet):
     name = "sd1"
     text_parts = ("text_encoder",)
     pipelines = frozenset(
-        {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+        {
+            "StableDiffusionPipeline",
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionInpaintPipeline",
+            "LatentConsistencyModelPipeline",
+            "LatentConsistencyModelImg2ImgPipeline",
+        }
     )
 
     @classmethod
@@ -42,7 +48,7 @@ class StableDiffusion1(LatentUNet):
                 "text_encoder": clip.read_openai(file, "cond_stage_model.transformer.", cls.name, dtype),
             },
             tokenizers={"text_encoder": clip.tokenizer(pad="<|endoftext|>")},
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
             variant=variant,
             dtype=dtype,
@@ -53,7 +59,7 @@ class StableDiffusion1(LatentUNet):
         self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
     ) -> Text:
         del width, height  # these models are not told the size
-        texts = [prompt] if guidance_scale is None else [negative_prompt, prompt]
+        texts = [negative_prompt, prompt] if self.asks_twice(guidance_scale) else [prompt]
         encoder = self._parts.use("text_encoder")
         tokens = [self.tokens("text_encoder", text) for text in texts]
         ids = torch.cat([ids for ids, _ in tokens])

@@ -33,7 +33,7 @@ class StableDiffusion2(StableDiffusion1):
                 ),
             },
             tokenizers={"text_encoder": clip.tokenizer(pad="!")},
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
             variant=variant,
             dtype=dtype,

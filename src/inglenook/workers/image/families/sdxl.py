@@ -43,7 +43,7 @@ class StableDiffusionXL(LatentUNet):
                 "text_encoder": clip.tokenizer(pad="<|endoftext|>"),
                 "text_encoder_2": clip.tokenizer(pad="!"),
             },
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
             variant=variant,
             dtype=dtype,
@@ -55,7 +55,7 @@ class StableDiffusionXL(LatentUNet):
     ) -> Text:
         embeds, pooled, dropped = self._read(prompt)
         sizes = embeds.new_tensor([[height, width, 0, 0, height, width]])  # original, crop, target
-        if guidance_scale is not None:
+        if self.asks_twice(guidance_scale):
             negative, negative_pooled, also_dropped = self._read_negative(negative_prompt, embeds, pooled)
             embeds, pooled = torch.cat([negative, embeds]), torch.cat([negative_pooled, pooled])
             sizes, dropped = torch.cat([sizes, sizes]), max(dropped, also_dropped)

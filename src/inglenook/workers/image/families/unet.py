@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the families have in common whose model is a UNet over the latents of a VAE, led by CLIP texts."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -28,11 +29,6 @@ class LatentUNet(LatentModel):
                 f"{own} (latents) or {2 * own + 1} (latents, mask and masked picture).",
                 hint="depth, upscaling and instruction models are not drawn with here",
             )
-        if self._network_config.get("time_cond_proj_dim") is not None:
-            raise LoadUnsupported(
-                "The UNet takes the guidance as an input of its own (a latent consistency model); "
-                "such models are not drawn with yet."
-            )
 
     def spare(self, saving: SavingLevel) -> None:
         """Besides, from level 1: slices of attention where it is not one kernel."""
@@ -44,6 +40,19 @@ class LatentUNet(LatentModel):
     def sees_masked_picture(self) -> bool:
         return bool(self._network_config["in_channels"] != self._channels)
 
+    @property
+    def embeds_guidance(self) -> bool:
+        """True for latent consistency models, into which the guidance was distilled."""
+        return self._network_config.get("time_cond_proj_dim") is not None
+
+    @property
+    def spreads_steps(self) -> bool:
+        return self.embeds_guidance
+
+    def asks_twice(self, guidance_scale: float | None) -> bool:
+        """Whether the negative prompt is read: never by a model that is told the scale."""
+        return guidance_scale is not None and not self.embeds_guidance
+
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, text: Text, inpaint: Inpaint | None
     ) -> torch.Tensor:
@@ -51,13 +60,29 @@ class LatentUNet(LatentModel):
         if inpaint is not None and inpaint.masked is not None:
             given = torch.cat([given, inpaint.mask.to(self._dtype), inpaint.masked.to(self._dtype)], dim=1)
 
+        told = self._told_guidance(text.guidance_scale)
+
         def ask(embeds: torch.Tensor, added: Mapping[str, torch.Tensor]) -> torch.Tensor:
             return self._parts.use("unet")(
                 given.repeat(len(embeds), 1, 1, 1),
                 timestep,
                 encoder_hidden_states=embeds,
+                timestep_cond=told,
                 added_cond_kwargs=dict(added) if added else None,
                 return_dict=False,
             )[0]
 
         return self.guided(text, ask)
+
+    def _told_guidance(self, guidance_scale: float | None) -> torch.Tensor | None:
+        """The scale as a latent consistency model reads it: (1, width) of sines, then cosines.
+
+        These models count from 0 for no guidance: `cond + w * (cond - uncond)`.
+        """
+        if not self.embeds_guidance or guidance_scale is None:
+            return None
+        half = int(self._network_config["time_cond_proj_dim"]) // 2
+        frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000.0) / (half - 1)))
+        angles = (guidance_scale - 1) * 1000.0 * frequencies[None]
+        told = torch.cat([angles.sin(), angles.cos()], dim=1)
+        return told.to(self.device.torch, self._dtype)
