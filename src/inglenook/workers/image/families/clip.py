@@ -168,7 +168,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
         for line in lines:
             left, right = line.rstrip("\n").split(" ")
             merges.append((left, right))
-    letters = _byte_letters()
+    letters = byte_letters()
     words = [
         *letters,
         *(letter + "</w>" for letter in letters),
@@ -179,7 +179,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {word: number for number, word in enumerate(words)}, merges
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """One visible letter for each of the 256 bytes, in CLIP's order: printable bytes first, as themselves."""
     printable = [
         *range(ord("!"), ord("~") + 1),

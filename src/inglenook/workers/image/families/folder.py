@@ -11,6 +11,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
     T5EncoderModel,
     T5Tokenizer,
 )
@@ -22,11 +24,13 @@ TEXT_CLASSES: Mapping[str, Any] = {
     "CLIPTextModel": CLIPTextModel,
     "CLIPTextModelWithProjection": CLIPTextModelWithProjection,
     "T5EncoderModel": T5EncoderModel,
+    "Qwen2_5_VLForConditionalGeneration": Qwen2_5_VLForConditionalGeneration,
 }
 TOKENIZER_CLASSES: Mapping[str, Any] = {
     "CLIPTextModel": CLIPTokenizer,
     "CLIPTextModelWithProjection": CLIPTokenizer,
     "T5EncoderModel": T5Tokenizer,
+    "Qwen2_5_VLForConditionalGeneration": Qwen2Tokenizer,
 }
 """By the class of the text encoder that reads their tokens."""
 

@@ -146,12 +146,12 @@ class LatentModel(Family):
 
     def scale(self, latents: torch.Tensor) -> torch.Tensor:
         centre, spread = self._spread(latents)
-        return (latents - centre) * self._vae_config["scaling_factor"] / spread
+        return (latents - centre) * self._vae_config.get("scaling_factor", 1.0) / spread
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         vae = self._parts.use("vae")
         centre, spread = self._spread(latents)
-        unscaled = latents * spread / self._vae_config["scaling_factor"] + centre
+        unscaled = latents * spread / self._vae_config.get("scaling_factor", 1.0) + centre
         pixels = vae.decode(unscaled.to(vae.dtype), return_dict=False)[0].float()
         if not bool(torch.isfinite(pixels).all()):
             raise NotFinite(

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qwen-Image and Qwen-Image-Edit: a transformer over patches of latents, led by Qwen2.5-VL."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import torch
+from diffusers import QwenImageTransformer2DModel
+from PIL import Image
+
+from inglenook.wire.families import EDIT as BY_INSTRUCTION
+from inglenook.wire.families import FAMILIES
+from inglenook.workers.image.device import Device
+from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
+from inglenook.workers.image.families import qwen_files, qwen_text
+from inglenook.workers.image.families.family import Inpaint, Text, as_input
+from inglenook.workers.image.families.flow import PATCH_LATENTS, FlowTransformer, packed, unpacked
+from inglenook.workers.image.weights import Checkpoint, read_json
+
+_EDIT, _EDIT_SEVERAL = "edit", "edit-plus"
+_VARIANT_OF_PIPELINE: Final[Mapping[str, str]] = {
+    "QwenImagePipeline": "",
+    "QwenImageImg2ImgPipeline": "",
+    "QwenImageInpaintPipeline": "",
+    "QwenImageEditPipeline": _EDIT,
+    "QwenImageEditInpaintPipeline": _EDIT,
+    "QwenImageEditPlusPipeline": _EDIT_SEVERAL,
+}
+_INSTRUCTIONS: Final = {
+    "": qwen_text.DESCRIBE,
+    _EDIT: qwen_text.EDIT,
+    _EDIT_SEVERAL: qwen_text.EDIT_SEVERAL,
+}
+_NOT_READ: Final = ("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope")
+_REFERENCE_MULTIPLE_PX = 32
+_LONGEST_TO_SHORTEST = 100
+
+
+@dataclass(frozen=True)
+class Reading(Text):
+    """Attributes:
+    negative: (1, tokens, width) of the negative prompt, which may be of another length; None without guidance.
+    references: latents of the pictures that the prompt is about, each (1, channels, height, width).
+    """
+
+    negative: torch.Tensor | None = None
+    references: tuple[torch.Tensor, ...] = ()
+
+
+class QwenImage(FlowTransformer):
+    """Attributes:
+    seen_px: area in pixels to which a reference is brought before the text encoder looks at it.
+    drawn_px: area to which it is brought before the model is given its latents.
+    """
+
+    name = "qwen-image"
+    network_classes: Mapping[str, Any] = {"QwenImageTransformer2DModel": QwenImageTransformer2DModel}
+    vae_classes: ClassVar[Mapping[str, Any]] = qwen_files.VAE_CLASSES
+    text_parts = ("text_encoder",)
+    pipelines = frozenset(_VARIANT_OF_PIPELINE)
+
+    def __init__(self, *, modules: dict[str, torch.nn.Module], **told: Any) -> None:
+        pipeline = told["options"].get("_class_name")
+        told["variant"] = _VARIANT_OF_PIPELINE.get(pipeline, told["variant"])
+        self._reader = qwen_text.Reader(told["tokenizers"]["text_encoder"])
+        modules["text_encoder"] = _without_speech(modules["text_encoder"], looks=told["variant"] != "")
+        super().__init__(modules=modules, **told)
+        unknown = [name for name in _NOT_READ if self._network_config.get(name)]
+        if unknown:
+            raise LoadUnsupported(
+                f"The transformer takes an input that is not given here ({unknown[0]}).",
+                hint="guidance-distilled and layered variants of Qwen-Image are not drawn with",
+            )
+        self._instruction = _INSTRUCTIONS[self.variant]
+        self.seen_px = 384**2 if self.variant == _EDIT_SEVERAL else 1024**2
+        self.drawn_px = 1024**2
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, variant: str, dtype: torch.dtype, device: Device) -> Self:
+        model = super().from_folder(folder, variant=variant, dtype=dtype, device=device)
+        if model.max_references:
+            place = folder / "processor"
+            model._reader.eyes = qwen_text.eyes(place if place.is_dir() else None)
+        return model
+
+    @classmethod
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
+        """The transformer in the names of diffusers; the text encoder and the VAE from `parts`, or from the same
+        file."""
+        file = Checkpoint(path)
+        transformer = qwen_files.find_transformer(file)
+        if transformer is None:
+            raise LoadUnsupported(f"{path.name} holds no transformer of the family {cls.name}.")
+        encoder = _other_part(file, parts, "text_encoder", "a text encoder (Qwen2.5-VL)", qwen_files.find_encoder)
+        vae = _other_part(file, parts, "vae", "a VAE", qwen_files.find_vae)
+        model = cls(
+            modules={
+                "transformer": qwen_files.read_transformer(transformer, dtype),
+                "vae": qwen_files.read_vae(vae, dtype),
+                "text_encoder": qwen_files.read_encoder(encoder, dtype),
+            },
+            tokenizers={"text_encoder": _tokenizer(parts)},
+            scheduler=read_json(qwen_files.CONFIGS / cls.name / "scheduler" / "scheduler_config.json"),
+            options={},
+            variant=variant,
+            dtype=dtype,
+            device=device,
+        )
+        if model.max_references:
+            model._reader.eyes = qwen_text.eyes(None)
+        return model
+
+    @property
+    def pixels_per_latent(self) -> int:
+        return int(2 ** len(self._vae_config["temperal_downsample"]))
+
+    @property
+    def max_references(self) -> int:
+        variant = FAMILIES[self.name].variant(self.variant)
+        return variant.max_pictures if BY_INSTRUCTION in variant.modes else 0
+
+    def encode_text(
+        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+    ) -> Text:
+        """Raises `DrawInvalid` for a model that was trained to edit."""
+        del width, height  # these models are not told the size
+        if self.max_references:
+            raise DrawInvalid(
+                "This model edits: it draws only from reference pictures.",
+                hint="give at least one, in the mode 'edit', or choose Qwen-Image without Edit in its name",
+                field="references",
+            )
+        return self._reading(prompt, negative_prompt, guidance_scale, [], [])
+
+    def encode_instruction(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        references: Sequence[np.ndarray],
+        *,
+        guidance_scale: float | None,
+        width: int,
+        height: int,
+    ) -> Text:
+        """Each reference is shown twice: to the text encoder, and to the model as latents beside its own."""
+        del width, height  # the references keep their own shapes
+        pictures = [Image.fromarray(pixels) for pixels in references]
+        seen = [_of_area(picture, self.seen_px) for picture in pictures]
+        latents = [self._reference(_of_area(picture, self.drawn_px)) for picture in pictures]
+        return self._reading(prompt, negative_prompt, guidance_scale, seen, latents)
+
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: Text, inpaint: Inpaint | None
+    ) -> torch.Tensor:
+        assert isinstance(text, Reading)
+        height, width = latents.shape[2:]
+        own = packed(latents)
+        given = torch.cat([own, *(packed(reference) for reference in text.references)], dim=1).to(self._dtype)
+        shapes = [_in_patches(one) for one in (latents, *text.references)]
+
+        def ask(embeds: torch.Tensor) -> torch.Tensor:
+            answer = self._parts.use("transformer")(
+                hidden_states=given,
+                timestep=timestep.reshape(1).to(given.device) / 1000,
+                encoder_hidden_states=embeds,
+                img_shapes=[shapes],
+                return_dict=False,
+            )[0]
+            return answer[:, : own.shape[1]].float()
+
+        answer = ask(text.embeds)
+        if text.negative is not None:
+            assert text.guidance_scale is not None
+            answer = _guided(ask(text.negative), answer, text.guidance_scale)
+        return unpacked(answer, height, width)
+
+    def _reading(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        guidance_scale: float | None,
+        seen: Sequence[Image.Image],
+        latents: Sequence[torch.Tensor],
+    ) -> Reading:
+        """Without a negative prompt these models are guided away from a blank."""
+        encoder = self._parts.use("text_encoder")
+        embeds, dropped = self._reader.read(encoder, self._instruction, prompt, seen)
+        negative = None
+        if guidance_scale is not None:
+            negative, also_dropped = self._reader.read(
+                encoder, self._instruction, negative_prompt or " ", seen
+            )
+            negative, dropped = negative.to(self._dtype), max(dropped, also_dropped)
+        return Reading(
+            embeds=embeds.to(self._dtype),
+            guidance_scale=guidance_scale,
+            dropped_tokens=dropped,
+            negative=negative,
+            references=tuple(latents),
+        )
+
+    def _reference(self, picture: Image.Image) -> torch.Tensor:
+        return self.scale(self.posterior(as_input(np.asarray(picture))).mean)
+
+    def _latent_channels(self) -> int:
+        return int(self._vae_config["z_dim"])
+
+
+def _guided(without: torch.Tensor, with_prompt: torch.Tensor, scale: float) -> torch.Tensor:
+    """Guidance for (1, tokens, features), each token brought back to the length that it has with the prompt."""
+    mixed = without + scale * (with_prompt - without)
+    return mixed * (with_prompt.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True))
+
+
+def _in_patches(latents: torch.Tensor) -> tuple[int, int, int]:
+    """Frames, rows and columns of tokens."""
+    return (1, latents.shape[2] // PATCH_LATENTS, latents.shape[3] // PATCH_LATENTS)
+
+
+def _of_area(picture: Image.Image, area_px: int) -> Image.Image:
+    """The picture at nearly its shape and nearly that area, both sides multiples of 32.
+
+    Raises `DrawInvalid` when it is too long for its height.
+    """
+    ratio = picture.width / picture.height
+    if not 1 / _LONGEST_TO_SHORTEST <= ratio <= _LONGEST_TO_SHORTEST:
+        raise DrawInvalid(
+            f"A reference picture is {picture.width} x {picture.height} pixels; "
+            f"one side may be {_LONGEST_TO_SHORTEST} times the other at most.",
+            field="references",
+        )
+    width = math.sqrt(area_px * ratio)
+    sides = (
+        max(1, round(side / _REFERENCE_MULTIPLE_PX)) * _REFERENCE_MULTIPLE_PX
+        for side in (width, width / ratio)
+    )
+    return picture.resize(tuple(sides), Image.Resampling.LANCZOS)
+
+
+def _without_speech(encoder: Any, *, looks: bool) -> torch.nn.Module:
+    """What is read of Qwen2.5-VL: never the head that makes words, and its eyes only where pictures come."""
+    inner = encoder.model
+    return inner if looks else inner.language_model
+
+
+def _other_part(
+    file: Checkpoint,
+    parts: Mapping[str, Path],
+    role: str,
+    what: str,
+    find: Callable[[Checkpoint], qwen_files.Held | None],
+) -> Path | qwen_files.Held:
+    """Where a component is: in a place that was named, or in the file itself."""
+    place = parts.get(role)
+    if place is not None and place.is_dir():
+        return place
+    held = find(file if place is None else Checkpoint(place))
+    if held is not None:
+        return held
+    if place is not None:
+        raise LoadUnsupported(f"{place.name} does not hold {what} of Qwen-Image.")
+    raise LoadUnsupported(
+        f"{file.path.name} holds the transformer of Qwen-Image alone; {what} is needed as well.",
+        hint="put it into the models folder: as a single file, or as a diffusers folder of the same family",
+    )
+
+
+def _tokenizer(parts: Mapping[str, Path]) -> Any:
+    """The one that was named, the one beside the text encoder's folder, or our own."""
+    named, encoder = parts.get("tokenizer"), parts.get("text_encoder")
+    beside = encoder.parent / "tokenizer" if encoder is not None and encoder.is_dir() else None
+    for place in (named, beside):
+        if place is not None and place.is_dir():
+            return qwen_text.read_tokenizer(place)
+    return qwen_text.tokenizer()
