@@ -111,7 +111,9 @@ def read_encoder(place: Path | Held, dtype: torch.dtype) -> torch.nn.Module:
     if isinstance(place, Path):
         return parts_of.read_text_encoder(place.parent, place.name, _ENCODER_CLASS, dtype)
     tensors = _named_as_now(place.tensors(dtype))
-    model = _empty(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig(**_encoder_settings(place)), "encoder")
+    model = _empty(
+        Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig(**_encoder_settings(place)), "encoder"
+    )
     # The answers of the language model are not read, and some files leave the head away.
     tensors.setdefault("lm_head.weight", tensors["model.language_model.embed_tokens.weight"])
     return _filled(model, tensors, "text_encoder", place)
@@ -177,7 +179,11 @@ def _encoder_settings(held: Held) -> dict[str, Any]:
         raise LoadUnsupported(
             f"{held.file.path.name} holds a language model without eyes; Qwen-Image reads with Qwen2.5-VL."
         )
-    first, layer, block = f"{language}layers.0.", rf"{re.escape(language)}layers\.(\d+)\.", f"{sight}blocks.0."
+    first, layer, block = (
+        f"{language}layers.0.",
+        rf"{re.escape(language)}layers\.(\d+)\.",
+        f"{sight}blocks.0.",
+    )
     vocabulary, width = held.shape(f"{language}embed_tokens.weight")
     config["text_config"] |= {
         "vocab_size": vocabulary,

@@ -19,6 +19,7 @@ from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
 from inglenook.workers.image.families import qwen_files, qwen_text
 from inglenook.workers.image.families.family import Inpaint, Text, as_input
 from inglenook.workers.image.families.flow import PATCH_LATENTS, FlowTransformer, packed, unpacked
+from inglenook.workers.image.schedulers import Scheduler
 from inglenook.workers.image.weights import Checkpoint, read_json
 
 _EDIT, _EDIT_SEVERAL = "edit", "edit-plus"
@@ -97,7 +98,9 @@ class QwenImage(FlowTransformer):
         transformer = qwen_files.find_transformer(file)
         if transformer is None:
             raise LoadUnsupported(f"{path.name} holds no transformer of the family {cls.name}.")
-        encoder = _other_part(file, parts, "text_encoder", "a text encoder (Qwen2.5-VL)", qwen_files.find_encoder)
+        encoder = _other_part(
+            file, parts, "text_encoder", "a text encoder (Qwen2.5-VL)", qwen_files.find_encoder
+        )
         vae = _other_part(file, parts, "vae", "a VAE", qwen_files.find_vae)
         model = cls(
             modules={
@@ -124,6 +127,12 @@ class QwenImage(FlowTransformer):
     def max_references(self) -> int:
         variant = FAMILIES[self.name].variant(self.variant)
         return variant.max_pictures if BY_INSTRUCTION in variant.modes else 0
+
+    def set_timesteps(self, scheduler: Scheduler, steps: int, *, width: int, height: int) -> None:
+        """The last level of a run is stretched to a given one; a single step is first and last, and stays."""
+        if steps == 1 and scheduler.config.get("shift_terminal"):
+            scheduler.register_to_config(shift_terminal=None)  # type: ignore[attr-defined]
+        super().set_timesteps(scheduler, steps, width=width, height=height)
 
     def encode_text(
         self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int

@@ -135,7 +135,9 @@ def read_tokenizer(place: Path) -> Qwen2Tokenizer:
     try:
         read = Qwen2Tokenizer.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise LoadCorrupt(f"The tokenizer in {place.parent.name}/{place.name} cannot be read: {error}") from error
+        raise LoadCorrupt(
+            f"The tokenizer in {place.parent.name}/{place.name} cannot be read: {error}"
+        ) from error
     if read.convert_tokens_to_ids(PICTURE) is None:
         raise LoadCorrupt(f"The tokenizer in {place.parent.name}/{place.name} has no mark {PICTURE!r}.")
     return read

@@ -11,6 +11,7 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.families.flux import Flux
+from inglenook.workers.image.families.qwen_image import QwenImage
 from inglenook.workers.image.families.sd1 import StableDiffusion1
 from inglenook.workers.image.families.sd2 import StableDiffusion2
 from inglenook.workers.image.families.sd3 import StableDiffusion3
@@ -18,7 +19,7 @@ from inglenook.workers.image.families.sdxl import StableDiffusionXL
 
 FAMILY_CLASSES: Mapping[str, type[Family]] = {
     family.name: family
-    for family in (StableDiffusion1, StableDiffusion2, StableDiffusionXL, StableDiffusion3, Flux)
+    for family in (StableDiffusion1, StableDiffusion2, StableDiffusionXL, StableDiffusion3, Flux, QwenImage)
 }
 
 DTYPES: Mapping[str, torch.dtype] = {
