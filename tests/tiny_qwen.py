@@ -51,7 +51,7 @@ _MARKS = (
 
 
 def build(variant: str = "", *, zero_for_references: bool = False, **transformer: Any) -> DiffusionPipeline:
-    """Diffusers' own pipeline over random weights: 16 channels of latents of 8 pixels, heads as the real ones.
+    """Diffusers' own pipeline over random weights: 16 channels of latents of 8 pixels, heads as the real.
 
     Args:
         zero_for_references: as Qwen-Image-Edit of November 2025.
@@ -89,6 +89,70 @@ def build(variant: str = "", *, zero_for_references: bool = False, **transformer
 def write_folder(variant: str, folder: Path, **kind: Any) -> Path:
     build(variant, **kind).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def transformer_tensors(model: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {prefix + key: tensor for key, tensor in model.transformer.state_dict().items()}
+
+
+def encoder_tensors(model: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Under the names that Qwen2.5-VL was published with."""
+    return {
+        prefix + key.replace("model.language_model.", "model.").replace("model.visual.", "visual."): tensor
+        for key, tensor in model.text_encoder.state_dict().items()
+    }
+
+
+def vae_tensors(model: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Under the names that Wan gave them."""
+    return {prefix + _wan_name(key): tensor for key, tensor in model.vae.state_dict().items()}
+
+
+_WAN_RESIDUAL = {
+    "norm1": "residual.0",
+    "conv1": "residual.2",
+    "norm2": "residual.3",
+    "conv2": "residual.6",
+    "conv_shortcut": "shortcut",
+}
+_WAN_TOP = {
+    "quant_conv": "conv1",
+    "post_quant_conv": "conv2",
+    "conv_in": "conv1",
+    "norm_out": "head.0",
+    "conv_out": "head.2",
+}
+
+
+def _wan_name(key: str) -> str:
+    half, *rest = key.split(".")
+    if half in _WAN_TOP:
+        return ".".join([_WAN_TOP[half], *rest])
+    kind, *inner = rest
+    if kind in _WAN_TOP:
+        return ".".join([half, _WAN_TOP[kind], *inner])
+    if kind == "mid_block":
+        number = {"resnets": 2 * int(inner[1]), "attentions": 1}[inner[0]]
+        return ".".join([half, "middle", str(number), *_wan_residual(inner[2:])])
+    if kind == "down_blocks":
+        return ".".join([half, "downsamples", inner[0], *_wan_residual(inner[1:])])
+    number = 4 * int(inner[0]) + (int(inner[2]) if inner[1] == "resnets" else 3)
+    return ".".join([half, "upsamples", str(number), *_wan_residual(inner[3:])])
+
+
+def _wan_residual(inner: list[str]) -> list[str]:
+    return [_WAN_RESIDUAL.get(inner[0], inner[0]), *inner[1:]]
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], dtype: torch.dtype = torch.float32) -> Path:
+    """One file; biases and norms stay in float32, as in files of 8 bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {
+        key: tensor.to(dtype if tensor.ndim > 1 else torch.float32).contiguous().clone()
+        for key, tensor in tensors.items()
+    }
+    save_file(stored, path)
+    return path
 
 
 def byte_tokenizer() -> Qwen2Tokenizer:

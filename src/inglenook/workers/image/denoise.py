@@ -180,7 +180,7 @@ def _lay_out(family: Family, plan: Plan, scheduler: Scheduler) -> int:
         within = scheduler.config["original_inference_steps"]
         strength = max(plan.source.strength, 1 / within)
         steps = max(1, min(plan.steps, int(within * strength)))
-        scheduler.set_timesteps(steps, device=family.device.torch, strength=strength)
+        scheduler.set_timesteps(steps, device=family.device.torch, strength=strength)  # type: ignore[call-arg]
         return 0
     family.set_timesteps(scheduler, plan.steps, width=plan.width, height=plan.height)
     return _first_step(plan)

@@ -7,33 +7,36 @@ shapes; the rest comes from `configs/qwen-image/`.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported
+from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.families import folder as parts_of
+from inglenook.workers.image.families.held import Held, empty, filled, held_in
 from inglenook.workers.image.families.ldm import CONFIGS
-from inglenook.workers.image.weights import Checkpoint, fitting, in_dtype, read_json, require_whole
+from inglenook.workers.image.weights import Checkpoint, fitting, read_json
 
 FAMILY: Final = "qwen-image"
 _ENCODER_CLASS: Final = "Qwen2_5_VLForConditionalGeneration"
 _ZERO_FOR_REFERENCES: Final = "__index_timestep_zero__"
-"""An empty tensor of this name marks models that take references for finished pictures (Edit of November 2025)."""
+"""An empty tensor of this name marks models that take references for finished pictures, whatever the step."""
 
 _TRANSFORMER_AT = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 _ENCODER_AT = (
-    "text_encoders.qwen25_7b.transformer.", "text_encoders.qwen25_7b.", "text_encoder.", "cond_stage_model.", "",
-)  # fmt: skip
+    "text_encoders.qwen25_7b.transformer.",
+    "text_encoders.qwen25_7b.",
+    "text_encoder.",
+    "cond_stage_model.",
+    "",
+)
 _VAE_AT = ("vae.", "first_stage_model.", "")
 _HEAD = 128
 """Channels of one head of attention in the language model; its positions are laid out for so many."""
@@ -58,65 +61,51 @@ class PictureVae(AutoencoderKLQwenImage):
 VAE_CLASSES: Final[Mapping[str, Any]] = {"AutoencoderKLQwenImage": PictureVae}
 
 
-@dataclass(frozen=True)
-class Held:
-    """A part within a file: all tensors whose name begins with `prefix`."""
-
-    file: Checkpoint
-    prefix: str
-
-    def has(self, name: str) -> bool:
-        return self.prefix + name in self.file.shapes
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.file.shape(self.prefix + name)
-
-    def count(self, pattern: str) -> int:
-        """One more than the highest number that `pattern` finds in a name."""
-        compiled = re.compile(re.escape(self.prefix) + pattern)
-        found = (compiled.match(key) for key in self.file.shapes)
-        return max((int(match.group(1)) + 1 for match in found if match), default=0)
-
-    def tensors(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        found = self.file.tensors(self.prefix)
-        return in_dtype({key.removeprefix(self.prefix): tensor for key, tensor in found.items()}, dtype)
-
-
 def find_transformer(file: Checkpoint) -> Held | None:
-    return _held(file, _TRANSFORMER_AT, "transformer_blocks.0.img_mod.1.weight")
+    return held_in(file, _TRANSFORMER_AT, "transformer_blocks.0.img_mod.1.weight")
 
 
 def find_encoder(file: Checkpoint) -> Held | None:
-    return _held(file, _ENCODER_AT, *(f"{old}embed_tokens.weight" for old in _LANGUAGE_AT))
+    return held_in(file, _ENCODER_AT, *(f"{old}embed_tokens.weight" for old in _LANGUAGE_AT))
 
 
 def find_vae(file: Checkpoint) -> Held | None:
-    return _held(file, _VAE_AT, "decoder.conv_in.weight", "decoder.middle.0.residual.0.gamma")
+    return held_in(file, _VAE_AT, "decoder.conv_in.weight", "decoder.middle.0.residual.0.gamma")
 
 
 def read_transformer(held: Held, dtype: torch.dtype) -> torch.nn.Module:
     """Raises `LoadCorrupt`, `LoadUnsupported`."""
-    model = _empty(
+    model = empty(
         QwenImageTransformer2DModel.from_config,
         {**read_json(CONFIGS / FAMILY / "transformer" / "config.json"), **_transformer_settings(held)},
         "transformer",
     )
     tensors = held.tensors(dtype)
     tensors.pop(_ZERO_FOR_REFERENCES, None)
-    return _filled(model, tensors, "transformer", held)
+    return filled(model, tensors, "transformer", held.file.path.name)
 
 
-def read_encoder(place: Path | Held, dtype: torch.dtype) -> torch.nn.Module:
-    """Qwen2.5-VL, from a folder of this component, or out of a file."""
+def read_encoder(place: Path | Held, dtype: torch.dtype, *, picture_token: int) -> torch.nn.Module:
+    """Qwen2.5-VL, from a folder of this component, or out of a file.
+
+    Args:
+        picture_token: the tokenizer's number for a patch of a picture; a file does not say it.
+    """
     if isinstance(place, Path):
         return parts_of.read_text_encoder(place.parent, place.name, _ENCODER_CLASS, dtype)
+    settings = {**_encoder_settings(place), "image_token_id": picture_token}
+    known = settings["text_config"]["vocab_size"]
+    if known <= picture_token:
+        raise LoadUnsupported(
+            f"The text encoder in {place.file.path.name} knows {known} tokens; the tokenizer goes to "
+            f"{picture_token} and beyond.",
+            hint="put the tokenizer that belongs to it into a folder named tokenizer beside it",
+        )
     tensors = _named_as_now(place.tensors(dtype))
-    model = _empty(
-        Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig(**_encoder_settings(place)), "encoder"
-    )
+    model = empty(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig(**settings), "text_encoder")
     # The answers of the language model are not read, and some files leave the head away.
     tensors.setdefault("lm_head.weight", tensors["model.language_model.embed_tokens.weight"])
-    return _filled(model, tensors, "text_encoder", place)
+    return filled(model, tensors, "text_encoder", place.file.path.name)
 
 
 def read_vae(place: Path | Held, dtype: torch.dtype) -> torch.nn.Module:
@@ -132,19 +121,12 @@ def read_vae(place: Path | Held, dtype: torch.dtype) -> torch.nn.Module:
             f"The VAE in {place.file.path.name} has {latents} channels of latents; "
             f"those of Qwen-Image have {config['z_dim']}."
         )
-    model = _empty(PictureVae.from_config, config, "vae")
+    model = empty(PictureVae.from_config, config, "vae")
     tensors = place.tensors(dtype)
     if original:
         with fitting("vae"):
             tensors = convert_wan_vae_to_diffusers(tensors)
-    return _filled(model, tensors, "vae", place)
-
-
-def _held(file: Checkpoint, prefixes: tuple[str, ...], *names: str) -> Held | None:
-    for prefix in prefixes:
-        if any(prefix + name in file.shapes for name in names):
-            return Held(file, prefix)
-    return None
+    return filled(model, tensors, "vae", place.file.path.name)
 
 
 def _transformer_settings(held: Held) -> dict[str, Any]:
@@ -216,25 +198,3 @@ def _named_as_now(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
             name = f"model.language_model.{name.removeprefix('model.')}"
         named[name] = tensor
     return named
-
-
-def _empty(make: Callable[[Any], Any], config: Any, part: str) -> torch.nn.Module:
-    with fitting(part), init_empty_weights():
-        model: torch.nn.Module = make(config)
-    return model
-
-
-def _filled(
-    model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], part: str, held: Held
-) -> torch.nn.Module:
-    """The model with these weights. Raises `LoadCorrupt` when one is absent, too many, or of another shape."""
-    with fitting(part):
-        report = model.load_state_dict(tensors, strict=False, assign=True)
-    if report.missing_keys or report.unexpected_keys:
-        lacks, knows_not = report.missing_keys, report.unexpected_keys
-        raise LoadCorrupt(
-            f"The {part} in {held.file.path.name} lacks {len(lacks)} tensors ({', '.join(lacks[:1]) or 'none'}) "
-            f"and has {len(knows_not)} that do not belong to it ({', '.join(knows_not[:1]) or 'none'})."
-        )
-    require_whole(model, part)
-    return model.eval()

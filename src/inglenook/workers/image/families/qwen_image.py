@@ -19,6 +19,7 @@ from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
 from inglenook.workers.image.families import qwen_files, qwen_text
 from inglenook.workers.image.families.family import Inpaint, Text, as_input
 from inglenook.workers.image.families.flow import PATCH_LATENTS, FlowTransformer, packed, unpacked
+from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.schedulers import Scheduler
 from inglenook.workers.image.weights import Checkpoint, read_json
 
@@ -44,7 +45,7 @@ _LONGEST_TO_SHORTEST = 100
 @dataclass(frozen=True)
 class Reading(Text):
     """Attributes:
-    negative: (1, tokens, width) of the negative prompt, which may be of another length; None without guidance.
+    negative: (1, tokens, width) of the negative prompt, of its own length; None without guidance.
     references: latents of the pictures that the prompt is about, each (1, channels, height, width).
     """
 
@@ -59,7 +60,9 @@ class QwenImage(FlowTransformer):
     """
 
     name = "qwen-image"
-    network_classes: Mapping[str, Any] = {"QwenImageTransformer2DModel": QwenImageTransformer2DModel}
+    network_classes: ClassVar[Mapping[str, Any]] = {
+        "QwenImageTransformer2DModel": QwenImageTransformer2DModel
+    }
     vae_classes: ClassVar[Mapping[str, Any]] = qwen_files.VAE_CLASSES
     text_parts = ("text_encoder",)
     pipelines = frozenset(_VARIANT_OF_PIPELINE)
@@ -92,8 +95,7 @@ class QwenImage(FlowTransformer):
     def from_single(
         cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
     ) -> Self:
-        """The transformer in the names of diffusers; the text encoder and the VAE from `parts`, or from the same
-        file."""
+        """The transformer in the names of diffusers; text encoder and VAE from `parts` or the same file."""
         file = Checkpoint(path)
         transformer = qwen_files.find_transformer(file)
         if transformer is None:
@@ -102,14 +104,16 @@ class QwenImage(FlowTransformer):
             file, parts, "text_encoder", "a text encoder (Qwen2.5-VL)", qwen_files.find_encoder
         )
         vae = _other_part(file, parts, "vae", "a VAE", qwen_files.find_vae)
+        tokenizer = _tokenizer(parts)
+        picture = tokenizer.convert_tokens_to_ids(qwen_text.PICTURE)
         model = cls(
             modules={
                 "transformer": qwen_files.read_transformer(transformer, dtype),
                 "vae": qwen_files.read_vae(vae, dtype),
-                "text_encoder": qwen_files.read_encoder(encoder, dtype),
+                "text_encoder": qwen_files.read_encoder(encoder, dtype, picture_token=picture),
             },
-            tokenizers={"text_encoder": _tokenizer(parts)},
-            scheduler=read_json(qwen_files.CONFIGS / cls.name / "scheduler" / "scheduler_config.json"),
+            tokenizers={"text_encoder": tokenizer},
+            scheduler=read_json(CONFIGS / cls.name / "scheduler" / "scheduler_config.json"),
             options={},
             variant=variant,
             dtype=dtype,
@@ -167,6 +171,7 @@ class QwenImage(FlowTransformer):
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, text: Text, inpaint: Inpaint | None
     ) -> torch.Tensor:
+        del inpaint  # the loop puts the rest of the picture back
         assert isinstance(text, Reading)
         height, width = latents.shape[2:]
         own = packed(latents)
@@ -222,7 +227,7 @@ class QwenImage(FlowTransformer):
 
 
 def _guided(without: torch.Tensor, with_prompt: torch.Tensor, scale: float) -> torch.Tensor:
-    """Guidance for (1, tokens, features), each token brought back to the length that it has with the prompt."""
+    """Guidance for (1, tokens, features), each token brought back to its length with the prompt."""
     mixed = without + scale * (with_prompt - without)
     return mixed * (with_prompt.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True))
 
@@ -245,11 +250,11 @@ def _of_area(picture: Image.Image, area_px: int) -> Image.Image:
             field="references",
         )
     width = math.sqrt(area_px * ratio)
-    sides = (
+    sides = [
         max(1, round(side / _REFERENCE_MULTIPLE_PX)) * _REFERENCE_MULTIPLE_PX
         for side in (width, width / ratio)
-    )
-    return picture.resize(tuple(sides), Image.Resampling.LANCZOS)
+    ]
+    return picture.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)
 
 
 def _without_speech(encoder: Any, *, looks: bool) -> torch.nn.Module:

@@ -98,7 +98,7 @@ class Reader:
         if pictures:
             assert self.eyes is not None, "a model that takes references brings what looks at them"
             seen = dict(self.eyes(images=list(pictures), return_tensors="pt"))
-            text = self._make_room(text, seen["image_grid_thw"])
+            text = _make_room(text, seen["image_grid_thw"], self.eyes.merge_size)
         whole = self._tokenizer(text, verbose=False).input_ids
         ids = torch.tensor([whole], device=encoder.device)
         on_picture = ids[0] == self._tokenizer.convert_tokens_to_ids(PICTURE)
@@ -112,16 +112,6 @@ class Reader:
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **seen
         ).last_hidden_state
         return states[:, instruction.tokens :], max(0, len(whole) - longest)
-
-    def _make_room(self, text: str, grids: torch.Tensor) -> str:
-        """As many marks for each picture as the encoder makes states of it.
-
-        Args:
-            grids: (pictures, 3): frames, rows and columns of patches.
-        """
-        first, *others = text.split(PICTURE)
-        states = [int(grid.prod()) // self.eyes.merge_size**2 for grid in grids]
-        return first + "".join(PICTURE * n + rest for n, rest in zip(states, others, strict=True))
 
 
 def tokenizer() -> Qwen2Tokenizer:
@@ -151,6 +141,18 @@ def eyes(place: Path | None) -> Qwen2VLImageProcessor:
         return Qwen2VLImageProcessor.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise LoadCorrupt(f"{place.parent.name}/{place.name} cannot be read: {error}") from error
+
+
+def _make_room(text: str, grids: torch.Tensor, merged: int) -> str:
+    """As many marks for each picture as the encoder makes states of it.
+
+    Args:
+        grids: (pictures, 3): frames, rows and columns of patches.
+        merged: side of the square of patches that becomes one state.
+    """
+    first, *others = text.split(PICTURE)
+    states = [int(grid.prod()) // merged**2 for grid in grids]
+    return first + "".join(PICTURE * n + rest for n, rest in zip(states, others, strict=True))
 
 
 def _harmless(prompt: str) -> str:
