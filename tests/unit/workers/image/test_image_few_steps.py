@@ -68,7 +68,9 @@ def theirs(one: Bench, mode: str, *, strength: float = 1.0, **call: Any) -> np.n
     return np.asarray(pipeline(PROMPT, **call).images[0]).astype(int)
 
 
-@pytest.mark.parametrize("guidance", [0.0, 1.0, 8.5])
+@pytest.mark.parametrize(
+    "guidance", [pytest.param(0.0, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.slow), 8.5]
+)
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_consistency_model_reads_the_guidance_as_diffusers_does(
     distilled: dict[str, Bench], family: str, guidance: float

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qwen-Image and its editing variants, from folders, against diffusers' own pipelines."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from tests.unit.workers.image.bench import SIDE_PX, STEPS, Bench, a_draw, given_
 from tests.unit.workers.image.test_image_parity import assert_same
 
 from inglenook.wire.image import DrawCancelled, DrawFailed, Drawn, Notice, Progress
-from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image import denoise
+from inglenook.workers.image.denoise import Plan
+from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported
 from inglenook.workers.image.families import qwen_text
 
 PROMPT, NEGATIVE = "a red fox {in} the snow", "blurry"
@@ -98,7 +102,7 @@ def ours(one: Bench, **request: Any) -> np.ndarray:
     return one.ours(**{**usual, **request})
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("guidance", [pytest.param(1.0, marks=pytest.mark.slow), 3.0])
 def test_a_picture_is_the_one_that_diffusers_draws(models: Callable[[str], Bench], guidance: float) -> None:
     one = models("")
     assert_same(ours(one, guidance_scale=guidance), theirs(one, "", true_cfg_scale=guidance))
@@ -108,7 +112,7 @@ def test_no_negative_prompt_is_a_blank(models: Callable[[str], Bench]) -> None:
     assert_same(ours(models(""), negative_prompt=""), theirs(models(""), "", negative_prompt=" "))
 
 
-@pytest.mark.parametrize("strength", [0.6, 1.0])
+@pytest.mark.parametrize("strength", [0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["image", "inpaint"])
 def test_a_given_picture_is_drawn_over_as_diffusers_does(
     models: Callable[[str], Bench], mode: str, strength: float
@@ -121,7 +125,7 @@ def test_a_given_picture_is_drawn_over_as_diffusers_does(
     assert_same(ours(models(""), **request), theirs(models(""), "", given=given))
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("guidance", [pytest.param(1.0, marks=pytest.mark.slow), 3.0])
 def test_an_edit_of_one_picture_is_the_one_that_diffusers_draws(
     models: Callable[[str], Bench], guidance: float
 ) -> None:
@@ -131,7 +135,7 @@ def test_an_edit_of_one_picture_is_the_one_that_diffusers_draws(
     assert_same(drawn, theirs(one, "edit", image=a_reference(0, (96, 40)), true_cfg_scale=guidance))
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_edit_of_several_pictures_is_the_one_that_diffusers_draws(
     models: Callable[[str], Bench], count: int
 ) -> None:
@@ -220,6 +224,28 @@ def test_previews_are_as_small_as_the_latents_and_a_cancel_stops_before_the_next
         assert preview.size == (SIDE_PX // 8, SIDE_PX // 8)
 
 
+@pytest.mark.parametrize(("dtype", "levels"), [("float16", 8), ("bfloat16", 32)])
+def test_a_seed_gives_the_same_picture_in_every_precision(
+    models: Callable[[str], Bench], dtype: str, levels: int
+) -> None:
+    whole = models("edit")
+    half = opened(whole.folder, "qwen-image", whole.folder.parent, dtype=dtype)
+    half.family.seen_px, half.family.drawn_px = SEEN_PX, whole.family.drawn_px
+    drawn = [ours(one, mode="edit", references=("wide.png",)) for one in (whole, half)]
+    assert np.abs(drawn[0] - drawn[1]).max() <= levels
+
+
+def test_what_the_model_believes_is_what_its_last_step_arrives_at(models: Callable[[str], Bench]) -> None:
+    family = models("").family
+    with torch.inference_mode():
+        text = family.encode_text("a fox", "", guidance_scale=3.0, width=64, height=64)
+        picture = denoise.begin(family, Plan(text, None, 4, 64, 64), seed=1)
+        while not picture.finished:
+            denoise.advance(family, picture)
+    assert torch.allclose(picture.latents, denoise.believed(picture), atol=1e-4)
+
+
+@pytest.mark.slow
 def test_saving_memory_does_not_change_the_picture(models: Callable[[str], Bench]) -> None:
     one = models("edit")
     plain = ours(one, mode="edit", references=("wide.png",))
@@ -244,13 +270,46 @@ def test_only_what_is_read_of_the_language_model_stays_in_memory(models: Callabl
     assert not any("visual" in name for name in names[""])
 
 
-def test_a_transformer_with_an_input_that_is_not_given_is_refused(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transformer_with_an_input_that_is_not_given_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "model"
     tiny_qwen.write_folder("", place, guidance_embeds=True)
     with pytest.raises(LoadUnsupported, match="guidance_embeds"):
         opened(place, "qwen-image", tmp_path)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("transformer/diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors"),
+        ("text_encoder/model.safetensors", "model.safetensors"),
+        ("vae/config.json", "vae/config.json"),
+        ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json"),
+        ("tokenizer/tokenizer.json", "tokenizer/tokenizer.json"),
+        ("processor/processor_config.json", "processor"),
+    ],
+)
+def test_a_damaged_file_of_a_folder_is_named(
+    models: Callable[[str], Bench], tmp_path: Path, file: str, words: str
+) -> None:
+    shutil.copytree(models("edit").folder, tmp_path / "model")
+    cut(tmp_path / "model" / file)
+    with pytest.raises(LoadCorrupt) as raised:
+        opened(tmp_path / "model", "qwen-image", tmp_path)
+    assert words in raised.value.message
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae"])
+def test_a_folder_that_lacks_a_part_says_which(
+    models: Callable[[str], Bench], tmp_path: Path, part: str
+) -> None:
+    shutil.copytree(models("").folder, tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / part)
+    with pytest.raises(LoadCorrupt, match=part):
+        opened(tmp_path / "model", "qwen-image", tmp_path)
 
 
 def test_our_vocabulary_is_qwens() -> None:

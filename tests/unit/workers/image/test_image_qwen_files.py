@@ -18,6 +18,7 @@ from inglenook.workers.image import denoise
 from inglenook.workers.image.denoise import Plan
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.families import qwen_files
+from inglenook.workers.image.families.held import Held
 from inglenook.workers.image.families.registry import load_family
 from inglenook.workers.image.weights import Checkpoint
 
@@ -266,9 +267,9 @@ def of_real_size(part: str) -> Any:
                 return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config))
 
 
-def held(tensors: dict[str, torch.Tensor]) -> qwen_files.Held:
+def held(tensors: dict[str, torch.Tensor]) -> Held:
     """A file that has only names and shapes."""
     file = Checkpoint.__new__(Checkpoint)
     file.path, file.metadata = Path("shapes.safetensors"), {}
     file.shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    return qwen_files.Held(file, "")
+    return Held(file, "")

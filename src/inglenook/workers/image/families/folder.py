@@ -104,7 +104,18 @@ def read_tokenizer(folder: Path, part: str, class_name: str) -> Any:
     place = folder / part.replace("text_encoder", "tokenizer")
     if not place.is_dir():
         raise LoadCorrupt(f"The model folder {folder.name} has no {place.name}.")
-    return TOKENIZER_CLASSES[class_name].from_pretrained(place, local_files_only=True)
+    return configured(TOKENIZER_CLASSES[class_name], place)
+
+
+def configured(kind: Any, place: Path) -> Any:
+    """A tokenizer or a processor of transformers, from its folder. Raises `LoadCorrupt` for files that are
+    cut short or are not what they should be."""
+    for file in sorted(place.glob("*.json")):
+        read_json(file)
+    try:
+        return kind.from_pretrained(place, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LoadCorrupt(f"{place.parent.name}/{place.name} cannot be read: {error}") from error
 
 
 def require_complete(part: str, report: Mapping[str, Iterable[Any]]) -> None:

@@ -19,6 +19,7 @@ from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
 from inglenook.workers.image.families import qwen_files, qwen_text
 from inglenook.workers.image.families.family import Inpaint, Text, as_input
 from inglenook.workers.image.families.flow import PATCH_LATENTS, FlowTransformer, packed, unpacked
+from inglenook.workers.image.families.held import Held
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.schedulers import Scheduler
 from inglenook.workers.image.weights import Checkpoint, read_json
@@ -78,6 +79,11 @@ class QwenImage(FlowTransformer):
             raise LoadUnsupported(
                 f"The transformer takes an input that is not given here ({unknown[0]}).",
                 hint="guidance-distilled and layered variants of Qwen-Image are not drawn with",
+            )
+        takes, given = int(self._network_config["in_channels"]), PATCH_LATENTS**2 * self._channels
+        if takes != given:
+            raise LoadUnsupported(
+                f"The transformer takes {takes} channels a token; the VAE's latents give {given}."
             )
         self._instruction = _INSTRUCTIONS[self.variant]
         self.seen_px = 384**2 if self.variant == _EDIT_SEVERAL else 1024**2
@@ -268,8 +274,8 @@ def _other_part(
     parts: Mapping[str, Path],
     role: str,
     what: str,
-    find: Callable[[Checkpoint], qwen_files.Held | None],
-) -> Path | qwen_files.Held:
+    find: Callable[[Checkpoint], Held | None],
+) -> Path | Held:
     """Where a component is: in a place that was named, or in the file itself."""
     place = parts.get(role)
     if place is not None and place.is_dir():

@@ -17,6 +17,7 @@ from PIL import Image
 from transformers import Qwen2Tokenizer, Qwen2VLImageProcessor
 
 from inglenook.workers.image.errors import LoadCorrupt
+from inglenook.workers.image.families import folder as parts_of
 from inglenook.workers.image.families.clip import byte_letters
 from inglenook.workers.image.families.ldm import CONFIGS
 
@@ -122,25 +123,19 @@ def tokenizer() -> Qwen2Tokenizer:
 
 def read_tokenizer(place: Path) -> Qwen2Tokenizer:
     """From a tokenizer's folder. Raises `LoadCorrupt`."""
-    try:
-        read = Qwen2Tokenizer.from_pretrained(place, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise LoadCorrupt(
-            f"The tokenizer in {place.parent.name}/{place.name} cannot be read: {error}"
-        ) from error
+    read = parts_of.configured(Qwen2Tokenizer, place)
     if read.convert_tokens_to_ids(PICTURE) is None:
         raise LoadCorrupt(f"The tokenizer in {place.parent.name}/{place.name} has no mark {PICTURE!r}.")
     return read
 
 
 def eyes(place: Path | None) -> Qwen2VLImageProcessor:
-    """What cuts pictures into patches. Args: place: the folder that configures it; None for Qwen2.5-VL's."""
-    if place is None:
-        return Qwen2VLImageProcessor()
-    try:
-        return Qwen2VLImageProcessor.from_pretrained(place, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise LoadCorrupt(f"{place.parent.name}/{place.name} cannot be read: {error}") from error
+    """What cuts pictures into patches. Raises `LoadCorrupt`.
+
+    Args:
+        place: the folder that configures it; None for Qwen2.5-VL's own.
+    """
+    return Qwen2VLImageProcessor() if place is None else parts_of.configured(Qwen2VLImageProcessor, place)
 
 
 def _make_room(text: str, grids: torch.Tensor, merged: int) -> str:
