@@ -312,6 +312,18 @@ def test_a_folder_that_lacks_a_part_says_which(
         opened(tmp_path / "model", "qwen-image", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("transformer", "fact"),
+    [({"joint_attention_dim": 96}, "states of texts of 96 numbers"), ({"in_channels": 32}, "32 channels")],
+)
+def test_a_transformer_that_does_not_fit_its_other_parts_is_refused(
+    tmp_path: Path, transformer: dict[str, int], fact: str
+) -> None:
+    tiny_qwen.write_folder("", tmp_path / "model", **transformer)
+    with pytest.raises(LoadUnsupported, match=fact):
+        opened(tmp_path / "model", "qwen-image", tmp_path)
+
+
 def test_our_vocabulary_is_qwens() -> None:
     """The numbers are Qwen2's own; the instructions have the lengths that the models were trained with."""
     ours = qwen_text.tokenizer()

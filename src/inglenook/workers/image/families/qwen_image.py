@@ -18,7 +18,13 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
 from inglenook.workers.image.families import qwen_files, qwen_text
 from inglenook.workers.image.families.family import Inpaint, Text, as_input
-from inglenook.workers.image.families.flow import PATCH_LATENTS, FlowTransformer, packed, unpacked
+from inglenook.workers.image.families.flow import (
+    PATCH_LATENTS,
+    FlowTransformer,
+    packed,
+    require_width,
+    unpacked,
+)
 from inglenook.workers.image.families.held import Held
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.schedulers import Scheduler
@@ -85,6 +91,9 @@ class QwenImage(FlowTransformer):
             raise LoadUnsupported(
                 f"The transformer takes {takes} channels a token; the VAE's latents give {given}."
             )
+        text = modules["text_encoder"].config
+        width = getattr(text, "text_config", text).hidden_size
+        require_width("states of texts", width, self._network_config["joint_attention_dim"])
         self._instruction = _INSTRUCTIONS[self.variant]
         self.seen_px = 384**2 if self.variant == _EDIT_SEVERAL else 1024**2
         self.drawn_px = 1024**2
