@@ -75,6 +75,15 @@ class Studio:
 
         Returns the last word; raises only what is nobody's business to foresee.
         """
+        last: LastWord | None = None
+        try:
+            last = self._whole(draw)
+            return last
+        finally:
+            if not isinstance(last, Drawn):
+                self._family.loras.detach()
+
+    def _whole(self, draw: Draw) -> LastWord:
         began = self._clock.monotonic()
         self._family.device.reset_peak()
         try:
@@ -102,6 +111,7 @@ class Studio:
         The error itself does not leave this function: its traceback would keep every tensor alive.
         """
         try:
+            self._family.loras.apply(draw.loras)
             with torch.inference_mode():
                 plan = self._plan(draw)
                 while len(made) < len(draw.seeds):

@@ -17,6 +17,7 @@ import torch
 
 from inglenook.wire.image import SavingLevel
 from inglenook.workers.image.device import Device
+from inglenook.workers.image.lora.shelf import LoraShelf
 from inglenook.workers.image.preview import LinearMap
 from inglenook.workers.image.schedulers import Scheduler, SchedulerFactory
 
@@ -83,6 +84,7 @@ class Family(ABC):
     name: str
     schedulers: SchedulerFactory
     device: Device
+    loras: LoraShelf
 
     @classmethod
     @abstractmethod

@@ -13,6 +13,7 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported, NotFinite
 from inglenook.workers.image.families import folder as parts_of
 from inglenook.workers.image.families.family import Family, Posterior, Text
+from inglenook.workers.image.lora.shelf import LoraShelf
 from inglenook.workers.image.parts import Parts
 from inglenook.workers.image.preview import LinearMap, measure_map
 from inglenook.workers.image.schedulers import SchedulerFactory
@@ -70,6 +71,7 @@ class LatentModel(Family):
         if dtype == torch.float16 and self.vae_overflows and self._vae_config.get("force_upcast", False):
             modules["vae"].to(torch.float32)
         self._parts = Parts({name: module.eval() for name, module in modules.items()}, device)
+        self.loras = LoraShelf(self._parts.modules, self.name)
         self._one_half_at_a_time = False
         self._preview_map: LinearMap | None = None
 
