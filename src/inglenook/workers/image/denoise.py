@@ -30,18 +30,27 @@ class Source:
     """What a picture is made from; shared by all pictures of one Draw.
 
     Attributes:
-        image: the encoded picture.
+        image: the encoded picture; None where `latents` are given, and before either is known.
         strength: share of the noise schedule that is run on it, in (0, 1].
         mask: float32 (1, 1, height, width) of latents, 1 where to paint; None for image to image.
         mask_pixels: the same in pixels; None where `mask` is.
         masked: the encoded picture with the painted part blanked; None unless the model is shown it.
+        latents: of the picture, as the model works on them, instead of `image`.
     """
 
-    image: Posterior
+    image: Posterior | None
     strength: float
     mask: torch.Tensor | None = None
     mask_pixels: torch.Tensor | None = None
     masked: Posterior | None = None
+    latents: torch.Tensor | None = None
+
+    def drawn(self, family: Family, generator: torch.Generator) -> torch.Tensor:
+        """The picture's latents as the model works on them."""
+        if self.latents is not None:
+            return self.latents
+        assert self.image is not None, "a source is complete before a picture is begun from it"
+        return family.scale(self.image.sample(generator))
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,16 @@ def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
         inpaint=inpaint,
         step_options=options,
     )
+
+
+def steps_of(family: Family, plan: Plan) -> int:
+    """How many steps `begin` will give a picture of this plan; its source need not be complete.
+
+    Raises `DrawInvalid` as `begin` does.
+    """
+    scheduler = family.schedulers.make(plan.scheduler)
+    left_out = _lay_out(family, plan, scheduler) * scheduler.order
+    return len(scheduler.timesteps) - left_out
 
 
 def advance(family: Family, picture: Picture) -> None:
@@ -208,7 +227,7 @@ def _starting_latents(
     image: torch.Tensor | None = None
     unused = only_noise and family.sees_masked_picture and not family.samples_picture_first
     if source is not None and not unused:
-        image = family.scale(source.image.sample(generator))
+        image = source.drawn(family, generator)
     shape = family.latent_shape(plan.width, plan.height)
     noise = torch.randn(shape, generator=generator).to(family.device.torch)
     if only_noise:
@@ -234,7 +253,7 @@ def _inpainting(
         assert source.masked is not None
         masked = family.scale(source.masked.sample(generator))
         return Inpaint(source.mask, source.mask_pixels, masked), None
-    if source.image.std is not None:
+    if source.image is not None and source.image.std is not None:
         source.image.draw(generator)  # keeps the order of random numbers; see the module's docstring
     return Inpaint(source.mask, source.mask_pixels, None), image
 

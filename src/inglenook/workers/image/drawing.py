@@ -4,6 +4,7 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -22,7 +23,7 @@ from inglenook.wire.image import (
     Stage,
 )
 from inglenook.wire.message import Message, OutOfMemory
-from inglenook.workers.image import denoise
+from inglenook.workers.image import denoise, hires
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.families.family import Family, Text, as_input
@@ -40,6 +41,14 @@ _WHAT_SAVES = {
     2: "the VAE in tiles",
     3: "only the working part of the model on the device",
 }
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What one Draw says about each of its pictures, from noise and, where it asks for it, once more larger."""
+
+    first: Plan
+    second: Plan | None
 
 
 class Studio:
@@ -113,9 +122,9 @@ class Studio:
         try:
             self._family.loras.apply(draw.loras)
             with torch.inference_mode():
-                plan = self._plan(draw)
+                passes = self._plan(draw)
                 while len(made) < len(draw.seeds):
-                    made.append(self._make(draw, plan, len(made)))
+                    made.append(self._make(draw, passes, len(made)))
         except MEMORY_ERRORS as error:
             evidence = evidence_of(error, self._family.device)
             if evidence is None:
@@ -124,21 +133,27 @@ class Studio:
             return evidence
         return None
 
-    def _plan(self, draw: Draw) -> Plan:
+    def _plan(self, draw: Draw) -> Passes:
         """Everything that the pictures of one Draw share."""
         self._stop_if_asked(0, 1)
-        text = self._text(draw)
+        text = self._text(draw, draw.width, draw.height)
         if text.dropped_tokens:
             self._notice(
                 draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
             )
         source = self._source(draw) if draw.mode in ("image", "inpaint") else None
+        first = Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        second = None
+        if draw.hires is not None:
+            larger = self._text(draw, draw.hires.width, draw.hires.height)
+            second = hires.second_plan(draw, first, larger)
         self._progress(draw, "encode", 0, 1, 1)
-        return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        return Passes(first, second)
 
-    def _text(self, draw: Draw) -> Text:
-        """The prompts as the model reads them, and the pictures that they speak about."""
-        family, width, height = self._family, draw.width, draw.height
+    def _text(self, draw: Draw, width: int, height: int) -> Text:
+        """The prompts as the model reads them for a picture of that size, and the pictures that they speak
+        about."""
+        family = self._family
         guided = draw.guidance_scale > 1 or family.embeds_guidance
         scale = draw.guidance_scale if guided else None
         names = draw.references
@@ -175,15 +190,21 @@ class Studio:
             family.posterior(pixels * (mask < 0.5)) if family.sees_masked_picture else None,
         )
 
-    def _make(self, draw: Draw, plan: Plan, index: int) -> str:
+    def _make(self, draw: Draw, passes: Passes, index: int) -> str:
         """One picture, from its noise to its file."""
-        began = self._clock.monotonic()
-        picture = denoise.begin(self._family, plan, seed=draw.seeds[index])
-        while not picture.finished:
-            self._stop_if_asked(index, picture.done + 1)
-            denoise.advance(self._family, picture)
-            self._progress(draw, "denoise", index, picture.done, picture.steps, self._preview(draw, picture))
-        self._stop_if_asked(index, picture.steps + 1)
+        began, seed = self._clock.monotonic(), draw.seeds[index]
+        picture = denoise.begin(self._family, passes.first, seed=seed)
+        steps = picture.steps
+        if passes.second is not None:
+            steps += denoise.steps_of(self._family, passes.second)
+        self._denoise(draw, picture, index, 0, steps)
+        if passes.second is not None:
+            before = picture.steps
+            picture = denoise.begin(
+                self._family, self._enlarged(draw, passes.second, picture, index, steps), seed=seed
+            )
+            self._denoise(draw, picture, index, before, steps)
+        self._stop_if_asked(index, steps + 1)
         pixels = self._family.decode(picture.latents)
         self._progress(draw, "decode", index, 1, 1)
         file = self._spool.write("picture", pixels)
@@ -199,6 +220,25 @@ class Studio:
             )
         )
         return file
+
+    def _denoise(self, draw: Draw, picture: Picture, index: int, before: int, steps: int) -> None:
+        """All steps of one pass. `before` of the picture's `steps` have been taken in an earlier one."""
+        while not picture.finished:
+            self._stop_if_asked(index, before + picture.done + 1)
+            denoise.advance(self._family, picture)
+            done, preview = before + picture.done, self._preview(draw, picture)
+            self._progress(draw, "denoise", index, done, steps, preview)
+
+    def _enlarged(self, draw: Draw, second: Plan, first: Picture, index: int, steps: int) -> Plan:
+        """The second pass with what the first has drawn."""
+        assert draw.hires is not None
+        if draw.hires.upscaler == "latent":
+            return hires.from_latents(self._family, second, first.latents)
+        self._stop_if_asked(index, first.steps + 1)
+        pixels = self._family.decode(first.latents)
+        self._progress(draw, "decode", index, first.steps, steps)
+        self._stop_if_asked(index, first.steps + 1)
+        return hires.from_pixels(self._family, second, pixels)
 
     def _preview(self, draw: Draw, picture: Picture) -> str | None:
         if draw.preview_every == 0 or picture.done % draw.preview_every:
@@ -291,6 +331,7 @@ def check(draw: Draw, family: Family) -> None:
     if draw.mode == "inpaint" and draw.mask is None:
         raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
     _check_references(draw, family)
+    hires.check(draw, family)
     if draw.mode != "inpaint" and family.sees_masked_picture:
         raise DrawInvalid(
             "This is an inpainting model: it draws only with an image and a mask.",
