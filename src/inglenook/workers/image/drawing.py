@@ -121,6 +121,7 @@ class Studio:
         """
         try:
             self._family.loras.apply(draw.loras)
+            self._family.vaes.apply(draw.vae)
             with torch.inference_mode():
                 passes = self._plan(draw)
                 while len(made) < len(draw.seeds):

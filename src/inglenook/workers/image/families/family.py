@@ -20,6 +20,7 @@ from inglenook.workers.image.device import Device
 from inglenook.workers.image.lora.shelf import LoraShelf
 from inglenook.workers.image.preview import LinearMap
 from inglenook.workers.image.schedulers import Scheduler, SchedulerFactory
+from inglenook.workers.image.vaes import VaeShelf
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Family(ABC):
     schedulers: SchedulerFactory
     device: Device
     loras: LoraShelf
+    vaes: VaeShelf
 
     @classmethod
     @abstractmethod
@@ -107,6 +109,10 @@ class Family(ABC):
     def spare(self, saving: SavingLevel) -> None:
         """Place the model on its device, at a saving level. Called once after loading, and again with
         higher levels."""
+
+    @abstractmethod
+    def keep_vae_on_host(self) -> None:
+        """Encode and decode in host memory in float32, at every saving level. Called before `spare`."""
 
     @property
     @abstractmethod

@@ -12,11 +12,13 @@ from inglenook.wire.image import SavingLevel
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported, NotFinite
 from inglenook.workers.image.families import folder as parts_of
+from inglenook.workers.image.families import vae_files
 from inglenook.workers.image.families.family import Family, Posterior, Text
 from inglenook.workers.image.lora.shelf import LoraShelf
 from inglenook.workers.image.parts import Parts
 from inglenook.workers.image.preview import LinearMap, measure_map
 from inglenook.workers.image.schedulers import SchedulerFactory
+from inglenook.workers.image.vaes import VaeShelf
 from inglenook.workers.image.weights import check_folder, read_json
 
 Ask = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
@@ -66,13 +68,15 @@ class LatentModel(Family):
         self._dtype = dtype
         self._tokenizers = tokenizers
         self._network_config = modules[self.network].config
-        self._vae_config = modules["vae"].config
-        self._channels = self._latent_channels()
-        if dtype == torch.float16 and self.vae_overflows and self._vae_config.get("force_upcast", False):
-            modules["vae"].to(torch.float32)
         self._parts = Parts({name: module.eval() for name, module in modules.items()}, device)
+        self._channels = self._latent_channels()
+        self._vae_on_host = False
+        self._in_its_precision(modules["vae"])
         self.loras = LoraShelf(self._parts.modules, self.name)
-        self._one_half_at_a_time = False
+        self.vaes = VaeShelf(
+            modules["vae"], latents=self._latents_of, read=self._read_vae, put=self._exchange_vae
+        )
+        self._saving: SavingLevel = 0
         self._preview_map: LinearMap | None = None
 
     @classmethod
@@ -103,12 +107,14 @@ class LatentModel(Family):
     def spare(self, saving: SavingLevel) -> None:
         """1: guidance one half at a time, VAE slices; 2: VAE in tiles; 3: only the part that works is on the
         device."""
-        self._one_half_at_a_time = saving >= 1
-        if saving >= 1:
-            self._parts.modules["vae"].enable_slicing()
-        if saving >= 2 and self._tiles_fit():
-            self._parts.modules["vae"].enable_tiling()
+        self._saving = saving
+        self._spare_vae()
         self._parts.place(only_the_working=saving >= 3)
+
+    def keep_vae_on_host(self) -> None:
+        self._vae_on_host = True
+        self._parts.keep_at_home("vae")
+        self._in_its_precision(self._parts.modules["vae"])
 
     @property
     def weights_bytes(self) -> int:
@@ -116,7 +122,7 @@ class LatentModel(Family):
 
     @property
     def pixels_per_latent(self) -> int:
-        return int(2 ** (len(self._vae_config["block_out_channels"]) - 1))
+        return _pixels_per_latent(self._vae_config)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
         return (1, self._channels, height // self.pixels_per_latent, width // self.pixels_per_latent)
@@ -141,10 +147,11 @@ class LatentModel(Family):
 
     def posterior(self, pixels: torch.Tensor) -> Posterior:
         vae = self._parts.use("vae")
-        encoded = vae.encode(pixels.to(self.device.torch, vae.dtype))
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+        there = {"device": self.device.torch, "dtype": torch.float32}
         if hasattr(encoded, "latents"):
-            return Posterior(encoded.latents.float(), None)
-        return Posterior(encoded.latent_dist.mean.float(), encoded.latent_dist.std.float())
+            return Posterior(encoded.latents.to(**there), None)
+        return Posterior(encoded.latent_dist.mean.to(**there), encoded.latent_dist.std.to(**there))
 
     def scale(self, latents: torch.Tensor) -> torch.Tensor:
         centre, spread = self._spread(latents)
@@ -154,7 +161,7 @@ class LatentModel(Family):
         vae = self._parts.use("vae")
         centre, spread = self._spread(latents)
         unscaled = latents * spread / self._vae_config.get("scaling_factor", 1.0) + centre
-        pixels = vae.decode(unscaled.to(vae.dtype), return_dict=False)[0].float()
+        pixels = vae.decode(unscaled.to(vae.device, vae.dtype), return_dict=False)[0].float()
         if not bool(torch.isfinite(pixels).all()):
             raise NotFinite(
                 f"The picture came out as numbers that are not finite (computed in {self._dtype}).",
@@ -178,7 +185,7 @@ class LatentModel(Family):
         """
         if len(text.embeds) == 1 or text.guidance_scale is None:
             return ask(text.embeds, text.added).float()
-        if self._one_half_at_a_time:
+        if self._saving >= 1:
             answers = [
                 ask(text.embeds[i : i + 1], {k: v[i : i + 1] for k, v in text.added.items()})
                 for i in range(2)
@@ -187,6 +194,37 @@ class LatentModel(Family):
         else:
             without, with_prompt = ask(text.embeds, text.added).float().chunk(2)
         return without + text.guidance_scale * (with_prompt - without)
+
+    @property
+    def _vae_config(self) -> Any:
+        """Of the VAE that works at the moment."""
+        return self._parts.modules["vae"].config
+
+    def _exchange_vae(self, vae: torch.nn.Module) -> None:
+        self._in_its_precision(vae)
+        self._parts.exchange("vae", vae)
+        self._preview_map = None
+        self._spare_vae()
+
+    def _read_vae(self, place: Path) -> torch.nn.Module:
+        """Another VAE of this family. Raises `LoadCorrupt`, `LoadUnsupported`."""
+        return vae_files.read(place, self.name, self._dtype)
+
+    def _latents_of(self, vae: Any) -> tuple[int, int]:
+        """Channels and side in pixels of the latents of a VAE."""
+        return int(vae.config["latent_channels"]), _pixels_per_latent(vae.config)
+
+    def _in_its_precision(self, vae: Any) -> None:
+        overflows = self.vae_overflows and self._dtype == torch.float16
+        if self._vae_on_host or (overflows and vae.config.get("force_upcast", False)):
+            vae.to(torch.float32)
+
+    def _spare_vae(self) -> None:
+        vae = self._parts.modules["vae"]
+        if self._saving >= 1:
+            vae.enable_slicing()
+        if self._saving >= 2 and self._tiles_fit():
+            vae.enable_tiling()
 
     def _latent_channels(self) -> int:
         return int(self._vae_config["latent_channels"])
@@ -204,3 +242,9 @@ class LatentModel(Family):
             return self._vae_config.get("shift_factor") or 0.0, 1.0
         shape = (1, self._channels, 1, 1)
         return latents.new_tensor(mean).view(shape), latents.new_tensor(std).view(shape)
+
+
+def _pixels_per_latent(vae_config: Any) -> int:
+    """Every level of a VAE but the last halves the side. The tiny autoencoder names its levels twice."""
+    widths = vae_config.get("block_out_channels") or vae_config["encoder_block_out_channels"]
+    return int(2 ** (len(widths) - 1))

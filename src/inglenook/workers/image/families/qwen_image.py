@@ -28,7 +28,7 @@ from inglenook.workers.image.families.flow import (
 from inglenook.workers.image.families.held import Held
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.schedulers import Scheduler
-from inglenook.workers.image.weights import Checkpoint, read_json
+from inglenook.workers.image.weights import Checkpoint, check_folder, read_json
 
 _EDIT, _EDIT_SEVERAL = "edit", "edit-plus"
 _VARIANT_OF_PIPELINE: Final[Mapping[str, str]] = {
@@ -239,6 +239,19 @@ class QwenImage(FlowTransformer):
 
     def _latent_channels(self) -> int:
         return int(self._vae_config["z_dim"])
+
+    def _read_vae(self, place: Path) -> torch.nn.Module:
+        if place.is_dir():
+            part = place / "vae" if (place / "vae").is_dir() else place
+            check_folder(part.parent, (part.name,))
+            return qwen_files.read_vae(part, self._dtype)
+        found = qwen_files.find_vae(Checkpoint(place))
+        if found is None:
+            raise LoadUnsupported(f"{place.name} holds no VAE of the family {self.name}.")
+        return qwen_files.read_vae(found, self._dtype)
+
+    def _latents_of(self, vae: Any) -> tuple[int, int]:
+        return int(vae.config["z_dim"]), int(2 ** len(vae.config["temperal_downsample"]))
 
 
 def _guided(without: torch.Tensor, with_prompt: torch.Tensor, scale: float) -> torch.Tensor:

@@ -47,5 +47,7 @@ def load_family(request: LoadImageModel, device: Device) -> Family:
         else:
             parts = {role: Path(place) for role, place in request.parts.items()}
             model = family.from_single(path, parts=parts, variant=request.variant, dtype=dtype, device=device)
+        if request.vae_on_cpu:
+            model.keep_vae_on_host()
         model.spare(request.saving)
     return model
