@@ -45,7 +45,7 @@ _WHAT_SAVES = {
 
 @dataclass(frozen=True)
 class Passes:
-    """What one Draw says about each of its pictures, from noise and, where it asks for it, once more larger."""
+    """What one Draw says about each of its pictures, from noise and, where asked for, once more larger."""
 
     first: Plan
     second: Plan | None
@@ -120,6 +120,9 @@ class Studio:
         The error itself does not leave this function: its traceback would keep every tensor alive.
         """
         try:
+            if draw.saving > self.saving:
+                self.saving = draw.saving
+                self._family.spare(self.saving)
             self._family.loras.apply(draw.loras)
             self._family.vaes.apply(draw.vae)
             with torch.inference_mode():
@@ -227,6 +230,9 @@ class Studio:
         while not picture.finished:
             self._stop_if_asked(index, before + picture.done + 1)
             denoise.advance(self._family, picture)
+            trouble = self._family.trouble()
+            if trouble is not None:
+                self._notice(draw, trouble)
             done, preview = before + picture.done, self._preview(draw, picture)
             self._progress(draw, "denoise", index, done, steps, preview)
 
@@ -325,6 +331,8 @@ def check(draw: Draw, family: Family) -> None:
         )
     if draw.strength is not None and not 0 < draw.strength <= 1:
         raise DrawInvalid(f"strength is {draw.strength}; it lies above 0 and goes to 1.", field="strength")
+    if not 0 <= draw.saving <= MAX_SAVING:
+        raise DrawInvalid(f"saving is {draw.saving}; it goes from 0 to {MAX_SAVING}.", field="saving")
     if draw.preview_every < 0:
         raise DrawInvalid(f"preview_every is {draw.preview_every}; 0 is for none.", field="preview_every")
     if draw.mode in ("image", "inpaint") and draw.image is None:

@@ -81,8 +81,8 @@ class VaeShelf:
         if theirs != ours:
             raise DrawInvalid(
                 f"The VAE {path.name} does not fit this model: its latents have {theirs[0]} channels and "
-                f"stand for {theirs[1]} x {theirs[1]} pixels each, the model's have {ours[0]} and {ours[1]} x "
-                f"{ours[1]}.",
+                f"stand for {theirs[1]} x {theirs[1]} pixels each, the model's have {ours[0]} and "
+                f"{ours[1]} x {ours[1]}.",
                 hint="choose one that was made for the model's family",
                 field="vae",
             )

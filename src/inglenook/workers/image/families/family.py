@@ -114,6 +114,14 @@ class Family(ABC):
     def keep_vae_on_host(self) -> None:
         """Encode and decode in host memory in float32, at every saving level. Called before `spare`."""
 
+    @abstractmethod
+    def compile(self, mode: str, cache: Path | None) -> None:
+        """Compile the denoising network at its next use; see `compiling.Compiled`."""
+
+    @abstractmethod
+    def trouble(self) -> str | None:
+        """What a person should know about how the model works now, told once; None for nothing."""
+
     @property
     @abstractmethod
     def weights_bytes(self) -> int:

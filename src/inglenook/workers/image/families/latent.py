@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from inglenook.wire.image import SavingLevel
+from inglenook.workers.image.compiling import Compiled
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.errors import LoadUnsupported, NotFinite
 from inglenook.workers.image.families import folder as parts_of
@@ -77,6 +78,7 @@ class LatentModel(Family):
             modules["vae"], latents=self._latents_of, read=self._read_vae, put=self._exchange_vae
         )
         self._saving: SavingLevel = 0
+        self._compiled: Compiled | None = None
         self._preview_map: LinearMap | None = None
 
     @classmethod
@@ -110,6 +112,12 @@ class LatentModel(Family):
         self._saving = saving
         self._spare_vae()
         self._parts.place(only_the_working=saving >= 3)
+
+    def compile(self, mode: str, cache: Path | None) -> None:
+        self._compiled = Compiled(self._parts.modules[self.network], mode, cache, self.device)
+
+    def trouble(self) -> str | None:
+        return None if self._compiled is None else self._compiled.trouble()
 
     def keep_vae_on_host(self) -> None:
         self._vae_on_host = True

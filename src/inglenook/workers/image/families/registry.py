@@ -50,4 +50,8 @@ def load_family(request: LoadImageModel, device: Device) -> Family:
         if request.vae_on_cpu:
             model.keep_vae_on_host()
         model.spare(request.saving)
+        if request.compile is not None:
+            model.compile(
+                request.compile, None if request.compile_cache is None else Path(request.compile_cache)
+            )
     return model

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import safe_open
@@ -180,8 +180,8 @@ def _require_rank(file: Checkpoint, triple: _Triple) -> None:
     if not 1 <= down[0] <= MAX_RANK:
         raise _invalid(file.path, f"has the rank {down[0]} at {triple.down!r}; 1 to {MAX_RANK} are read")
     if triple.alpha is not None and math.prod(file.shape(triple.alpha)) != 1:
-        shape = list(file.shape(triple.alpha))
-        raise _invalid(file.path, f"has an alpha of shape {shape} at {triple.alpha!r}; one number is needed")
+        found = list(file.shape(triple.alpha))
+        raise _invalid(file.path, f"has an alpha of shape {found} at {triple.alpha!r}; one number is needed")
 
 
 def _named(tables: Mapping[str, Table], part: str, module: str) -> bool:
@@ -307,7 +307,7 @@ class _Scales:
         return float(alpha) if _number(alpha) else float(rank)
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -46,7 +46,7 @@ def table_of(part: torch.nn.Module) -> Table:
         if isinstance(module, torch.nn.Linear)
         or (isinstance(module, torch.nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros")
     }
-    names = {_flat(path): (Target(path),) for path in modules}
+    names: dict[str, tuple[Target, ...]] = {_flat(path): (Target(path),) for path in modules}
     for alias, targets in _aliases(part, modules):
         names.setdefault(_flat(alias), targets)
     return Table(modules, names)
