@@ -394,7 +394,7 @@ def load_plan(
         }
         for level in levels
     ]
-    chosen: dict[str, Any] = {"vae_on_cpu": loading.vae_on_cpu}
+    chosen: dict[str, Any] = {"vae_on_cpu": True} if loading.vae_on_cpu else {}
     if loading.dtype is not None:
         chosen["dtype"] = loading.dtype
     if loading.saving is not None:
