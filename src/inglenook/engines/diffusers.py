@@ -9,7 +9,7 @@ from typing import Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.units import format_seconds
-from inglenook.engines import amd
+from inglenook.runtime import amd
 from inglenook.runtime.contracts import (
     ChildFailed,
     Device,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from inglenook.base.ids import DeviceId
-from inglenook.engines import amd
+from inglenook.runtime import amd
 from inglenook.runtime.contracts import Device
 
 GPU = Device(DeviceId("rocm:0"), "rocm", "Radeon 780M", 10, 10, 0, "gfx1103")
