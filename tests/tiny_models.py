@@ -19,7 +19,10 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -57,7 +60,8 @@ class TinyModel:
     def pipeline(self) -> DiffusionPipeline:
         """Diffusers' own pipeline over these parts."""
         if self.text_encoder_2 is None:
-            return StableDiffusionPipeline(
+            distilled = self.unet.config.time_cond_proj_dim is not None
+            return (LatentConsistencyModelPipeline if distilled else StableDiffusionPipeline)(
                 vae=self.vae,
                 text_encoder=self.text_encoder,
                 tokenizer=self.tokenizer,
@@ -84,12 +88,14 @@ def build(
     *,
     inpainting: bool = False,
     flow: bool = False,
+    few_steps: str = "",
     vocabulary: int | None = None,
     seed: int = 0,
 ) -> TinyModel:
     """Args:
     family: `sd1`, `sd2` or `sdxl`.
     flow: a model whose scheduler says that it predicts a flow, as the starter model does.
+    few_steps: `lcm` for a UNet that is told the guidance, `turbo` for a scheduler of few steps.
     inpainting: a UNet of nine channels, which is shown the mask and the masked picture.
     vocabulary: rows of the token table; None takes as many as the tokenizer of bytes has.
     """
@@ -98,9 +104,9 @@ def build(
     rows = len(tokenizer) if vocabulary is None else vocabulary
     model = TinyModel(
         family=family,
-        unet=_unet(family, inpainting),
+        unet=_unet(family, inpainting, told_guidance=few_steps == "lcm"),
         vae=_vae(0.13025 if family == "sdxl" else 0.18215),
-        scheduler=_flow_scheduler() if flow else _scheduler(family),
+        scheduler=_flow_scheduler() if flow else _scheduler(few_steps or family),
         text_encoder=CLIPTextModel(
             _text_config(32, rows, "quick_gelu" if family != "sd2" else "gelu", tokenizer)
         ),
@@ -118,11 +124,12 @@ def write_folder(
     *,
     inpainting: bool = False,
     flow: bool = False,
+    few_steps: str = "",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Path:
     """Write a diffusers folder and return it."""
-    pipeline = build(family, inpainting=inpainting, flow=flow, seed=seed).pipeline()
+    pipeline = build(family, inpainting=inpainting, flow=flow, few_steps=few_steps, seed=seed).pipeline()
     if dtype != torch.float32:
         pipeline.to(dtype=dtype)
     pipeline.save_pretrained(folder, safe_serialization=True)
@@ -134,6 +141,7 @@ def write_single(
     path: Path,
     *,
     inpainting: bool = False,
+    few_steps: str = "",
     dtype: torch.dtype = torch.float16,
     ema: bool = False,
     metadata: dict[str, str] | None = None,
@@ -144,7 +152,7 @@ def write_single(
     Args:
         ema: add averages of the UNet's weights under `model_ema.`, other than the weights themselves.
     """
-    model = build(family, inpainting=inpainting, vocabulary=CLIP_TOKENS, seed=seed)
+    model = build(family, inpainting=inpainting, few_steps=few_steps, vocabulary=CLIP_TOKENS, seed=seed)
     tensors = {key: tensor.to(dtype).contiguous().clone() for key, tensor in ldm_tensors(model).items()}
     if ema:
         unet = {key: tensor for key, tensor in tensors.items() if key.startswith("model.diffusion_model.")}
@@ -184,8 +192,9 @@ def ldm_tensors(model: TinyModel) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _unet(family: str, inpainting: bool) -> UNet2DConditionModel:
+def _unet(family: str, inpainting: bool, *, told_guidance: bool = False) -> UNet2DConditionModel:
     config: dict[str, Any] = {
+        "time_cond_proj_dim": 16 if told_guidance else None,
         "sample_size": 8,
         "in_channels": 9 if inpainting else 4,
         "out_channels": 4,
@@ -225,8 +234,12 @@ def _vae(scaling_factor: float) -> AutoencoderKL:
     ).eval()
 
 
-def _scheduler(family: str) -> Any:
-    match family:
+def _scheduler(kind: str) -> Any:
+    match kind:
+        case "lcm":
+            return LCMScheduler(**_BETAS, original_inference_steps=50)
+        case "turbo":
+            return EulerAncestralDiscreteScheduler(**_BETAS, timestep_spacing="trailing")
         case "sd1":
             return PNDMScheduler(**_BETAS, skip_prk_steps=True, set_alpha_to_one=False)
         case "sd2":
@@ -263,6 +276,7 @@ def _text_config(width: int, vocabulary: int, activation: str, tokenizer: CLIPTo
 # The way back: from the names of diffusers to those of the LDM layout.
 
 _UNET_TOP = {
+    "time_embedding.cond_proj": "time_embed.cond_proj",
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",

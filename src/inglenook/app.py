@@ -26,7 +26,7 @@ from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images.request import Limits
 from inglenook.images.service import ImagesService
-from inglenook.images.work import ImageWork
+from inglenook.images.work import ImageWork, Loading
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
@@ -127,6 +127,11 @@ async def _running(
         blobs=blobs,
         clock=clock,
         pinned=frozenset(settings.models.pinned),
+        loading=Loading(
+            dtype=None if settings.images.dtype == "auto" else settings.images.dtype,
+            saving=settings.images.saving,
+            vae_on_cpu=settings.images.vae_on_cpu,
+        ),
     )
     limits = JobLimits(
         queue_limit=settings.jobs.queue_limit,
@@ -182,6 +187,9 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         cancel_grace_s=runtime.cancel_grace_s,
         stop_grace_s=runtime.stop_grace_s,
         cpu_threads=runtime.cpu_threads,
+        compile_mode=None if settings.images.compile == "off" else settings.images.compile,
+        compile_cache=settings.server.data / "compiled",
+        profile=settings.images.profile,
     )
     return Scheduler(
         engines={engine.name: engine},

@@ -134,10 +134,11 @@ def weights_by_component(record: ModelRecord, dtype: str) -> dict[str, int]:
 
 def activation_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
     """Bytes of intermediate results at their peak."""
-    return max(_step_bytes(record, width, height, dtype), _decoder_bytes(record, width, height, dtype))
+    return max(step_bytes(record, width, height, dtype), decoder_bytes(record, width, height, dtype))
 
 
-def _step_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
+def step_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
+    """Bytes of intermediate results of the network at one step."""
     step = STEPS.get(record.family or "")
     if step is None:
         latents = -(-width * height // LATENT_SCALE**2)
@@ -158,7 +159,8 @@ def _references(record: ModelRecord) -> int:
     return record.image.max_pictures
 
 
-def _decoder_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
+def decoder_bytes(record: ModelRecord, width: int, height: int, dtype: str) -> int:
+    """Bytes of intermediate results of the VAE's decoder."""
     decoder = DECODERS.get(record.family or "", VAE)
     return decoder.maps * decoder.channels * width * height * _vae_scalar_bytes(record, dtype)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.units import format_seconds
+from inglenook.runtime import amd
 from inglenook.runtime.contracts import (
     ChildFailed,
     Device,
@@ -50,6 +51,9 @@ class DiffusersEngine:
     cancel_grace_s: how long a cancelled picture may take to stop before the child is ended.
     stop_grace_s: how long a child may take to end by itself.
     cpu_threads: for a child on the CPU; None leaves it to the library.
+    compile_mode: a mode of `torch.compile` for the denoising network; None does not compile.
+    compile_cache: where compiled code is kept between runs; made when it is needed.
+    profile: an AMD profile, see `amd`; "auto" takes the one of the device, where there is one.
     """
 
     name = NAME
@@ -62,6 +66,9 @@ class DiffusersEngine:
         cancel_grace_s: float,
         stop_grace_s: float,
         cpu_threads: int | None,
+        compile_mode: str | None = None,
+        compile_cache: Path | None = None,
+        profile: str = amd.NONE,
         module: str = MODULE,
     ) -> None:
         self._spool_root = spool_root
@@ -69,19 +76,25 @@ class DiffusersEngine:
         self._cancel_grace_s = cancel_grace_s
         self._stop_grace_s = stop_grace_s
         self._cpu_threads = cpu_threads
+        self._compile_mode = compile_mode
+        self._compile_cache = compile_cache
+        self._profile = profile
         self._module = module
 
     async def start(self, plan: LoadPlan, device: Device) -> "ImageChild":
-        """`plan.options`: `path`, `layout`, `family`, and perhaps `variant`, `parts`, `dtype`.
+        """`plan.options`: `path`, `layout`, `family`, and perhaps `variant`, `parts`, `dtype`, `saving`,
+        `vae_on_cpu`.
 
         Raises `ChildFailed`.
         """
+        if self._compile_mode is not None and self._compile_cache is not None:
+            self._compile_cache.mkdir(parents=True, exist_ok=True)
         worker = WorkerProcess(
             module=self._module,
             name=f"The image worker of {plan.model}",
             union=FromImageWorker,
             spool_root=self._spool_root,
-            extra=_device_environment(device),
+            extra=_device_environment(device) | amd.environment(self._profile, device),
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -94,6 +107,10 @@ class DiffusersEngine:
             parts=dict(plan.options.get("parts", {})),
             device=_torch_device(device),
             dtype=plan.options.get("dtype", DTYPES[device.kind]),
+            saving=plan.options.get("saving", 0),
+            vae_on_cpu=plan.options.get("vae_on_cpu", False),
+            compile=self._compile_mode,
+            compile_cache=None if self._compile_cache is None else str(self._compile_cache),
             threads=self._cpu_threads if device.kind == "cpu" else None,
             spool=str(worker.spool),
         )

@@ -14,8 +14,8 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, RequestId
 from inglenook.base.units import format_bytes
-from inglenook.catalog.footprint import footprint
 from inglenook.catalog.model import ModelRecord
+from inglenook.catalog.saving import footprint_at
 from inglenook.catalog.service import CatalogService
 from inglenook.engines import diffusers
 from inglenook.engines.diffusers import ImageChild
@@ -34,6 +34,7 @@ from inglenook.runtime.scheduler.loop import LeaseStopped, Scheduler
 from inglenook.runtime.scheduler.snapshot import explanation_json
 from inglenook.store.blobs import BlobStore
 from inglenook.wire.image import (
+    MAX_SAVING,
     Draw,
     DrawCancelled,
     DrawFailed,
@@ -74,6 +75,7 @@ class ImageWork:
         blobs: BlobStore,
         clock: Clock,
         pinned: frozenset[str],
+        loading: "Loading",
     ) -> None:
         self._scheduler = scheduler
         self._catalog = catalog
@@ -81,6 +83,7 @@ class ImageWork:
         self._blobs = blobs
         self._clock = clock
         self._pinned = pinned
+        self._loading = loading
         self._requests: dict[JobId, RequestId] = {}
         self._pace_s: dict[tuple[str, int], float] = {}
         """Seconds a step took lately, by model and scale."""
@@ -97,6 +100,8 @@ class ImageWork:
             await report.notice(note)
         async with self._leased(job, drawing, record, report) as lease:
             await report.running()
+            if lease.saving_reason is not None:
+                await report.notice(f"On {lease.device.id} {lease.saving_reason}.")
             session = _Session(job=job, drawing=drawing, report=report, lease=lease, work=self)
             return await session.draw()
 
@@ -104,7 +109,7 @@ class ImageWork:
     async def _leased(
         self, job: Job, drawing: Drawing, record: ModelRecord, report: Report
     ) -> AsyncIterator[Lease]:
-        plan = load_plan(record, drawing, pinned=record.id in self._pinned)
+        plan = load_plan(record, drawing, pinned=record.id in self._pinned, loading=self._loading)
         pace_s = self._pace_s.get((plan.model, plan.scale))
         request = self._scheduler.request(
             person=job.owner,
@@ -258,6 +263,7 @@ class _Session:
                 upscaler=hires.upscaler,
             ),
             preview_every=preview_every(drawing),
+            saving=self.lease.saving,
         )
 
     def _references(self) -> tuple[str, ...]:
@@ -350,13 +356,54 @@ def guessed_load_s(record: ModelRecord) -> float:
     return LOAD_BASE_S + record.read_bytes / LOAD_BYTES_PER_S
 
 
-def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPlan:
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How picture models are loaded (settings `images.*`).
+
+    Attributes:
+        dtype: None takes what the engine takes on each kind of device.
+        saving: the saving level; None lets the runtime choose it.
+        vae_on_cpu: the VAE works in host memory.
+    """
+
+    dtype: str | None = None
+    saving: int | None = None
+    vae_on_cpu: bool = False
+
+
+AS_USUAL: Final = Loading()
+
+
+def load_plan(
+    record: ModelRecord, drawing: Drawing, *, pinned: bool, loading: Loading = AS_USUAL
+) -> LoadPlan:
     """What must be resident to make this drawing, and what that is expected to need."""
     size = drawing.largest
+    levels = range(MAX_SAVING + 1) if loading.saving is None else (loading.saving,)
+    needs = [
+        {
+            kind: footprint_at(
+                record,
+                *size,
+                usual if loading.dtype is None else loading.dtype,
+                saving=level,
+                on_cpu=kind == "cpu",
+                vae_apart=loading.vae_on_cpu,
+            )
+            for kind, usual in diffusers.DTYPES.items()
+        }
+        for level in levels
+    ]
+    chosen: dict[str, Any] = {"vae_on_cpu": True} if loading.vae_on_cpu else {}
+    if loading.dtype is not None:
+        chosen["dtype"] = loading.dtype
+    if loading.saving is not None:
+        chosen["saving"] = loading.saving
     return LoadPlan(
         model=record.id,
         engine=diffusers.NAME,
-        footprint_bytes={kind: footprint(record, *size, dtype) for kind, dtype in diffusers.DTYPES.items()},
+        footprint_bytes=needs[0],
+        saving_bytes=tuple(needs[1:]),
         load_s=guessed_load_s(record),
         pinned=pinned,
         scale=math.ceil(math.log2(size[0] * size[1])),
@@ -366,6 +413,7 @@ def load_plan(record: ModelRecord, drawing: Drawing, *, pinned: bool) -> LoadPla
             "family": record.family,
             "variant": record.variant,
             "parts": {role: str(path) for role, path in record.parts.items()},
+            **chosen,
         },
     )
 

@@ -24,6 +24,7 @@ class Device:
         total_bytes: of its memory.
         budget_bytes: how much of that the runtime may reserve (a setting; default: total less a reserve).
         index: as the vendor's tools count, None for a CPU.
+        arch: of an AMD GPU, as its compilers call it (`gfx1103`), where the kernel tells.
     """
 
     id: DeviceId
@@ -32,6 +33,7 @@ class Device:
     total_bytes: int
     budget_bytes: int
     index: int | None = None
+    arch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,16 @@ class LoadPlan:
         footprint_bytes: by kind of device, the estimate from the model's header, with what this piece of
             work needs; a kind that is missing is one on which the engine cannot load it. A footprint that
             was learned replaces the estimate.
+        saving_bytes: `footprint_bytes` at each saving level from 1 on, for engines that can spare memory at
+            the price of time. A level is chosen when the ones before do not fit the device.
         scale: how large the work is, on a scale of the feature's own (for pictures: the binary logarithm of
             the pixels, rounded up). Footprints are learned for each scale.
         load_s: seconds that loading is expected to take (learned, else a guess from the size).
         weight: how much dearer than its seconds an eviction of it is: > 1 keeps it longer.
         pinned: never evicted.
         capacity: how many leases it can serve at once.
-        options: what the engine needs to load it; opaque here.
+        options: what the engine needs to load it; opaque here, but for `saving`: the level that was chosen,
+            which stands in the plan that the engine gets.
     """
 
     model: ModelId
@@ -79,6 +84,7 @@ class LoadPlan:
     capacity: int = 1
     scale: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    saving_bytes: tuple[Mapping[str, int], ...] = ()
 
     @property
     def key(self) -> tuple[str, ModelId]:
@@ -276,12 +282,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class FootprintKey:
-    """Under which a footprint is kept."""
+    """Under which a footprint is kept; `saving` is the saving level at which it was measured."""
 
     engine: str
     model: ModelId
     device_kind: str
     scale: int
+    saving: int = 0
 
 
 class FootprintBook(Protocol):
@@ -298,7 +305,12 @@ class FootprintBook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to use a resident for one piece of work. While it is held, the resident is not evicted."""
+    """The right to use a resident for one piece of work. While it is held, the resident is not evicted.
+
+    Attributes:
+        saving: the saving level at which the work fits into `reserved_bytes`.
+        saving_reason: why it is above 0, for people; None where it is not.
+    """
 
     id: LeaseId
     request: Request
@@ -309,3 +321,5 @@ class Lease:
     granted_s: float
     waited_s: float
     release: Callable[[], None]
+    saving: int = 0
+    saving_reason: str | None = None

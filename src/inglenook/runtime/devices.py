@@ -15,6 +15,7 @@ import contextlib
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +95,7 @@ class SystemProbe:
                 code="device.budget",
                 hint="a budget cannot be larger than the device",
             )
-        return Device(device.id, device.kind, device.name, device.total_bytes, budget, device.index)
+        return replace(device, budget_bytes=budget)
 
     def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage:
         for source in self._sources:
@@ -111,7 +112,7 @@ def system_sources() -> list[Source]:
     if nvidia is not None:
         sources.append(nvidia)
     if sys.platform == "linux":
-        sources.append(Amd(Path("/sys/class/drm"), Path("/proc")))
+        sources.append(Amd(Path("/sys/class/drm"), Path("/proc"), Path("/sys/class/kfd/kfd/topology/nodes")))
     if sys.platform == "darwin" and platform.machine() == "arm64":
         sources.append(Apple())
     sources.append(Cpu())
@@ -204,11 +205,13 @@ class Amd:
     Args:
         drm: where the kernel lists cards.
         proc: where it lists processes.
+        kfd: where it lists what can compute, with the architecture.
     """
 
-    def __init__(self, drm: Path, proc: Path) -> None:
+    def __init__(self, drm: Path, proc: Path, kfd: Path | None = None) -> None:
         self._drm = drm
         self._proc = proc
+        self._kfd = kfd
 
     def devices(self) -> list[Device]:
         return [
@@ -219,6 +222,7 @@ class Amd:
                 self._total_bytes(card),
                 self._total_bytes(card),
                 index,
+                self._arch(card),
             )
             for index, card in enumerate(self._cards())
         ]
@@ -237,6 +241,18 @@ class Amd:
             card = entry / "device"
             if "-" not in entry.name and _read(card / "vendor") == AMD_VENDOR and self._total_bytes(card):
                 yield card
+
+    def _arch(self, card: Path) -> str | None:
+        """`gfx1103` for a node of version 110003: major, minor and step, the last two in hexadecimal."""
+        renders = {place.name.removeprefix("renderD") for place in (card / "drm").glob("renderD*")}
+        for node in () if self._kfd is None else sorted(self._kfd.glob("*/properties")):
+            facts = dict(line.split(" ", 1) for line in (_read(node) or "").splitlines() if " " in line)
+            version = facts.get("gfx_target_version", "0")
+            if facts.get("drm_render_minor") in renders and version.isdecimal() and int(version):
+                major, rest = divmod(int(version), 10_000)
+                minor, step = divmod(rest, 100)
+                return f"gfx{major}{minor:x}{step:x}"
+        return None
 
     def _total_bytes(self, card: Path) -> int:
         """VRAM; for an APU what it may map of the system's memory (GTT)."""

@@ -37,7 +37,7 @@ class FootprintRecords:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_table)).all()
         return {
-            FootprintKey(row.engine, ModelId(row.model), row.device_kind, row.scale): (
+            _key(row): (
                 row.peak_bytes,
                 row.load_s,
             )
@@ -47,7 +47,7 @@ class FootprintRecords:
     def learn(self, key: FootprintKey, *, peak_bytes: int, load_s: float) -> None:
         """Two servers never share a book, and one server learns one thing at a time: update, else insert."""
         where = sa.and_(
-            _column.engine == key.engine,
+            _column.engine == _engine_text(key),
             _column.model == key.model,
             _column.device_kind == key.device_kind,
             _column.scale == key.scale,
@@ -63,6 +63,24 @@ class FootprintRecords:
             row = {"peak_bytes": peak_bytes, "load_s": load_s, "learned_at": self._clock.now()}
             connection.execute(
                 sa.insert(_table).values(
-                    engine=key.engine, model=key.model, device_kind=key.device_kind, scale=key.scale, **row
+                    engine=_engine_text(key),
+                    model=key.model,
+                    device_kind=key.device_kind,
+                    scale=key.scale,
+                    **row,
                 )
             )
+
+
+_SAVING = " saving "
+"""Between an engine's name and a saving level, in the column of engines: a model that spares memory is, to
+this book, one that another engine has loaded."""
+
+
+def _engine_text(key: FootprintKey) -> str:
+    return f"{key.engine}{_SAVING}{key.saving}" if key.saving else key.engine
+
+
+def _key(row: Any) -> FootprintKey:
+    engine, _, saving = row.engine.partition(_SAVING)
+    return FootprintKey(engine, ModelId(row.model), row.device_kind, row.scale, int(saving or 0))

@@ -292,6 +292,40 @@ class ImageSettings(Section):
         ge=1,
         le=500,
     )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = setting(
+        "auto",
+        says="Precision that picture models are loaded in; auto takes float16 on a GPU, float32 on a CPU.",
+        accepts="auto, float32, float16 or bfloat16",
+    )
+    saving: WholeOrAuto = setting(
+        None,
+        says="How hard memory is spared from the start: 0 not at all, 1 slices, 2 also VAE tiles, 3 also "
+        "parts kept in host memory; auto takes the least with which a model fits its device.",
+        accepts="0 to 3, or auto",
+        unit="levels",
+        none="auto",
+        ge=0,
+        le=3,
+    )
+    vae_on_cpu: bool = setting(
+        False,
+        says="Whether pictures are encoded and decoded in host memory in float32; slow, and never short of "
+        "GPU memory.",
+        accepts="true or false",
+    )
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = (
+        setting(
+            "off",
+            says="Mode of torch.compile for the denoising network; the first picture waits for it, later "
+            "ones are faster, and the result is kept on disk.",
+            accepts="off, default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs",
+        )
+    )
+    profile: Literal["auto", "none", "gfx1102", "gfx1103"] = setting(
+        "auto",
+        says="Environment for AMD GPUs that need one of their own; auto asks the kernel which GPU it is.",
+        accepts="auto, none, gfx1102 or gfx1103",
+    )
 
 
 class ModelSettings(Section):

@@ -130,7 +130,7 @@ FAMILIES: dict[str, Family] = {
                 Variant("schnell", "schnell", steps=4, guidance_scale=0.0, negative_prompt=False,
                         guided=False),
                 Variant("fill", "Fill", _INPAINT_ONLY, steps=50, guidance_scale=30.0, negative_prompt=False),
-                Variant("kontext", "Kontext", frozenset({TEXT, EDIT}), guidance_scale=2.5,
+                Variant("kontext", "Kontext", frozenset({TEXT, EDIT, INPAINT}), guidance_scale=2.5,
                         negative_prompt=False),
             ),
         ),

@@ -125,6 +125,7 @@ class Draw(Message, frozen=True, kw_only=True, tag="draw"):
         clip_skip: 1 reads the last layer of CLIP, 2 the one before; None as the family was trained.
         hires: a second, larger pass.
         preview_every: a preview at every n-th step; 0 for none.
+        saving: the least saving level to draw at; a worker that is at a higher one stays there.
     """
 
     job: str
@@ -148,6 +149,7 @@ class Draw(Message, frozen=True, kw_only=True, tag="draw"):
     clip_skip: int | None = None
     hires: Hires | None = None
     preview_every: int = 0
+    saving: SavingLevel = 0
 
 
 class Progress(Message, frozen=True, kw_only=True, tag="progress"):

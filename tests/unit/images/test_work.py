@@ -5,7 +5,7 @@ import pytest
 
 from inglenook.base.ids import OWNER
 from inglenook.images.errors import BadRequest, DrawingFailed
-from inglenook.images.work import _failure, _label, load_plan, preview_every
+from inglenook.images.work import Loading, _failure, _label, load_plan, preview_every
 from inglenook.wire.image import DrawFailed
 from inglenook.wire.message import OutOfMemory
 from tests.unit.images.test_request import MODEL, planned, request
@@ -59,3 +59,32 @@ def test_a_plan_names_the_file_and_not_the_model_alone() -> None:
         "variant": "",
         "parts": {},
     }
+
+
+def test_a_plan_offers_less_memory_at_each_saving_level() -> None:
+    record = replace(
+        MODEL,
+        weights_bytes=2_000,
+        parameters=1_000,
+        components={"unet": 1_600, "vae": 200, "text_encoder": 200},
+    )
+    made = load_plan(record, planned(request(width=1024, height=1024)), pinned=False)
+    assert len(made.saving_bytes) == 3
+    for kind in ("cuda", "cpu"):
+        needs = [made.footprint_bytes[kind], *(level[kind] for level in made.saving_bytes)]
+        assert needs == sorted(needs, reverse=True)
+    assert made.saving_bytes[2]["cuda"] < made.saving_bytes[1]["cuda"], "parts that do not work are away"
+    assert made.saving_bytes[2]["cpu"] == made.saving_bytes[1]["cpu"], "a CPU has no other place"
+
+
+def test_settings_replace_what_is_chosen() -> None:
+    usual = load_plan(MODEL, planned(request()), pinned=False)
+    told = Loading(dtype="float32", saving=3, vae_on_cpu=True)
+    made = load_plan(MODEL, planned(request()), pinned=False, loading=told)
+    assert made.saving_bytes == ()
+    assert {key: made.options[key] for key in ("dtype", "saving", "vae_on_cpu")} == {
+        "dtype": "float32", "saving": 3, "vae_on_cpu": True,
+    }  # fmt: skip
+    half = load_plan(MODEL, planned(request()), pinned=False, loading=Loading(vae_on_cpu=True))
+    assert half.footprint_bytes["cuda"] < usual.footprint_bytes["cuda"]
+    assert half.footprint_bytes["cpu"] == usual.footprint_bytes["cpu"]

@@ -3,7 +3,7 @@
 promise checked after every act. Used by the Hypothesis machine and by hand-written cases."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -184,7 +184,10 @@ class Machine:
         lease = LeaseId(f"lease{next(self.numbers):04}")
         self.ledger.grant(request.id, resident.id, lease, self.now_s)
         self.served.append(request)
-        need = self.ledger.footprint_bytes(request.plan, self.ledger.devices[resident.device])
+        device = self.ledger.devices[resident.device]
+        need = self.ledger.footprint_bytes(
+            request.plan, device, min(resident.saving, len(request.plan.saving_bytes))
+        )
         assert need is not None
         assert need <= resident.reserved_bytes, "it works with less than it needs"
 
@@ -193,7 +196,10 @@ class Machine:
         for device in self.ledger.devices.values():
             if request.devices and device.id not in request.devices:
                 continue
-            need = self.ledger.footprint_bytes(request.plan, device)
+            needs = [
+                self.ledger.footprint_bytes(request.plan, device, saving)
+                for saving in range(len(request.plan.saving_bytes) + 1)
+            ]
             held = sum(
                 r.reserved_bytes
                 for r in self.ledger.residents.values()
@@ -202,7 +208,8 @@ class Machine:
                 and r.state is not ResidentState.DRAINING
                 and r.plan.key != request.plan.key
             )
-            assert need is None or need + held > device.budget_bytes, f"it would fit on {device.id}"
+            for need in needs:
+                assert need is None or need + held > device.budget_bytes, f"it would fit on {device.id}"
 
     # -- promises ----------------------------------------------------------------------------------------
 
@@ -343,12 +350,15 @@ def plan_of(
     pinned: bool = False,
     capacity: int = 1,
     engine: str = "fake",
+    sparing: Sequence[float] = (),
 ) -> LoadPlan:
-    """`size` on a GPU of the `cuda` kind, or by kind of device."""
+    """`size` on a GPU of the `cuda` kind, or by kind of device. `sparing`: shares of it, at saving levels."""
+    sizes = {"cuda": size} if isinstance(size, int) else dict(size)
     return LoadPlan(
         model=ModelId(model),
         engine=engine,
-        footprint_bytes={"cuda": size} if isinstance(size, int) else dict(size),
+        footprint_bytes=sizes,
+        saving_bytes=tuple({kind: int(share * size) for kind, size in sizes.items()} for share in sparing),
         load_s=load_s,
         weight=weight,
         pinned=pinned,

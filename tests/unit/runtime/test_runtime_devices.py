@@ -43,7 +43,15 @@ class Kernel:
         (folder / str(number)).write_text("\n".join(["pos:\t0", "flags:\t02", *lines]) + "\n")
 
     def source(self) -> Amd:
-        return Amd(self.drm, self.proc)
+        return Amd(self.drm, self.proc, self.drm.parent / "nodes")
+
+    def node(self, number: int, minor: int, version: int) -> None:
+        """What can compute, as the kernel's driver for it lists it."""
+        place = self.drm.parent / "nodes" / str(number)
+        place.mkdir(parents=True)
+        (place / "properties").write_text(
+            f"cpu_cores_count 0\ngfx_target_version {version}\ndrm_render_minor {minor}\n"
+        )
 
 
 @pytest.fixture
@@ -68,6 +76,16 @@ def test_amd_cards_are_found_with_their_names_and_memory(kernel: Kernel) -> None
         "rocm:0", "rocm", "Radeon RX 7900 XTX", 24 * GIB, 0,
     )  # fmt: skip
     assert (second.id, second.name, second.total_bytes) == ("rocm:1", "AMD 0x744c", 16 * GIB)
+
+
+def test_the_architecture_is_that_of_the_node_with_the_cards_render_minor(kernel: Kernel) -> None:
+    two_cards(kernel)
+    for entry, minor in (("card1", 128), ("card2", 129)):
+        (kernel.drm / entry / "device" / "drm" / f"renderD{minor}").mkdir(parents=True)
+    kernel.node(0, 0, 0)  # the CPU
+    kernel.node(1, 129, 110003)
+    kernel.node(2, 128, 90010)
+    assert [device.arch for device in kernel.source().devices()] == ["gfx90a", "gfx1103"]
 
 
 def test_more_than_ten_cards_are_counted_in_the_kernels_order(kernel: Kernel) -> None:

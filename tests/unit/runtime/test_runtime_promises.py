@@ -41,6 +41,7 @@ models = st.fixed_dictionaries(
         "weight": st.sampled_from([0.5, 1.0, 4.0]),
         "pinned": st.sampled_from([False, False, False, True]),
         "capacity": st.sampled_from([1, 1, 1, 3]),
+        "sparing": st.sampled_from([(), (), (0.75,), (0.75, 0.5, 0.25)]),
     }
 )
 
@@ -55,6 +56,7 @@ def plan(model: int, facts: dict[str, Any], scale: int) -> LoadPlan:
         weight=facts["weight"],
         pinned=facts["pinned"],
         capacity=facts["capacity"],
+        sparing=facts["sparing"],
     )
 
 

@@ -15,7 +15,7 @@ from inglenook.settings.problems import all_keys
 
 ROOT = Path(__file__).parents[3]
 SUFFIX_OF_UNIT = {"seconds": "_s", "bytes": "_bytes", "pixels": ("_px", "_pixels")}
-COUNTS = {"jobs", "pictures", "steps", "threads", "port"}
+COUNTS = {"jobs", "pictures", "steps", "levels", "threads", "port"}
 
 
 def _numeric(annotation: object) -> bool:

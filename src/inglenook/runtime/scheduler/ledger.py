@@ -49,6 +49,8 @@ class Resident:
         peak_bytes: most that was ever measured.
         asked_by: label of the request for which it was started.
         scale: of the largest work it has done; what is measured is learned for that.
+        saving: the saving level at which it works; it only rises.
+        unspared_bytes: what the work for which it was raised would need at level 0.
     """
 
     id: ResidentId
@@ -59,6 +61,8 @@ class Resident:
     started_s: float
     asked_by: str
     scale: int = 0
+    saving: int = 0
+    unspared_bytes: int = 0
     ready_s: float | None = None
     idle_since_s: float | None = None
     measured_bytes: int = 0
@@ -74,6 +78,14 @@ class Resident:
     @property
     def has_room(self) -> bool:
         return self.state is ResidentState.READY and len(self.leases) < self.plan.capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a piece of work needs on a device, and the saving level at which it needs no more."""
+
+    bytes: int
+    saving: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,26 +166,49 @@ class Ledger:
     def of_plan(self, key: PlanKey) -> Iterator[Resident]:
         return (r for r in self.residents.values() if r.plan.key == key)
 
-    def footprint_bytes(self, plan: LoadPlan, device: Device) -> int | None:
+    def footprint_bytes(self, plan: LoadPlan, device: Device, saving: int = 0) -> int | None:
         """Learned if it was ever measured, else estimated; None where the engine cannot load it.
 
-        What was learned for smaller work is a lower bound for larger.
+        What was learned for smaller work is a lower bound for larger. Each saving level has its own.
         """
-        estimate = plan.footprint_bytes.get(device.kind)
+        estimates = plan.footprint_bytes if saving == 0 else plan.saving_bytes[saving - 1]
+        estimate = estimates.get(device.kind)
         if estimate is None:
             return None
-        exact = self.learned.get(footprint_key(plan, device.kind))
+        exact = self.learned.get(footprint_key(plan, device.kind, saving=saving))
         if exact is not None:
             return exact
         smaller = (
-            self.learned.get(footprint_key(plan, device.kind, scale), 0) for scale in range(plan.scale)
+            self.learned.get(footprint_key(plan, device.kind, scale, saving=saving), 0)
+            for scale in range(plan.scale)
         )
         return max(estimate, *smaller, 0)
 
+    def need(self, plan: LoadPlan, device: Device, resident: Resident | None = None) -> Need | None:
+        """What the plan's work needs on the device, at the least saving level at which it fits the budget
+        beside what is pinned; at the last level where it fits at none. None where it cannot be loaded.
+
+        Args:
+            resident: that would do it; its level is the least, and what it has reserved is its own.
+        """
+        room = device.budget_bytes - self.pinned_bytes(device.id, but=resident)
+        least = 0
+        if resident is not None:
+            least, room = min(resident.saving, len(plan.saving_bytes)), max(room, resident.reserved_bytes)
+        need = None
+        for saving in range(least, len(plan.saving_bytes) + 1):
+            found = self.footprint_bytes(plan, device, saving)
+            if found is None:
+                break
+            need = Need(found, saving)
+            if found <= room:
+                break
+        return need
+
     def growth_bytes(self, resident: Resident, plan: LoadPlan) -> int:
         """By how much the reservation of `resident` must grow before it may do the plan's work."""
-        need = self.footprint_bytes(plan, self.devices[resident.device])
-        return 0 if need is None else max(0, need - resident.reserved_bytes)
+        need = self.need(plan, self.devices[resident.device], resident)
+        return 0 if need is None else max(0, need.bytes - resident.reserved_bytes)
 
     def expected_load_s(self, plan: LoadPlan, device_kind: str) -> float:
         return self.load_s.get((plan.key, device_kind), plan.load_s)
@@ -238,6 +273,7 @@ class Ledger:
         growth = self.growth_bytes(resident, request.plan)
         if growth > max(0, self.free_bytes(resident.device)):
             raise LedgerError(f"{resident_id} must grow by {growth}: that is not free on {resident.device}")
+        self._spare(resident, request.plan)
         self._reserve(resident, growth)
         resident.scale = max(resident.scale, request.plan.scale)
         self.withdraw(request_id)
@@ -272,8 +308,8 @@ class Ledger:
 
     def begin(self, resident_id: ResidentId, request: Request, device_id: DeviceId, now_s: float) -> Resident:
         device = self.devices[device_id]
-        need = self.footprint_bytes(request.plan, device)
-        if need is None or need > self.free_bytes(device_id):
+        need = self.need(request.plan, device)
+        if need is None or need.bytes > self.free_bytes(device_id):
             raise LedgerError(
                 f"{request.plan.model} needs {need}, {device_id} has {self.free_bytes(device_id)}"
             )
@@ -284,13 +320,14 @@ class Ledger:
             plan=request.plan,
             device=device_id,
             state=ResidentState.STARTING,
-            reserved_bytes=need,
+            reserved_bytes=need.bytes,
             started_s=now_s,
             asked_by=request.label,
             scale=request.plan.scale,
         )
+        self._spare(resident, request.plan)
         self.residents[resident_id] = resident
-        self._reserved[device_id] += need
+        self._reserved[device_id] += need.bytes
         return resident
 
     def became_ready(self, resident_id: ResidentId, now_s: float) -> Resident:
@@ -340,7 +377,7 @@ class Ledger:
         if used_bytes <= resident.peak_bytes or not resident.served:
             return
         resident.peak_bytes = used_bytes
-        where = footprint_key(resident.plan, self.devices[resident.device].kind, resident.scale)
+        where = self.key_of(resident)
         self.learned[where] = max(used_bytes, self.learned.get(where, 0))
         grow = used_bytes - resident.reserved_bytes
         if grow > 0:
@@ -361,7 +398,7 @@ class Ledger:
             self.leases.pop(lease_id, None)
         key = resident.plan.key
         if resident.peak_bytes:
-            where = footprint_key(resident.plan, self.devices[resident.device].kind, resident.scale)
+            where = self.key_of(resident)
             self.learned[where] = max(resident.peak_bytes, int(FORGET * self.learned.get(where, 0)))
         if failure is None:
             return []
@@ -381,7 +418,7 @@ class Ledger:
             self._lower(key)
             return False
         device = self.devices[resident.device]
-        where = footprint_key(resident.plan, device.kind, resident.scale)
+        where = self.key_of(resident)
         self.oom[key] = (where, self.learned.get(where))
         # Never beyond what there can be: the second try is made with all of it, if need be.
         most = device.budget_bytes - self.pinned_bytes(device.id)
@@ -389,6 +426,19 @@ class Ledger:
             resident.reserved_bytes, min(int(resident.reserved_bytes * OOM_RAISE), most)
         )
         return True
+
+    def key_of(self, resident: Resident) -> FootprintKey:
+        """Under which what is measured of it now is learned."""
+        kind = self.devices[resident.device].kind
+        return footprint_key(resident.plan, kind, resident.scale, saving=resident.saving)
+
+    def _spare(self, resident: Resident, plan: LoadPlan) -> None:
+        """Raise the resident's saving level to that at which the plan's work fits."""
+        device = self.devices[resident.device]
+        need = self.need(plan, device, resident)
+        if need is not None and need.saving > resident.saving:
+            resident.saving = need.saving
+            resident.unspared_bytes = self.footprint_bytes(plan, device) or 0
 
     def _lower(self, key: PlanKey) -> None:
         """Put a footprint that was raised for a second try back to what was known before."""
@@ -427,9 +477,12 @@ def wish_of(request: Request) -> Wish:
     return (request.plan.key, request.plan.scale, request.devices)
 
 
-def footprint_key(plan: LoadPlan, device_kind: str, scale: int | None = None) -> FootprintKey:
+def footprint_key(
+    plan: LoadPlan, device_kind: str, scale: int | None = None, *, saving: int = 0
+) -> FootprintKey:
     """`scale` of the plan, unless another is named."""
-    return FootprintKey(plan.engine, plan.model, device_kind, plan.scale if scale is None else scale)
+    of_work = plan.scale if scale is None else scale
+    return FootprintKey(plan.engine, plan.model, device_kind, of_work, saving)
 
 
 def _smooth(old: float | None, new: float) -> float:

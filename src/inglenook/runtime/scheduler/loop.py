@@ -7,7 +7,7 @@ Everybody else posts an event and waits. A read that gates a change happens only
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inglenook.base.cancel import StopReason, StopToken
@@ -44,9 +44,9 @@ from inglenook.runtime.scheduler.events import (
     Unload,
     Withdraw,
 )
-from inglenook.runtime.scheduler.ledger import Ledger, Resident, footprint_key
+from inglenook.runtime.scheduler.ledger import Ledger, Resident
 from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
-from inglenook.runtime.scheduler.snapshot import snapshot
+from inglenook.runtime.scheduler.snapshot import saving_reason, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -393,6 +393,8 @@ class Scheduler:
                 granted_s=now_s,
                 waited_s=waited_s,
                 release=lambda: self._inbox.put_nowait(Release(lease_id)),
+                saving=resident.saving,
+                saving_reason=saving_reason(self._ledger, resident),
             )
         )
 
@@ -407,7 +409,10 @@ class Scheduler:
             device.id,
             format_bytes(resident.reserved_bytes),
         )
-        self._bring_up(resident_id, request.plan, device)
+        plan = request.plan
+        if resident.saving:
+            plan = replace(plan, options={**plan.options, "saving": resident.saving})
+        self._bring_up(resident_id, plan, device)
 
     def _evict(self, decision: Evict) -> None:
         resident = self._ledger.drain(decision.resident, decision.reason, decision.request)
@@ -475,8 +480,7 @@ class Scheduler:
 
     def _learn(self, resident: Resident, load_s: float) -> None:
         """Keep what was measured. A resident tells its seconds when it is ready, its bytes at its end."""
-        kind = self._ledger.devices[resident.device].kind
-        key = footprint_key(resident.plan, kind, resident.scale)
+        key = self._ledger.key_of(resident)
         peak = self._ledger.learned.get(key, 0) if resident.peak_bytes else 0
         if load_s or peak:
             self._spawn(self._keep(key, peak, load_s))

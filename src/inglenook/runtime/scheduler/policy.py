@@ -11,7 +11,8 @@ at the waiting requests in the fair order, and for each:
  4. a resident of it is being ended                 → it waits until that is gone
  5. its model's child failed a moment ago           → it waits for the end of the back-off
  6. no device could ever hold it                    → `Refuse`, with both numbers
- 7. there is room on a device                       → `Start`
+ 7. there is room on a device                       → `Start`, at the least saving level that fits the
+                                                      device when nothing else is on it
  8. room can be made of idle residents that nobody
     as urgent waits for, or patience is over        → `Evict`, and it waits for the room
  9. what holds the memory is at work, or pinned     → it waits, and nobody behind it takes what is free
@@ -30,7 +31,7 @@ from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import Device, Explanation, Request, ResidentState, WaitKind, WaitReason
 from inglenook.runtime.scheduler import eviction
 from inglenook.runtime.scheduler.forecast import Forecast
-from inglenook.runtime.scheduler.ledger import Ledger, Resident, Wish, wish_of
+from inglenook.runtime.scheduler.ledger import Ledger, Need, Resident, Wish, wish_of
 
 RANK = {WorkClass.INTERACTIVE: 0, WorkClass.BATCH: 1, WorkClass.TRAINING: 2}
 
@@ -223,9 +224,9 @@ class _Walk:
         """Whether the resident could ever grow to what the request needs. One that could not is as good as
         none: another device may have the room."""
         device = self.ledger.devices[resident.device]
-        need = self.ledger.footprint_bytes(request.plan, device)
+        need = self.ledger.need(request.plan, device, resident)
         room = device.budget_bytes - self.ledger.pinned_bytes(device.id, but=resident)
-        return need is not None and (need <= resident.reserved_bytes or need <= room)
+        return need is not None and (need.bytes <= resident.reserved_bytes or need.bytes <= room)
 
     def _at_resident(self, request: Request, here: list[Resident]) -> Verdict:
         open_ones = [r for r in here if r.has_room]
@@ -384,20 +385,22 @@ class _Walk:
 
     def _fitting(self, request: Request) -> list[tuple[Device, int]]:
         """Devices that could hold it if they were empty, only of the best kind among them, and what it
-        needs there. A busy GPU is waited for: the CPU beside it would take many times longer."""
+        needs there; first those where least has to be spared. A busy GPU is waited for: the CPU beside it
+        would take many times longer."""
         possible = [
             (device, need)
             for device, need in _candidates(self.ledger, request)
-            if need <= device.budget_bytes - self.ledger.pinned_bytes(device.id)
+            if need.bytes <= device.budget_bytes - self.ledger.pinned_bytes(device.id)
         ]
         best = possible[0][0].kind if possible else None
-        return [(device, need) for device, need in possible if device.kind == best]
+        possible.sort(key=lambda pair: pair[1].saving)
+        return [(device, need.bytes) for device, need in possible if device.kind == best]
 
 
-def _candidates(ledger: Ledger, request: Request) -> list[tuple[Device, int]]:
+def _candidates(ledger: Ledger, request: Request) -> list[tuple[Device, Need]]:
     wanted = request.devices or tuple(ledger.devices)
     devices = [ledger.devices[d] for d in wanted if d in ledger.devices]
-    sized = [(device, ledger.footprint_bytes(request.plan, device)) for device in devices]
+    sized = [(device, ledger.need(request.plan, device)) for device in devices]
     return [(device, need) for device, need in sized if need is not None]
 
 
@@ -418,9 +421,10 @@ def _refusal(ledger: Ledger, request: Request) -> Refuse:
     room = f"the budget of {device.id} is {format_bytes(device.budget_bytes)}"
     if pinned:
         room += f", of which pinned models hold {format_bytes(pinned)}"
+    sparing = ", also when as much memory as possible is spared" if request.plan.saving_bytes else ""
     return Refuse(
         request.id,
-        f"{model} needs {format_bytes(need)}; {room}.",
+        f"{model} needs {format_bytes(need.bytes)}{sparing}; {room}.",
         f"use a smaller model or size, or raise runtime.budgets for {device.id}",
     )
 

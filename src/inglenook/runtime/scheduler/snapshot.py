@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from inglenook.base.ids import DeviceId, ModelId, RequestId, ResidentId
+from inglenook.base.units import format_bytes
 from inglenook.runtime.contracts import DeviceUsage, Explanation
-from inglenook.runtime.scheduler.ledger import Ledger
+from inglenook.runtime.scheduler.ledger import Ledger, Resident
 
 LOG_LINES = 20
 
@@ -72,6 +73,20 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
+def saving_reason(ledger: Ledger, resident: Resident) -> str | None:
+    """Why a resident spares memory; None where it does not have to."""
+    if not resident.saving:
+        return None
+    device = ledger.devices[resident.device]
+    pinned = ledger.pinned_bytes(device.id, but=resident)
+    beside = f", of which pinned models hold {format_bytes(pinned)}" if pinned else ""
+    return (
+        f"memory is spared at level {resident.saving}, which is slower: with nothing spared "
+        f"{resident.plan.model} needs {format_bytes(resident.unspared_bytes)}, and the budget of {device.id} "
+        f"is {format_bytes(device.budget_bytes)}{beside}"
+    )
+
+
 def _device(ledger: Ledger, device_id: DeviceId, usage: Mapping[DeviceId, DeviceUsage]) -> dict[str, Any]:
     device = ledger.devices[device_id]
     reading = usage.get(device_id)
@@ -99,6 +114,8 @@ def _resident(
         "state": resident.state,
         "pinned": resident.plan.pinned,
         "reserved_bytes": resident.reserved_bytes,
+        "saving": resident.saving or int(resident.plan.options.get("saving", 0)),
+        "saving_reason": saving_reason(ledger, resident),
         "measured_bytes": resident.measured_bytes,
         "leases": sorted(resident.leases),
         "capacity": resident.plan.capacity,

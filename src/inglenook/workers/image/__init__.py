@@ -21,8 +21,9 @@ A family that is added needs one file in `families/` and one line in `families/r
 1. A UNet over the latents of a VAE: subclass `families.unet.LatentUNet`. Say which text encoders there are
    (`text_parts`), what a prompt becomes (`encode_text`), and which parts of a single file they come from
    (`from_single`). `families/sdxl.py` is such a file.
-2. Anything else, e.g. a transformer (FLUX): subclass `families.family.Family`. Its docstrings are the
-   contract, and `denoise.py` knows nothing else.
+2. A transformer over the latents of a VAE: subclass `families.latent.LatentModel`, which has the VAE, the
+   previews, the guidance and the reading of folders. Anything else: subclass `families.family.Family`. Its
+   docstrings are the contract, and `denoise.py` knows nothing else.
 3. `wire/families.py` gets the line that the server reads: size, multiple, default steps and guidance.
 4. `tests/unit/workers/image/test_image_parity.py` gets the family's name: it compares with diffusers' own
    pipeline for every scheduler; `tests/tiny_models.py` has to be able to write a tiny model of it.

@@ -36,9 +36,11 @@ def main() -> int:
     inbox = Inbox(channel=channel, end=os._exit)
     inbox.start()
 
+    from inglenook.workers.image import amd
     from inglenook.workers.image.families.registry import load_family
     from inglenook.workers.image.worker import Worker
 
+    amd.prepare(os.environ)
     return Worker(channel=channel, inbox=inbox, load=load_family, clock=SystemClock()).run()
 
 

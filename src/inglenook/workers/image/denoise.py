@@ -30,16 +30,27 @@ class Source:
     """What a picture is made from; shared by all pictures of one Draw.
 
     Attributes:
-        image: the encoded picture.
+        image: the encoded picture; None where `latents` are given, and before either is known.
         strength: share of the noise schedule that is run on it, in (0, 1].
         mask: float32 (1, 1, height, width) of latents, 1 where to paint; None for image to image.
+        mask_pixels: the same in pixels; None where `mask` is.
         masked: the encoded picture with the painted part blanked; None unless the model is shown it.
+        latents: of the picture, as the model works on them, instead of `image`.
     """
 
-    image: Posterior
+    image: Posterior | None
     strength: float
     mask: torch.Tensor | None = None
+    mask_pixels: torch.Tensor | None = None
     masked: Posterior | None = None
+    latents: torch.Tensor | None = None
+
+    def drawn(self, family: Family, generator: torch.Generator) -> torch.Tensor:
+        """The picture's latents as the model works on them."""
+        if self.latents is not None:
+            return self.latents
+        assert self.image is not None, "a source is complete before a picture is begun from it"
+        return family.scale(self.image.sample(generator))
 
 
 @dataclass(frozen=True)
@@ -97,8 +108,7 @@ def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
     """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
     generator = torch.Generator("cpu").manual_seed(seed)
     scheduler = family.schedulers.make(plan.scheduler)
-    scheduler.set_timesteps(plan.steps, device=family.device.torch)
-    first = _first_step(plan) * scheduler.order
+    first = _lay_out(family, plan, scheduler) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     timesteps = scheduler.timesteps[first:]
@@ -116,6 +126,16 @@ def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
         inpaint=inpaint,
         step_options=options,
     )
+
+
+def steps_of(family: Family, plan: Plan) -> int:
+    """How many steps `begin` will give a picture of this plan; its source need not be complete.
+
+    Raises `DrawInvalid` as `begin` does.
+    """
+    scheduler = family.schedulers.make(plan.scheduler)
+    left_out = _lay_out(family, plan, scheduler) * scheduler.order
+    return len(scheduler.timesteps) - left_out
 
 
 def advance(family: Family, picture: Picture) -> None:
@@ -160,6 +180,35 @@ def scaled(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) 
     return latents
 
 
+def noised(
+    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The latents at the noise level of `timestep`, (1,): the one that the scheduler asks about next."""
+    if hasattr(scheduler, "add_noise"):
+        return scheduler.add_noise(latents, noise, timestep)
+    return scheduler.scale_noise(latents, timestep, noise)
+
+
+def _can_begin_from_a_picture(scheduler: Any) -> bool:
+    return hasattr(scheduler, "add_noise") or hasattr(scheduler, "scale_noise")
+
+
+def _lay_out(family: Family, plan: Plan, scheduler: Scheduler) -> int:
+    """Set the timesteps. Returns how many steps of the run are left out at its start."""
+    if plan.source is not None and family.spreads_steps and _takes_strength(scheduler):
+        within = scheduler.config["original_inference_steps"]
+        strength = max(plan.source.strength, 1 / within)
+        steps = max(1, min(plan.steps, int(within * strength)))
+        scheduler.set_timesteps(steps, device=family.device.torch, strength=strength)  # type: ignore[call-arg]
+        return 0
+    family.set_timesteps(scheduler, plan.steps, width=plan.width, height=plan.height)
+    return _first_step(plan)
+
+
+def _takes_strength(scheduler: Scheduler) -> bool:
+    return "strength" in inspect.signature(scheduler.set_timesteps).parameters
+
+
 def _first_step(plan: Plan) -> int:
     """How many steps of the full run are left out. At least one is taken, however small the strength."""
     if plan.source is None:
@@ -176,34 +225,37 @@ def _starting_latents(
     painting = source is not None and source.mask is not None
     only_noise = source is None or (painting and source.strength == 1.0)
     image: torch.Tensor | None = None
-    if source is not None and not (only_noise and family.sees_masked_picture):
-        image = family.scale(source.image.sample(generator))
+    unused = only_noise and family.sees_masked_picture and not family.samples_picture_first
+    if source is not None and not unused:
+        image = source.drawn(family, generator)
     shape = family.latent_shape(plan.width, plan.height)
     noise = torch.randn(shape, generator=generator).to(family.device.torch)
     if only_noise:
-        return noise * scheduler.init_noise_sigma, noise, image
+        # a flow ends in noise of spread 1, and its schedulers do not say so
+        return noise * getattr(scheduler, "init_noise_sigma", 1.0), noise, image
     assert image is not None
-    if not hasattr(scheduler, "add_noise"):
+    if not _can_begin_from_a_picture(scheduler):
         raise DrawInvalid(
             f"The model's own scheduler ({type(scheduler).__name__}) cannot begin from a picture.",
             hint=f"choose one of {', '.join(family.schedulers.usable())}",
             field="scheduler",
         )
-    return scheduler.add_noise(image, noise, timesteps[:1]), noise, image
+    return noised(scheduler, image, noise, timesteps[:1]), noise, image
 
 
 def _inpainting(
     family: Family, source: Source | None, image: torch.Tensor | None, generator: torch.Generator
 ) -> tuple[Inpaint | None, torch.Tensor | None]:
     """What the model is shown of the mask, and what the loop puts back by itself."""
-    if source is None or source.mask is None:
+    if source is None or source.mask is None or source.mask_pixels is None:
         return None, None
     if family.sees_masked_picture:
         assert source.masked is not None
-        return Inpaint(source.mask, family.scale(source.masked.sample(generator))), None
-    if source.image.std is not None:
+        masked = family.scale(source.masked.sample(generator))
+        return Inpaint(source.mask, source.mask_pixels, masked), None
+    if source.image is not None and source.image.std is not None:
         source.image.draw(generator)  # keeps the order of random numbers; see the module's docstring
-    return Inpaint(source.mask, None), image
+    return Inpaint(source.mask, source.mask_pixels, None), image
 
 
 def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
@@ -213,6 +265,6 @@ def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
     kept = picture.kept
     if not picture.finished:
         following = picture.timesteps[picture.done : picture.done + 1]
-        kept = picture.scheduler.add_noise(kept, picture.noise, following)  # type: ignore[attr-defined]
+        kept = noised(picture.scheduler, kept, picture.noise, following)
     mask = picture.inpaint.mask
     return (1 - mask) * kept + mask * moved

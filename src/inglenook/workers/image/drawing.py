@@ -4,8 +4,8 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from inglenook.base.clock import Clock
@@ -23,10 +23,10 @@ from inglenook.wire.image import (
     Stage,
 )
 from inglenook.wire.message import Message, OutOfMemory
-from inglenook.workers.image import denoise
+from inglenook.workers.image import denoise, hires
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.errors import DrawInvalid, Stopped
-from inglenook.workers.image.families.family import Family
+from inglenook.workers.image.families.family import Family, Text, as_input
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
 from inglenook.workers.image.spool import Spool
@@ -41,6 +41,14 @@ _WHAT_SAVES = {
     2: "the VAE in tiles",
     3: "only the working part of the model on the device",
 }
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What one Draw says about each of its pictures, from noise and, where asked for, once more larger."""
+
+    first: Plan
+    second: Plan | None
 
 
 class Studio:
@@ -76,6 +84,15 @@ class Studio:
 
         Returns the last word; raises only what is nobody's business to foresee.
         """
+        last: LastWord | None = None
+        try:
+            last = self._whole(draw)
+            return last
+        finally:
+            if not isinstance(last, Drawn):
+                self._family.loras.detach()
+
+    def _whole(self, draw: Draw) -> LastWord:
         began = self._clock.monotonic()
         self._family.device.reset_peak()
         try:
@@ -103,10 +120,15 @@ class Studio:
         The error itself does not leave this function: its traceback would keep every tensor alive.
         """
         try:
+            if draw.saving > self.saving:
+                self.saving = draw.saving
+                self._family.spare(self.saving)
+            self._family.loras.apply(draw.loras)
+            self._family.vaes.apply(draw.vae)
             with torch.inference_mode():
-                plan = self._plan(draw)
+                passes = self._plan(draw)
                 while len(made) < len(draw.seeds):
-                    made.append(self._make(draw, plan, len(made)))
+                    made.append(self._make(draw, passes, len(made)))
         except MEMORY_ERRORS as error:
             evidence = evidence_of(error, self._family.device)
             if evidence is None:
@@ -115,28 +137,49 @@ class Studio:
             return evidence
         return None
 
-    def _plan(self, draw: Draw) -> Plan:
+    def _plan(self, draw: Draw) -> Passes:
         """Everything that the pictures of one Draw share."""
         self._stop_if_asked(0, 1)
-        text = self._family.encode_text(
-            draw.prompt,
-            draw.negative_prompt,
-            guidance_scale=draw.guidance_scale if draw.guidance_scale > 1 else None,
-            width=draw.width,
-            height=draw.height,
-        )
+        text = self._text(draw, draw.width, draw.height)
         if text.dropped_tokens:
             self._notice(
                 draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
             )
-        source = None if draw.mode == "text" else self._source(draw)
+        source = self._source(draw) if draw.mode in ("image", "inpaint") else None
+        first = Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        second = None
+        if draw.hires is not None:
+            larger = self._text(draw, draw.hires.width, draw.hires.height)
+            second = hires.second_plan(draw, first, larger)
         self._progress(draw, "encode", 0, 1, 1)
-        return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        return Passes(first, second)
+
+    def _text(self, draw: Draw, width: int, height: int) -> Text:
+        """The prompts as the model reads them for a picture of that size, and the pictures that they speak
+        about."""
+        family = self._family
+        guided = draw.guidance_scale > 1 or family.embeds_guidance
+        scale = draw.guidance_scale if guided else None
+        names = draw.references
+        if draw.mode == "inpaint" and family.max_references and draw.image is not None:
+            names = names or (draw.image,)  # the instruction is about the picture that is painted on
+        if not names:
+            return family.encode_text(
+                draw.prompt, draw.negative_prompt, guidance_scale=scale, width=width, height=height
+            )
+        return family.encode_instruction(
+            draw.prompt,
+            draw.negative_prompt,
+            [self._spool.read_rgb(name) for name in names],
+            guidance_scale=scale,
+            width=width,
+            height=height,
+        )
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
         family, size = self._family, {"width": draw.width, "height": draw.height}
-        pixels = _as_input(self._spool.read_rgb(draw.image, **size))
+        pixels = as_input(self._spool.read_rgb(draw.image, **size))
         strength = DEFAULT_STRENGTH[draw.mode] if draw.strength is None else draw.strength
         if draw.mode == "image":
             return Source(family.posterior(pixels), strength)
@@ -147,18 +190,25 @@ class Studio:
             family.posterior(pixels),
             strength,
             of_latents.to(family.device.torch),
+            mask.to(family.device.torch),
             family.posterior(pixels * (mask < 0.5)) if family.sees_masked_picture else None,
         )
 
-    def _make(self, draw: Draw, plan: Plan, index: int) -> str:
+    def _make(self, draw: Draw, passes: Passes, index: int) -> str:
         """One picture, from its noise to its file."""
-        began = self._clock.monotonic()
-        picture = denoise.begin(self._family, plan, seed=draw.seeds[index])
-        while not picture.finished:
-            self._stop_if_asked(index, picture.done + 1)
-            denoise.advance(self._family, picture)
-            self._progress(draw, "denoise", index, picture.done, picture.steps, self._preview(draw, picture))
-        self._stop_if_asked(index, picture.steps + 1)
+        began, seed = self._clock.monotonic(), draw.seeds[index]
+        picture = denoise.begin(self._family, passes.first, seed=seed)
+        steps = picture.steps
+        if passes.second is not None:
+            steps += denoise.steps_of(self._family, passes.second)
+        self._denoise(draw, picture, index, 0, steps)
+        if passes.second is not None:
+            before = picture.steps
+            picture = denoise.begin(
+                self._family, self._enlarged(draw, passes.second, picture, index, steps), seed=seed
+            )
+            self._denoise(draw, picture, index, before, steps)
+        self._stop_if_asked(index, steps + 1)
         pixels = self._family.decode(picture.latents)
         self._progress(draw, "decode", index, 1, 1)
         file = self._spool.write("picture", pixels)
@@ -174,6 +224,28 @@ class Studio:
             )
         )
         return file
+
+    def _denoise(self, draw: Draw, picture: Picture, index: int, before: int, steps: int) -> None:
+        """All steps of one pass. `before` of the picture's `steps` have been taken in an earlier one."""
+        while not picture.finished:
+            self._stop_if_asked(index, before + picture.done + 1)
+            denoise.advance(self._family, picture)
+            trouble = self._family.trouble()
+            if trouble is not None:
+                self._notice(draw, trouble)
+            done, preview = before + picture.done, self._preview(draw, picture)
+            self._progress(draw, "denoise", index, done, steps, preview)
+
+    def _enlarged(self, draw: Draw, second: Plan, first: Picture, index: int, steps: int) -> Plan:
+        """The second pass with what the first has drawn."""
+        assert draw.hires is not None
+        if draw.hires.upscaler == "latent":
+            return hires.from_latents(self._family, second, first.latents)
+        self._stop_if_asked(index, first.steps + 1)
+        pixels = self._family.decode(first.latents)
+        self._progress(draw, "decode", index, first.steps, steps)
+        self._stop_if_asked(index, first.steps + 1)
+        return hires.from_pixels(self._family, second, pixels)
 
     def _preview(self, draw: Draw, picture: Picture) -> str | None:
         if draw.preview_every == 0 or picture.done % draw.preview_every:
@@ -243,7 +315,7 @@ class Studio:
 
 def check(draw: Draw, family: Family) -> None:
     """Raises `DrawInvalid` for what this model cannot draw; the server has seen to most of it before."""
-    side = family.pixels_per_latent
+    side = family.multiple_px
     if draw.steps < 1:
         raise DrawInvalid(f"steps is {draw.steps}; at least 1 is needed.", field="steps")
     if not draw.seeds or not all(0 <= seed < 2**63 for seed in draw.seeds):
@@ -259,12 +331,16 @@ def check(draw: Draw, family: Family) -> None:
         )
     if draw.strength is not None and not 0 < draw.strength <= 1:
         raise DrawInvalid(f"strength is {draw.strength}; it lies above 0 and goes to 1.", field="strength")
+    if not 0 <= draw.saving <= MAX_SAVING:
+        raise DrawInvalid(f"saving is {draw.saving}; it goes from 0 to {MAX_SAVING}.", field="saving")
     if draw.preview_every < 0:
         raise DrawInvalid(f"preview_every is {draw.preview_every}; 0 is for none.", field="preview_every")
-    if draw.mode != "text" and draw.image is None:
+    if draw.mode in ("image", "inpaint") and draw.image is None:
         raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
     if draw.mode == "inpaint" and draw.mask is None:
         raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
+    _check_references(draw, family)
+    hires.check(draw, family)
     if draw.mode != "inpaint" and family.sees_masked_picture:
         raise DrawInvalid(
             "This is an inpainting model: it draws only with an image and a mask.",
@@ -274,9 +350,20 @@ def check(draw: Draw, family: Family) -> None:
     family.schedulers.make(draw.scheduler)
 
 
-def _as_input(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 (height, width, 3) to float32 (1, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(pixels.astype(np.float32) / 255.0).permute(2, 0, 1)[None] * 2.0 - 1.0
+def _check_references(draw: Draw, family: Family) -> None:
+    given, most = len(draw.references), family.max_references
+    if draw.mode == "edit" and not most:
+        raise DrawInvalid(
+            "This model follows no instructions about pictures.",
+            hint="choose a model that edits, or the mode 'image' to begin from a picture",
+            field="mode",
+        )
+    if draw.mode == "edit" and not given:
+        raise DrawInvalid("The mode 'edit' needs at least one reference picture.", field="references")
+    if given > most:
+        raise DrawInvalid(
+            f"{given} reference pictures were given; this model takes {most or 'none'}.", field="references"
+        )
 
 
 def _figures(evidence: OutOfMemory) -> str:

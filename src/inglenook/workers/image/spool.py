@@ -19,8 +19,9 @@ class Spool:
         self._folder = folder
         self._numbers = itertools.count(1)
 
-    def read_rgb(self, name: str, *, width: int, height: int) -> np.ndarray:
-        """uint8 (height, width, 3). Raises `DrawInvalid` when it is no such picture."""
+    def read_rgb(self, name: str, *, width: int | None = None, height: int | None = None) -> np.ndarray:
+        """uint8 (height, width, 3), of any size where none is given. Raises `DrawInvalid` when it is no such
+        picture."""
         return self._read(name, "RGB", width, height)
 
     def read_mask(self, name: str, *, width: int, height: int) -> np.ndarray:
@@ -35,12 +36,12 @@ class Spool:
         unfinished.replace(self._folder / name)
         return name
 
-    def _read(self, name: str, mode: str, width: int, height: int) -> np.ndarray:
+    def _read(self, name: str, mode: str, width: int | None, height: int | None) -> np.ndarray:
         if name != Path(name).name or name in {"", ".", ".."}:
             raise DrawInvalid(f"{name!r} is not the name of a file in the spool folder.")
         try:
             with Image.open(self._folder / name, formats=("PNG",)) as picture:
-                if picture.size != (width, height):
+                if width is not None and picture.size != (width, height):
                     raise DrawInvalid(
                         f"The picture {name} is {picture.width} x {picture.height} pixels; "
                         f"{width} x {height} were announced."

@@ -142,3 +142,54 @@ def _without_storage(module: torch.nn.Module) -> Iterator[str]:
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             yield key
+
+
+_SCALES = (".scale_weight", ".weight_scale")
+_LEFT_OUT = ("scaled_fp8", ".scale_input", ".input_scale")
+
+
+def in_dtype(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The tensors in the precision to compute in, one at a time; whole numbers stay as they are.
+
+    Weights in 8 bits are multiplied by their scale where there is one (`x.scale_weight` or `x.weight_scale`
+    beside `x.weight`: one number, or one a row). Raises `LoadUnsupported` for any other quantisation.
+    """
+    _refuse_other_quantisation(tensors)
+    scales = {
+        f"{key.removesuffix(end)}.weight": tensor
+        for key, tensor in tensors.items()
+        for end in _SCALES
+        if key.endswith(end)
+    }
+    return {
+        key: _scaled(key, tensor, scales.get(key), dtype)
+        for key, tensor in tensors.items()
+        if not key.endswith((*_SCALES, *_LEFT_OUT, ".comfy_quant"))
+    }
+
+
+def _scaled(key: str, tensor: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+    if scale is None:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    rows = tensor.shape[0] if tensor.ndim else 1
+    if not tensor.is_floating_point() or scale.numel() not in (1, rows):
+        raise LoadUnsupported(
+            f"The weights of {key!r} are {tensor.dtype} of shape {tuple(tensor.shape)} with a scale of shape "
+            f"{tuple(scale.shape)}; 8-bit floats with one scale, or one a row, are read here."
+        )
+    factors = scale.float().reshape(-1, *(1,) * max(0, tensor.ndim - 1))
+    return (tensor.float() * factors).to(dtype)
+
+
+def _refuse_other_quantisation(tensors: Mapping[str, torch.Tensor]) -> None:
+    """ComfyUI writes how a layer was quantised as JSON in a tensor of bytes."""
+    for key, tensor in tensors.items():
+        if not key.endswith(".comfy_quant"):
+            continue
+        told = bytes(tensor.flatten().to(torch.uint8).tolist()).decode("utf-8", "replace")
+        if '"float8' not in told:
+            raise LoadUnsupported(
+                f"{key.removesuffix('.comfy_quant')!r} is quantised as {told[:80]}; of quantised weights "
+                "only 8-bit floats are read here.",
+                hint="take the file of the same model in bfloat16 or float8",
+            )

@@ -99,17 +99,23 @@ class Bench:
         return np.asarray(picture).astype(int)
 
 
-def bench(family: str, place: Path, **kind: bool) -> Bench:
+def bench(family: str, place: Path, **kind: Any) -> Bench:
     """Args:
-    kind: what `write_folder` takes: `inpainting`, `flow`.
+    kind: what `write_folder` takes: `inpainting`, `flow`, `few_steps`.
     """
     return opened(write_folder(family, place / "model", **kind), family, place)
 
 
-def opened(folder: Path, family: str, place: Path, *, dtype: str = "float32") -> Bench:
+def opened(folder: Path, family: str, place: Path, *, variant: str = "", dtype: str = "float32") -> Bench:
     """A bench for a model folder that is there already; `place` gets the spool."""
     request = LoadImageModel(
-        path=str(folder), layout="folder", family=family, device="cpu", dtype=dtype, spool=str(place)
+        path=str(folder),
+        layout="folder",
+        family=family,
+        variant=variant,
+        device="cpu",
+        dtype=dtype,
+        spool=str(place),
     )
     spool = place / "spool"
     spool.mkdir(exist_ok=True)
@@ -120,7 +126,7 @@ def opened(folder: Path, family: str, place: Path, *, dtype: str = "float32") ->
 
 def reload(one: Bench, *, dtype: str) -> Bench:
     """The same model, read in another precision."""
-    return opened(one.folder, one.family.name, one.folder.parent, dtype=dtype)
+    return opened(one.folder, one.family.name, one.folder.parent, variant=one.family.variant, dtype=dtype)
 
 
 def given_picture() -> Image.Image:

@@ -151,7 +151,7 @@ def test_saving_memory_does_not_change_the_picture(benches: dict[str, Bench], mo
             one.family.spare(saving)
             assert np.abs(one.ours(**request) - plain).max() <= 1
     finally:
-        one.family._one_half_at_a_time = False  # the levels only rise; the bench is shared
+        one.family._saving = 0  # the levels only rise; the bench is shared
         one.family._parts.modules["vae"].disable_tiling()
         one.family._parts.modules["vae"].disable_slicing()
 

@@ -79,3 +79,38 @@ def test_a_part_that_did_not_fit_is_moved_again_at_the_next_use() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         parts.use("unet")
     assert parts.use("unet").where == "meta"
+
+
+def test_a_part_that_is_kept_at_home_never_moves_and_does_not_count() -> None:
+    parts = Parts({"unet": Part(10), "vae": Part(4)}, FarDevice())
+    parts.keep_at_home("vae")
+    for sparing in (False, True):
+        parts.place(only_the_working=sparing)
+        parts.use("unet")
+        parts.use("vae")
+        assert where(parts) == {"unet": "meta", "vae": "cpu"}
+        assert parts.device_bytes == 10 * 4
+
+
+@pytest.mark.parametrize("sparing", [False, True])
+def test_an_exchanged_part_goes_home_and_the_new_one_works_where_it_did(sparing: bool) -> None:
+    own, other = Part(4), Part(6)
+    parts = Parts({"unet": Part(10), "vae": own}, FarDevice())
+    parts.place(only_the_working=sparing)
+    parts.use("vae")
+    parts.exchange("vae", other)
+    assert parts.use("vae") is other
+    assert (own.where, other.where) == ("cpu", "meta")
+    parts.exchange("vae", own)
+    assert parts.use("vae") is own
+    assert (own.where, other.where) == ("meta", "cpu")
+
+
+def test_the_old_part_is_back_when_there_is_no_room_for_the_new_one() -> None:
+    own, large = Part(4), Part(600, full=1)
+    parts = Parts({"unet": Part(10), "vae": own}, FarDevice())
+    parts.place(only_the_working=False)
+    with pytest.raises(torch.OutOfMemoryError):
+        parts.exchange("vae", large)
+    assert parts.use("vae") is own
+    assert (own.where, large.where) == ("meta", "cpu")

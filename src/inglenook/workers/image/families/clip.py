@@ -80,6 +80,18 @@ def read_openclip(
     return _build(CLIPTextModelWithProjection, tensors, family, part, dtype)
 
 
+def of_tensors(
+    tensors: dict[str, torch.Tensor], family: str, part: str, dtype: torch.dtype, *, projected: bool
+) -> torch.nn.Module:
+    """A text encoder from tensors in the names of transformers, without `text_model.` before them.
+
+    Args:
+        projected: whether the pooled text goes through a last matrix.
+    """
+    model = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return _build(model, tensors, family, part, dtype)
+
+
 def _openclip_layer(found: Mapping[str, torch.Tensor], layer: int) -> dict[str, torch.Tensor]:
     old, new = f"transformer.resblocks.{layer}.", f"encoder.layers.{layer}."
     tensors: dict[str, torch.Tensor] = {}
@@ -156,7 +168,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
         for line in lines:
             left, right = line.rstrip("\n").split(" ")
             merges.append((left, right))
-    letters = _byte_letters()
+    letters = byte_letters()
     words = [
         *letters,
         *(letter + "</w>" for letter in letters),
@@ -167,7 +179,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {word: number for number, word in enumerate(words)}, merges
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """One visible letter for each of the 256 bytes, in CLIP's order: printable bytes first, as themselves."""
     printable = [
         *range(ord("!"), ord("~") + 1),

@@ -8,7 +8,7 @@ are not read.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,19 @@ from inglenook.workers.image.weights import Checkpoint, fitting, read_json, requ
 CONFIGS: Final = Path(__file__).parent.parent / "configs"
 UNET: Final = "model.diffusion_model."
 VAE: Final = "first_stage_model."
+GUIDANCE: Final = f"{UNET}time_embed.cond_proj.weight"
+"""Latent consistency models read the guidance scale with it."""
+
+_TRAILING: Final = {"timestep_spacing": "trailing"}
+_FEW_STEPS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
+    ("sd1", "lcm"): {"_class_name": "LCMScheduler", "original_inference_steps": 50},
+    ("sd2", "turbo"): {"_class_name": "EulerDiscreteScheduler", **_TRAILING},
+    ("sdxl", "turbo"): {"_class_name": "EulerAncestralDiscreteScheduler", **_TRAILING},
+    ("sdxl", "lightning"): {"_class_name": "EulerDiscreteScheduler", **_TRAILING},
+    ("sdxl", "lcm"): {"_class_name": "LCMScheduler", "original_inference_steps": 50},
+}
+"""By family and variant, as their makers ship them: with one to eight steps, the first must be at the highest
+noise level."""
 
 _V_IN_SIDECAR = re.compile(r"""parameterization\s*:\s*["']?v["']?\s*$""", re.MULTILINE)
 _PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon", "eps": "epsilon"}
@@ -67,7 +80,10 @@ def read_unet(
         raise LoadUnsupported(
             f"The UNet in {file.path.name} takes a further input that the family {family} has not."
         )
-    return _read(UNet2DConditionModel, file, UNET, family, "unet", dtype, settings)
+    unet = _read(UNet2DConditionModel, file, UNET, family, "unet", dtype, settings)
+    if GUIDANCE in file.shapes:
+        _add_guidance(unet, file.tensors(GUIDANCE)[GUIDANCE].to(dtype))
+    return unet
 
 
 def read_vae(file: Checkpoint, family: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -83,10 +99,18 @@ def read_vae(file: Checkpoint, family: str, dtype: torch.dtype) -> torch.nn.Modu
     return _read(AutoencoderKL, file, VAE, family, "vae", dtype, settings)
 
 
-def scheduler_config(file: Checkpoint, family: str) -> dict[str, Any]:
-    """The family's scheduler, with what this file predicts."""
+def scheduler_config(file: Checkpoint, family: str, variant: str = "") -> dict[str, Any]:
+    """The family's scheduler, with what this file predicts; for models of few steps the one that they were
+    distilled for.
+
+    Args:
+        variant: one of `wire/families.py`.
+    """
     config = read_json(CONFIGS / family / "scheduler" / "scheduler_config.json")
-    config["prediction_type"] = prediction_type(file, str(config["prediction_type"]))
+    few_steps = _FEW_STEPS.get((family, variant))
+    default = str(config["prediction_type"]) if few_steps is None else "epsilon"
+    config["prediction_type"] = prediction_type(file, default)
+    config |= few_steps or {}
     if "ztsnr" in file.shapes:
         config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return config
@@ -112,6 +136,22 @@ def prediction_type(file: Checkpoint, default: str) -> str:
     small = file.metadata.get("modelspec.resolution", "").startswith("512")
     inpainting = file.shape(f"{UNET}input_blocks.0.0.weight")[1] == 9
     return "epsilon" if small or inpainting else default
+
+
+def _add_guidance(unet: Any, weight: torch.Tensor) -> None:
+    """Give the UNet the layer that reads the guidance scale; diffusers' conversion leaves it out.
+
+    Args:
+        weight: (channels of the first block, width of the embedded scale).
+    """
+    channels, width = weight.shape
+    with fitting("unet"):
+        layer = torch.nn.Linear(width, channels, bias=False, device="meta", dtype=weight.dtype)
+        layer.load_state_dict({"weight": weight}, assign=True)
+        if channels != unet.time_embedding.linear_1.in_features:
+            raise ValueError(f"{GUIDANCE} has {channels} rows")
+    unet.time_embedding.cond_proj = layer
+    unet.register_to_config(time_cond_proj_dim=width)
 
 
 def _unet_settings(file: Checkpoint, heads: Callable[[int], int]) -> dict[str, Any]:

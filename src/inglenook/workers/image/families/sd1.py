@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion 1.x and all of its make: a UNet led by the last states of one CLIP text encoder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -23,12 +24,21 @@ class StableDiffusion1(LatentUNet):
     name = "sd1"
     text_parts = ("text_encoder",)
     pipelines = frozenset(
-        {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+        {
+            "StableDiffusionPipeline",
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionInpaintPipeline",
+            "LatentConsistencyModelPipeline",
+            "LatentConsistencyModelImg2ImgPipeline",
+        }
     )
 
     @classmethod
-    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
         """CLIP ViT-L under `cond_stage_model.transformer`, one attention of eight heads in every block."""
+        del parts  # these files hold all of a model
         file = Checkpoint(path)
         ldm.require_parts(file, cls.name, ("cond_stage_model.transformer.",))
         return cls(
@@ -38,8 +48,9 @@ class StableDiffusion1(LatentUNet):
                 "text_encoder": clip.read_openai(file, "cond_stage_model.transformer.", cls.name, dtype),
             },
             tokenizers={"text_encoder": clip.tokenizer(pad="<|endoftext|>")},
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
+            variant=variant,
             dtype=dtype,
             device=device,
         )
@@ -48,7 +59,7 @@ class StableDiffusion1(LatentUNet):
         self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
     ) -> Text:
         del width, height  # these models are not told the size
-        texts = [prompt] if guidance_scale is None else [negative_prompt, prompt]
+        texts = [negative_prompt, prompt] if self.asks_twice(guidance_scale) else [prompt]
         encoder = self._parts.use("text_encoder")
         tokens = [self.tokens("text_encoder", text) for text in texts]
         ids = torch.cat([ids for ids, _ in tokens])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion 2.x: as 1.x, with OpenCLIP's ViT-H less its last layer, and often v-prediction."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -16,8 +17,11 @@ class StableDiffusion2(StableDiffusion1):
     name = "sd2"
 
     @classmethod
-    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
         """OpenCLIP under `cond_stage_model.model`; heads of 64 channels each."""
+        del parts  # these files hold all of a model
         file = Checkpoint(path)
         ldm.require_parts(file, cls.name, ("cond_stage_model.model.",))
         return cls(
@@ -29,8 +33,9 @@ class StableDiffusion2(StableDiffusion1):
                 ),
             },
             tokenizers={"text_encoder": clip.tokenizer(pad="!")},
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
+            variant=variant,
             dtype=dtype,
             device=device,
         )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion XL: two text encoders side by side, and the picture's size as an input of the UNet."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +23,11 @@ class StableDiffusionXL(LatentUNet):
     vae_overflows = True
 
     @classmethod
-    def from_single(cls, path: Path, *, dtype: torch.dtype, device: Device) -> Self:
+    def from_single(
+        cls, path: Path, *, parts: Mapping[str, Path], variant: str, dtype: torch.dtype, device: Device
+    ) -> Self:
         """CLIP ViT-L and OpenCLIP's ViT-bigG under `conditioner.embedders`; heads of 64 channels each."""
+        del parts  # these files hold all of a model
         file = Checkpoint(path)
         first, second = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
         ldm.require_parts(file, cls.name, (first, second))
@@ -39,8 +43,9 @@ class StableDiffusionXL(LatentUNet):
                 "text_encoder": clip.tokenizer(pad="<|endoftext|>"),
                 "text_encoder_2": clip.tokenizer(pad="!"),
             },
-            scheduler=ldm.scheduler_config(file, cls.name),
+            scheduler=ldm.scheduler_config(file, cls.name, variant),
             options={},
+            variant=variant,
             dtype=dtype,
             device=device,
         )
@@ -50,7 +55,7 @@ class StableDiffusionXL(LatentUNet):
     ) -> Text:
         embeds, pooled, dropped = self._read(prompt)
         sizes = embeds.new_tensor([[height, width, 0, 0, height, width]])  # original, crop, target
-        if guidance_scale is not None:
+        if self.asks_twice(guidance_scale):
             negative, negative_pooled, also_dropped = self._read_negative(negative_prompt, embeds, pooled)
             embeds, pooled = torch.cat([negative, embeds]), torch.cat([negative_pooled, pooled])
             sizes, dropped = torch.cat([sizes, sizes]), max(dropped, also_dropped)

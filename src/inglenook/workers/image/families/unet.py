@@ -1,168 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the families have in common whose model is a UNet over the latents of a VAE, led by CLIP texts."""
 
-from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Self
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import UNet2DConditionModel
 
 from inglenook.wire.image import SavingLevel
-from inglenook.workers.image.device import Device
-from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported, NotFinite
-from inglenook.workers.image.families.family import Family, Inpaint, Posterior, Text
-from inglenook.workers.image.parts import Parts
-from inglenook.workers.image.preview import LinearMap, measure_map
-from inglenook.workers.image.schedulers import SchedulerFactory
-from inglenook.workers.image.weights import check_folder, fitting, read_json, require_whole, variant_of
-
-TEXT_CLASSES: Mapping[str, Any] = {
-    "CLIPTextModel": CLIPTextModel,
-    "CLIPTextModelWithProjection": CLIPTextModelWithProjection,
-}
-VAE_CLASSES: Mapping[str, Any] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.families.family import Inpaint, Text
+from inglenook.workers.image.families.latent import LatentModel
 
 
-class LatentUNet(Family):
-    """Args:
-    modules: `unet`, `vae`, and the text encoders under the names in `text_parts`; in host memory.
-    tokenizers: one for each text encoder, under the same names.
-    scheduler: the model's own scheduler configuration.
-    options: what `model_index.json` says besides the parts.
+class LatentUNet(LatentModel):
+    """Raises `LoadUnsupported` when the UNet takes inputs that are not given here."""
 
-    Raises `LoadUnsupported` when the UNet takes inputs that are not given here.
-    """
+    network = "unet"
+    network_classes: ClassVar[Mapping[str, Any]] = {"UNet2DConditionModel": UNet2DConditionModel}
 
-    text_parts: ClassVar[tuple[str, ...]]
-    pipelines: ClassVar[Collection[str]]
-    """Names of diffusers' pipelines whose folders hold this family."""
-
-    vae_overflows: ClassVar[bool] = False
-    """Whether the VAE needs float32 where the rest computes in float16."""
-
-    def __init__(
-        self,
-        *,
-        modules: dict[str, torch.nn.Module],
-        tokenizers: Mapping[str, CLIPTokenizer],
-        scheduler: Mapping[str, Any],
-        options: Mapping[str, Any],
-        dtype: torch.dtype,
-        device: Device,
-    ) -> None:
-        self.device = device
-        self.schedulers = SchedulerFactory(scheduler)
-        self._options = options
-        self._dtype = dtype
-        self._tokenizers = tokenizers
-        self._unet_config = modules["unet"].config
-        self._vae_config = modules["vae"].config
-        self._channels = int(self._vae_config["latent_channels"])
-        if self._unet_config["in_channels"] not in (self._channels, 2 * self._channels + 1):
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        takes, own = int(self._network_config["in_channels"]), self._channels
+        if takes not in (own, 2 * own + 1):
             raise LoadUnsupported(
-                f"The UNet takes {self._unet_config['in_channels']} channels; it would get "
-                f"{self._channels} (latents) or {2 * self._channels + 1} (latents, mask and masked picture).",
+                f"The UNet takes {takes} channels; it would get "
+                f"{own} (latents) or {2 * own + 1} (latents, mask and masked picture).",
                 hint="depth, upscaling and instruction models are not drawn with here",
             )
-        if self._unet_config.get("time_cond_proj_dim") is not None:
-            raise LoadUnsupported(
-                "The UNet takes the guidance as an input of its own (a latent consistency model); "
-                "such models are not drawn with yet."
-            )
-        if dtype == torch.float16 and self.vae_overflows and self._vae_config.get("force_upcast", False):
-            modules["vae"].to(torch.float32)
-        self._parts = Parts({name: module.eval() for name, module in modules.items()}, device)
-        self._one_half_at_a_time = False
-        self._preview_map: LinearMap | None = None
-
-    @classmethod
-    def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: Device) -> Self:
-        index = read_json(folder / "model_index.json")
-        pipeline = index.get("_class_name")
-        if pipeline not in cls.pipelines:
-            raise LoadUnsupported(
-                f"{folder.name} is a folder of {pipeline}, which is not of the family {cls.name}."
-            )
-        absent = [part for part in cls.text_parts if (index.get(part) or [None])[0] is None]
-        if absent:
-            raise LoadUnsupported(
-                f"{folder.name} has no {absent[0]}; it is half of a model, such as a refiner."
-            )
-        check_folder(folder, ("unet", "vae", *cls.text_parts))
-        modules = {
-            "unet": _read_part(folder, "unet", {"UNet2DConditionModel": UNet2DConditionModel}, dtype),
-            "vae": _read_part(folder, "vae", VAE_CLASSES, dtype),
-            **{part: _read_text_encoder(folder, part, index[part][1], dtype) for part in cls.text_parts},
-        }
-        return cls(
-            modules=modules,
-            tokenizers={part: _read_tokenizer(folder, part) for part in cls.text_parts},
-            scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
-            options=index,
-            dtype=dtype,
-            device=device,
-        )
-
-    @abstractmethod
-    def encode_text(
-        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
-    ) -> Text: ...
 
     def spare(self, saving: SavingLevel) -> None:
-        """1: guidance one half at a time, slices of attention where it is not one kernel, VAE slices;
-        2: VAE in tiles; 3: only the part that works is on the device."""
-        self._one_half_at_a_time = saving >= 1
-        if saving >= 1:
-            if not self.device.fuses_attention:
-                self._parts.modules["unet"].set_attention_slice("auto")
-            self._parts.modules["vae"].enable_slicing()
-        if saving >= 2 and self._tiles_fit():
-            self._parts.modules["vae"].enable_tiling()
-        self._parts.place(only_the_working=saving >= 3)
-
-    @property
-    def weights_bytes(self) -> int:
-        return self._parts.device_bytes
-
-    @property
-    def pixels_per_latent(self) -> int:
-        return int(2 ** (len(self._vae_config["block_out_channels"]) - 1))
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
-        return (1, self._channels, height // self.pixels_per_latent, width // self.pixels_per_latent)
+        """Besides, from level 1: slices of attention where it is not one kernel."""
+        if saving >= 1 and not self.device.fuses_attention:
+            self._parts.modules["unet"].set_attention_slice("auto")
+        super().spare(saving)
 
     @property
     def sees_masked_picture(self) -> bool:
-        return bool(self._unet_config["in_channels"] != self._channels)
+        return bool(self._network_config["in_channels"] != self._channels)
 
-    def tokens(self, part: str, text: str) -> tuple[torch.Tensor, int]:
-        """Token ids (1, length) on the device, padded and cut to the encoder's length; how many were cut."""
-        tokenizer = self._tokenizers[part]
-        ids = tokenizer(
-            text,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-            verbose=False,
-        ).input_ids
-        whole = len(tokenizer(text, verbose=False).input_ids)
-        return ids.to(self.device.torch), max(0, whole - ids.shape[1])
+    @property
+    def embeds_guidance(self) -> bool:
+        """True for latent consistency models, into which the guidance was distilled."""
+        return self._network_config.get("time_cond_proj_dim") is not None
 
-    def posterior(self, pixels: torch.Tensor) -> Posterior:
-        vae = self._parts.use("vae")
-        encoded = vae.encode(pixels.to(self.device.torch, vae.dtype))
-        if hasattr(encoded, "latents"):
-            return Posterior(encoded.latents.float(), None)
-        return Posterior(encoded.latent_dist.mean.float(), encoded.latent_dist.std.float())
+    @property
+    def spreads_steps(self) -> bool:
+        return self.embeds_guidance
 
-    def scale(self, latents: torch.Tensor) -> torch.Tensor:
-        centre, spread = self._spread(latents)
-        return (latents - centre) * self._vae_config["scaling_factor"] / spread
+    def asks_twice(self, guidance_scale: float | None) -> bool:
+        """Whether the negative prompt is read: never by a model that is told the scale."""
+        return guidance_scale is not None and not self.embeds_guidance
 
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, text: Text, inpaint: Inpaint | None
@@ -170,118 +59,30 @@ class LatentUNet(Family):
         given = latents.to(self._dtype)
         if inpaint is not None and inpaint.masked is not None:
             given = torch.cat([given, inpaint.mask.to(self._dtype), inpaint.masked.to(self._dtype)], dim=1)
-        if text.guidance_scale is None:
-            return self._ask(given, timestep, text.embeds, text.added).float()
-        if self._one_half_at_a_time:
-            answers = [
-                self._ask(
-                    given, timestep, text.embeds[i : i + 1], {k: v[i : i + 1] for k, v in text.added.items()}
-                )
-                for i in range(2)
-            ]
-            without, with_prompt = answers[0].float(), answers[1].float()
-        else:
-            both = self._ask(torch.cat([given, given]), timestep, text.embeds, text.added)
-            without, with_prompt = both.float().chunk(2)
-        return without + text.guidance_scale * (with_prompt - without)
 
-    def decode(self, latents: torch.Tensor) -> np.ndarray:
-        vae = self._parts.use("vae")
-        centre, spread = self._spread(latents)
-        unscaled = latents * spread / self._vae_config["scaling_factor"] + centre
-        pixels = vae.decode(unscaled.to(vae.dtype), return_dict=False)[0].float()
-        if not bool(torch.isfinite(pixels).all()):
-            raise NotFinite(
-                f"The picture came out as numbers that are not finite (computed in {self._dtype}).",
-                hint="load the model in bfloat16 or float32; if it stays so, its files are damaged",
-            )
-        levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return np.ascontiguousarray(levels[0].permute(1, 2, 0).cpu().numpy())
+        told = self._told_guidance(text.guidance_scale)
 
-    def preview_map(self) -> LinearMap:
-        if self._preview_map is None:
-            self._preview_map = measure_map(
-                lambda pixels: self.scale(self.posterior(pixels).mean), self.pixels_per_latent
-            )
-        return self._preview_map
+        def ask(embeds: torch.Tensor, added: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            return self._parts.use("unet")(
+                given.repeat(len(embeds), 1, 1, 1),
+                timestep,
+                encoder_hidden_states=embeds,
+                timestep_cond=told,
+                added_cond_kwargs=dict(added) if added else None,
+                return_dict=False,
+            )[0]
 
-    def _tiles_fit(self) -> bool:
-        """AutoencoderTiny puts tiles together for eight pixels a latent, whatever its own blocks make."""
-        assumed = getattr(self._parts.modules["vae"], "spatial_scale_factor", self.pixels_per_latent)
-        return bool(assumed == self.pixels_per_latent)
+        return self.guided(text, ask)
 
-    def _ask(
-        self,
-        given: torch.Tensor,
-        timestep: torch.Tensor,
-        embeds: torch.Tensor,
-        added: Mapping[str, torch.Tensor],
-    ) -> torch.Tensor:
-        return self._parts.use("unet")(
-            given,
-            timestep,
-            encoder_hidden_states=embeds,
-            added_cond_kwargs=dict(added) if added else None,
-            return_dict=False,
-        )[0]
+    def _told_guidance(self, guidance_scale: float | None) -> torch.Tensor | None:
+        """The scale as a latent consistency model reads it: (1, width) of sines, then cosines.
 
-    def _spread(self, latents: torch.Tensor) -> tuple[Any, Any]:
-        """Mean and standard deviation of each channel where the VAE's files give them, else 0 and 1."""
-        mean, std = self._vae_config.get("latents_mean"), self._vae_config.get("latents_std")
-        if mean is None or std is None:
-            return 0.0, 1.0
-        shape = (1, self._channels, 1, 1)
-        return latents.new_tensor(mean).view(shape), latents.new_tensor(std).view(shape)
-
-
-def _read_part(folder: Path, part: str, classes: Mapping[str, Any], dtype: torch.dtype) -> torch.nn.Module:
-    name = str(read_json(folder / part / "config.json").get("_class_name"))
-    if name not in classes:
-        raise LoadUnsupported(f"{folder.name}/{part} is a {name}; {' or '.join(classes)} is loaded here.")
-    with fitting(f"{folder.name}/{part}"):
-        module, report = classes[name].from_pretrained(
-            folder / part,
-            dtype=dtype,
-            use_safetensors=True,
-            variant=variant_of(folder / part),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    _require_complete(f"{folder.name}/{part}", report)
-    require_whole(module, part)
-    return module
-
-
-def _read_text_encoder(folder: Path, part: str, class_name: str, dtype: torch.dtype) -> torch.nn.Module:
-    if class_name not in TEXT_CLASSES:
-        raise LoadUnsupported(
-            f"{folder.name}/{part} is a {class_name}; {' or '.join(TEXT_CLASSES)} is loaded here."
-        )
-    with fitting(f"{folder.name}/{part}"):
-        module, report = TEXT_CLASSES[class_name].from_pretrained(
-            folder / part,
-            dtype=dtype,
-            use_safetensors=True,
-            variant=variant_of(folder / part),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    _require_complete(f"{folder.name}/{part}", report)
-    return module
-
-
-def _read_tokenizer(folder: Path, part: str) -> CLIPTokenizer:
-    place = folder / part.replace("text_encoder", "tokenizer")
-    if not place.is_dir():
-        raise LoadCorrupt(f"The model folder {folder.name} has no {place.name}.")
-    return CLIPTokenizer.from_pretrained(place, local_files_only=True)
-
-
-def _require_complete(part: str, report: Mapping[str, Iterable[Any]]) -> None:
-    """Raises `LoadCorrupt` when weights are absent or of another shape than the configuration says."""
-    missing = sorted(str(key) for key in report.get("missing_keys", ()) if "position_ids" not in str(key))
-    if missing:
-        raise LoadCorrupt(f"{part} lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
-    if report.get("mismatched_keys"):
-        first = next(iter(report["mismatched_keys"]))
-        raise LoadCorrupt(f"{part}: the weights do not have the shapes that its config.json gives: {first}.")
+        These models count from 0 for no guidance: `cond + w * (cond - uncond)`.
+        """
+        if not self.embeds_guidance or guidance_scale is None:
+            return None
+        half = int(self._network_config["time_cond_proj_dim"]) // 2
+        frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000.0) / (half - 1)))
+        angles = (guidance_scale - 1) * 1000.0 * frequencies[None]
+        told = torch.cat([angles.sin(), angles.cos()], dim=1)
+        return told.to(self.device.torch, self._dtype)
