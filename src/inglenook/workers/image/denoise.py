@@ -49,6 +49,7 @@ class Plan:
     Attributes:
         scheduler: a name, or None for the model's own.
         steps: of a full run.
+        sigmas: a sigma schedule, or None for the scheduler's own.
     """
 
     text: Text
@@ -57,6 +58,7 @@ class Plan:
     width: int
     height: int
     source: Source | None = None
+    sigmas: str | None = None
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Picture:
 def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
     """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    scheduler = family.schedulers.make(plan.scheduler)
+    scheduler = family.schedulers.make(plan.scheduler, plan.sigmas)
     scheduler.set_timesteps(plan.steps, device=family.device.torch)
     first = _first_step(plan) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
@@ -160,6 +162,19 @@ def scaled(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) 
     return latents
 
 
+def noised(
+    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The latents at the noise level of `timestep`, (1,): the one that the scheduler asks about next."""
+    if hasattr(scheduler, "add_noise"):
+        return scheduler.add_noise(latents, noise, timestep)
+    return scheduler.scale_noise(latents, timestep, noise)
+
+
+def _can_begin_from_a_picture(scheduler: Any) -> bool:
+    return hasattr(scheduler, "add_noise") or hasattr(scheduler, "scale_noise")
+
+
 def _first_step(plan: Plan) -> int:
     """How many steps of the full run are left out. At least one is taken, however small the strength."""
     if plan.source is None:
@@ -181,15 +196,16 @@ def _starting_latents(
     shape = family.latent_shape(plan.width, plan.height)
     noise = torch.randn(shape, generator=generator).to(family.device.torch)
     if only_noise:
-        return noise * scheduler.init_noise_sigma, noise, image
+        # a flow ends in noise of spread 1, and its schedulers do not say so
+        return noise * getattr(scheduler, "init_noise_sigma", 1.0), noise, image
     assert image is not None
-    if not hasattr(scheduler, "add_noise"):
+    if not _can_begin_from_a_picture(scheduler):
         raise DrawInvalid(
             f"The model's own scheduler ({type(scheduler).__name__}) cannot begin from a picture.",
             hint=f"choose one of {', '.join(family.schedulers.usable())}",
             field="scheduler",
         )
-    return scheduler.add_noise(image, noise, timesteps[:1]), noise, image
+    return noised(scheduler, image, noise, timesteps[:1]), noise, image
 
 
 def _inpainting(
@@ -213,6 +229,6 @@ def _put_back(picture: Picture, moved: torch.Tensor) -> torch.Tensor:
     kept = picture.kept
     if not picture.finished:
         following = picture.timesteps[picture.done : picture.done + 1]
-        kept = picture.scheduler.add_noise(kept, picture.noise, following)  # type: ignore[attr-defined]
+        kept = noised(picture.scheduler, kept, picture.noise, following)
     mask = picture.inpaint.mask
     return (1 - mask) * kept + mask * moved

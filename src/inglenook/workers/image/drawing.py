@@ -29,6 +29,7 @@ from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
+from inglenook.workers.image.schedulers import check_steps
 from inglenook.workers.image.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Studio:
             )
         source = None if draw.mode == "text" else self._source(draw)
         self._progress(draw, "encode", 0, 1, 1)
-        return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source, draw.sigmas)
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
@@ -271,7 +272,7 @@ def check(draw: Draw, family: Family) -> None:
             hint="give both, or choose a model without inpainting in its name",
             field="mode",
         )
-    family.schedulers.make(draw.scheduler)
+    check_steps(family.schedulers.make(draw.scheduler, draw.sigmas), draw.steps)
 
 
 def _as_input(pixels: np.ndarray) -> torch.Tensor:
