@@ -4,6 +4,8 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +28,12 @@ from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.errors import DrawInvalid, Stopped
-from inglenook.workers.image.families.family import Family
+from inglenook.workers.image.families.family import Family, Text
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
 from inglenook.workers.image.schedulers import check_steps
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.image.textcache import TextCache, text_key
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Studio:
         self._send = send
         self._should_stop = should_stop
         self._clock = clock
+        self._texts = TextCache(family.device.torch)
 
     def execute(self, draw: Draw) -> LastWord:
         """Draw all pictures. When memory runs out, go on once with the next saving level.
@@ -119,13 +123,7 @@ class Studio:
     def _plan(self, draw: Draw) -> Plan:
         """Everything that the pictures of one Draw share."""
         self._stop_if_asked(0, 1)
-        text = self._family.encode_text(
-            draw.prompt,
-            draw.negative_prompt,
-            guidance_scale=draw.guidance_scale if draw.guidance_scale > 1 else None,
-            width=draw.width,
-            height=draw.height,
-        )
+        text = self._text(draw)
         if text.dropped_tokens:
             self._notice(
                 draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
@@ -133,6 +131,23 @@ class Studio:
         source = None if draw.mode == "text" else self._source(draw)
         self._progress(draw, "encode", 0, 1, 1)
         return Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source, draw.sigmas)
+
+    def _text(self, draw: Draw) -> Text:
+        """The prompts as the model reads them; from memory when they were read before."""
+        family = self._family
+        told: dict[str, Any] = {
+            "guidance_scale": draw.guidance_scale if draw.guidance_scale > 1 else None,
+            "width": draw.width,
+            "height": draw.height,
+        }
+        if family.reads_clip:
+            told |= {"clip_skip": draw.clip_skip, "embeddings": draw.embeddings}
+        text = self._texts.recall(
+            text_key(draw, told, sized=family.text_knows_size, fingerprint=()),
+            lambda: family.encode_text(draw.prompt, draw.negative_prompt, **told),
+        )
+        # how strongly the prompt is followed is no part of it, as long as it is followed at all
+        return text if text.guidance_scale is None else replace(text, guidance_scale=draw.guidance_scale)
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
@@ -266,6 +281,8 @@ def check(draw: Draw, family: Family) -> None:
         raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
     if draw.mode == "inpaint" and draw.mask is None:
         raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
+    if not family.reads_clip:
+        _check_no_clip(draw)
     if draw.mode != "inpaint" and family.sees_masked_picture:
         raise DrawInvalid(
             "This is an inpainting model: it draws only with an image and a mask.",
@@ -273,6 +290,17 @@ def check(draw: Draw, family: Family) -> None:
             field="mode",
         )
     check_steps(family.schedulers.make(draw.scheduler, draw.sigmas), draw.steps)
+
+
+def _check_no_clip(draw: Draw) -> None:
+    if draw.clip_skip is not None:
+        raise DrawInvalid(
+            f"clip_skip is {draw.clip_skip}, but this model is not led by CLIP alone.",
+            hint="leave it out",
+            field="clip_skip",
+        )
+    if draw.embeddings:
+        raise DrawInvalid("This model reads no textual inversions.", field="prompt")
 
 
 def _as_input(pixels: np.ndarray) -> torch.Tensor:

@@ -213,7 +213,7 @@ def test_an_inpainting_model_says_that_it_needs_a_mask(benches: dict[str, Bench]
     assert "inpainting model" in last.message
 
 
-@pytest.mark.parametrize("scheduler", ["euler", "heun", "ddim", "dpm++_2m_karras"])
+@pytest.mark.parametrize("scheduler", ["euler_a", "lms", "ddim", "dpm++_2m_karras"])
 def test_a_flow_model_refuses_schedulers_that_cannot_follow_and_names_those_that_can(
     benches: dict[str, Bench], scheduler: str
 ) -> None:

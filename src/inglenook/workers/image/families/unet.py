@@ -2,7 +2,7 @@
 """What the families have in common whose model is a UNet over the latents of a VAE, led by CLIP texts."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,9 +11,11 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from inglenook.wire.image import SavingLevel
+from inglenook.wire.image import EmbeddingUse, SavingLevel
 from inglenook.workers.image.device import Device
+from inglenook.workers.image.embeddings import read_embeddings
 from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported, NotFinite
+from inglenook.workers.image.families import clip_prompt
 from inglenook.workers.image.families.family import Family, Inpaint, Posterior, Text
 from inglenook.workers.image.parts import Parts
 from inglenook.workers.image.preview import LinearMap, measure_map
@@ -40,6 +42,8 @@ class LatentUNet(Family):
     text_parts: ClassVar[tuple[str, ...]]
     pipelines: ClassVar[Collection[str]]
     """Names of diffusers' pipelines whose folders hold this family."""
+
+    reads_clip = True
 
     vae_overflows: ClassVar[bool] = False
     """Whether the VAE needs float32 where the rest computes in float16."""
@@ -109,7 +113,15 @@ class LatentUNet(Family):
 
     @abstractmethod
     def encode_text(
-        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+        self,
+        prompt: str,
+        negative_prompt: str,
+        *,
+        guidance_scale: float | None,
+        width: int,
+        height: int,
+        clip_skip: int | None = None,
+        embeddings: Sequence[EmbeddingUse] = (),
     ) -> Text: ...
 
     def spare(self, saving: SavingLevel) -> None:
@@ -139,19 +151,39 @@ class LatentUNet(Family):
     def sees_masked_picture(self) -> bool:
         return bool(self._unet_config["in_channels"] != self._channels)
 
-    def tokens(self, part: str, text: str) -> tuple[torch.Tensor, int]:
-        """Token ids (1, length) on the device, padded and cut to the encoder's length; how many were cut."""
-        tokenizer = self._tokenizers[part]
-        ids = tokenizer(
-            text,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-            verbose=False,
-        ).input_ids
-        whole = len(tokenizer(text, verbose=False).input_ids)
-        return ids.to(self.device.torch), max(0, whole - ids.shape[1])
+    def vectors(self, embeddings: Sequence[EmbeddingUse]) -> Mapping[str, clip_prompt.Vectors]:
+        """Those of the textual inversions, by text encoder. Raises `DrawInvalid` when a file does not fit."""
+        widths = {part: int(self._parts.modules[part].config.hidden_size) for part in self.text_parts}
+        return read_embeddings(embeddings, widths)
+
+    def pieces(
+        self, part: str, texts: Sequence[str], vectors: clip_prompt.Vectors
+    ) -> list[list[clip_prompt.Piece]]:
+        """Each text in pieces of 75 tokens, all of them in equally many."""
+        places = {word: len(own) for word, own in vectors.items()}
+        found = [clip_prompt.pieces(self._tokenizers[part], text, places) for text in texts]
+        return clip_prompt.evened(found, max(map(len, found)))
+
+    def read_clip(
+        self,
+        part: str,
+        prompts: Sequence[Sequence[clip_prompt.Piece]],
+        vectors: clip_prompt.Vectors,
+        *,
+        layer: int | None,
+        normed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States and pooled texts in the model's precision; see `clip_prompt.encode`."""
+        states, pooled = clip_prompt.encode(
+            self._parts.use(part),
+            self._tokenizers[part],
+            prompts,
+            vectors,
+            layer=layer,
+            normed=normed,
+            device=self.device.torch,
+        )
+        return states.to(self._dtype), pooled.to(self._dtype)
 
     def posterior(self, pixels: torch.Tensor) -> Posterior:
         vae = self._parts.use("vae")
