@@ -69,7 +69,7 @@ def _listed(names: Iterable[str], *, flow: bool | None) -> dict[str, Any]:
     flow: whether the model that is asked for predicts a flow; None when none is asked for. There `sigmas`
         are those of all other models, and `sigmas_on_flow` those along a flow.
     """
-    data = [
+    data: list[dict[str, Any]] = [
         {
             "id": name,
             "description": SCHEDULERS[name],

@@ -97,7 +97,7 @@ def moved(value: T, device: torch.device) -> T:
         found = type(value)(moved(inner, device) for inner in value)
     elif is_dataclass(value) and not isinstance(value, type):
         found = replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
-    return found  # type: ignore[no-any-return]  # of the type that came in
+    return found
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -99,7 +99,7 @@ def test_only_brackets_change_what_is_read(benches: dict[str, Bench], family: st
     assert same(plain, read(one, "a (red:1) fox", "(blurry:1.0)"))
     assert not same(plain, read(one, "a (red) fox", "blurry"))
     assert same(read(one, "a [red] fox"), read(one, f"a (red:{1 / 1.1}) fox"))
-    assert same(read(one, r"a \(red\) fox"), read(one, "a (red fox"[:2] + "\\(red\\) fox"))
+    assert same(read(one, r"a \(red fox"), read(one, "a (red fox"))
 
 
 def test_a_weight_multiplies_states_and_restores_their_mean(benches: dict[str, Bench]) -> None:
@@ -170,6 +170,8 @@ def test_clip_skip_reads_the_layer_that_diffusers_reads(
     kind: Any = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
     more: dict[str, Any] = {} if family == "sdxl" else {"safety_checker": None}
     pipeline = kind.from_pretrained(one.folder, local_files_only=True, **more)
+    # diffusers asks for the final norm under the name that it had in transformers 4
+    object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)
     with torch.inference_mode():
         found = pipeline.encode_prompt(
             prompt="a red fox",
@@ -213,7 +215,7 @@ def vectors(count: int, width: int, seed: int = 5) -> torch.Tensor:
 def test_a_textual_inversion_stands_in_the_prompt_as_its_vectors(
     benches: dict[str, Bench], tmp_path: Path, name: str
 ) -> None:
-    """A file with the vectors of a word that CLIP knows reads as that word does, in every place and weight."""
+    """A file with the vectors of a word that CLIP knows reads as that word does, wherever it stands."""
     one = benches["sd1"]
     table = one.family._parts.modules["text_encoder"].get_input_embeddings().weight.detach()  # type: ignore[attr-defined]
     fox = BYTES("fox", add_special_tokens=False).input_ids
