@@ -143,7 +143,7 @@ class Studio:
         if family.reads_clip:
             told |= {"clip_skip": draw.clip_skip, "embeddings": draw.embeddings}
         text = self._texts.recall(
-            text_key(draw, told, sized=family.text_knows_size, fingerprint=()),
+            text_key(draw, told, sized=family.text_knows_size, scaled=False, fingerprint=()),
             lambda: family.encode_text(draw.prompt, draw.negative_prompt, **told),
         )
         # how strongly the prompt is followed is no part of it, as long as it is followed at all

@@ -6,12 +6,14 @@ millisecond, while on the device they would take room that the server's ledger d
 most where text encoders are large or have to be brought to the device first.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from inglenook.wire.image import Draw
@@ -55,17 +57,28 @@ class TextCache:
 
 
 def text_key(
-    draw: Draw, told: Mapping[str, Any], *, sized: bool, fingerprint: Hashable, pictures: Hashable = ()
+    draw: Draw,
+    told: Mapping[str, Any],
+    *,
+    sized: bool,
+    scaled: bool,
+    fingerprint: Hashable,
+    pictures: Hashable = (),
 ) -> Hashable:
     """Everything that a text depends on.
 
     Args:
         told: what the family is told besides the prompts.
         sized: whether the text depends on the picture's size.
+        scaled: whether it depends on how strongly the prompt is followed, and not only on whether at all.
         fingerprint: of the LoRAs that change the text encoders.
         pictures: of the pictures that the prompt speaks about.
     """
-    left_out = {"embeddings", "guidance_scale", *(() if sized else ("width", "height"))}
+    left_out = {
+        "embeddings",
+        *(() if scaled else ("guidance_scale",)),
+        *(() if sized else ("width", "height")),
+    }
     return (
         draw.prompt,
         draw.negative_prompt,
@@ -84,6 +97,13 @@ def file_key(path: str) -> tuple[str, int, int]:
     except OSError:
         return path, 0, 0
     return path, found.st_mtime_ns, found.st_size
+
+
+def picture_key(pixels: np.ndarray) -> bytes:
+    """What tells one picture from another: its shape and its bytes, hashed."""
+    told = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    told.update(np.ascontiguousarray(pixels))
+    return told.digest()
 
 
 def moved(value: T, device: torch.device) -> T:

@@ -22,7 +22,7 @@ from inglenook.workers.image.errors import DrawInvalid
 from inglenook.workers.image.families import clip
 from inglenook.workers.image.families.clip_prompt import Piece, pieces
 from inglenook.workers.image.families.family import Text
-from inglenook.workers.image.textcache import TextCache
+from inglenook.workers.image.textcache import TextCache, picture_key, text_key
 
 BYTES = byte_tokenizer()
 CPU = torch.device("cpu")
@@ -352,3 +352,25 @@ def test_the_least_recently_used_text_is_forgotten_first() -> None:
     assert cache.kept_bytes == 800
     text("a")
     assert made == ["a", "b", "c", "b", "huge"]
+
+
+def test_what_a_text_depends_on_is_in_its_key() -> None:
+    told = {"guidance_scale": 3.0, "width": 64, "height": 64}
+
+    def key(pictures: Any = (), fingerprint: Any = (), **request: Any) -> Any:
+        draw = a_draw(**request)
+        now = told | {"guidance_scale": draw.guidance_scale}
+        return text_key(draw, now, sized=True, scaled=True, fingerprint=fingerprint, pictures=pictures)
+
+    white = np.full((4, 4, 3), 255, np.uint8)
+    assert key() == key(seeds=(99,), steps=3)
+    different = [
+        key(),
+        key(prompt="x"),
+        key(negative_prompt="x"),
+        key(guidance_scale=1.5),
+        key(fingerprint=(("lora", 0.8),)),
+        key(pictures=(picture_key(white),)),
+        key(pictures=(picture_key(white.reshape(2, 8, 3)),)),
+    ]
+    assert len(set(different)) == len(different)
