@@ -102,7 +102,7 @@ def file_key(path: str) -> tuple[str, int, int]:
 def picture_key(pixels: np.ndarray) -> bytes:
     """What tells one picture from another: its shape and its bytes, hashed."""
     told = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    told.update(np.ascontiguousarray(pixels))
+    told.update(np.ascontiguousarray(pixels).data)
     return told.digest()
 
 
