@@ -321,7 +321,7 @@ def create_app(workshop: Workshop) -> "FastAPI":
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
-        studio_router(jobs=jobs, gallery=gallery, runtime=runtime),
+        studio_router(jobs=jobs, gallery=gallery, runtime=runtime, catalog=catalog),
         mcp_router(app.state.mcp),
         description_router(),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),

@@ -127,7 +127,6 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
         "api/health.py:readyz",
         "api/health.py:health",
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
-        "api/studio/runtime.py:schedulers",  # answers from a constant
         "web/fragments.py:stream",  # hands a generator to the response
     }
 

@@ -15,23 +15,37 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inglenook.wire.schedulers import chosen, chosen_sigmas, names_no_schedule
+
 NEGATIVE = "Negative prompt:"
 
 SAMPLERS: Mapping[str, str] = {
     "euler": "Euler",
     "euler_a": "Euler a",
     "heun": "Heun",
+    "dpm2": "DPM2",
+    "dpm2_a": "DPM2 a",
     "ddim": "DDIM",
     "pndm": "PLMS",
     "lms": "LMS",
+    "lcm": "LCM",
     "unipc": "UniPC",
     "dpm++_2m": "DPM++ 2M",
     "dpm++_2m_karras": "DPM++ 2M Karras",
+    "dpm++_2m_sde": "DPM++ 2M SDE",
+    "dpm++_3m": "DPM++ 3M",
     "dpm++_sde": "DPM++ SDE",
     "dpm++_sde_karras": "DPM++ SDE Karras",
+    "flow_match_euler": "Flow Match Euler",
 }
-"""Our schedulers as A1111 calls them."""
-_SCHEDULERS = {name: scheduler for scheduler, name in SAMPLERS.items()}
+"""Our schedulers as A1111 calls them, or would."""
+SCHEDULE_TYPES: Mapping[str, str] = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "sgm_uniform": "SGM Uniform",
+}
+"""Our sigma schedules as A1111 calls them."""
 
 _FIELD = re.compile(r'\s*([^\s:,"][^:,"\n]{0,99}):\s*("(?:[^"\\]|\\.)*"|[^,\n]*)(?:,|$)')
 _NEEDS_QUOTES = re.compile(r'[,:\n]|^"|^\s|\s$')
@@ -42,8 +56,9 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
     """The text of these parameters.
 
     Args:
-        parameters: any of prompt, negative_prompt, steps, scheduler, guidance_scale, seed, width and height,
-            model, strength, software. Missing and None are left out; other keys are not part of this form.
+        parameters: any of prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed, width and
+            height, model, strength, software. Missing and None are left out; other keys are not part of this
+            form.
     """
     lines = [str(parameters.get("prompt", ""))]
     negative = parameters.get("negative_prompt")
@@ -56,10 +71,13 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
 
 
 def _fields(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    scheduler, width, height = (parameters.get(key) for key in ("scheduler", "width", "height"))
+    scheduler, sigmas, width, height = (
+        parameters.get(key) for key in ("scheduler", "sigmas", "width", "height")
+    )
     return [
         ("Steps", parameters.get("steps")),
         ("Sampler", SAMPLERS.get(scheduler, scheduler) if isinstance(scheduler, str) else None),
+        ("Schedule type", SCHEDULE_TYPES.get(sigmas, sigmas) if isinstance(sigmas, str) else None),
         ("CFG scale", _plain(parameters.get("guidance_scale"))),
         ("Seed", parameters.get("seed")),
         ("Size", None if width is None or height is None else f"{width}x{height}"),
@@ -83,9 +101,9 @@ def parse_parameters_text(text: str) -> dict[str, Any]:
     """What a `parameters` text says, in our words; never raises.
 
     Returns:
-        prompt and negative_prompt always; steps, scheduler, guidance_scale, seed, width, height, model,
-        strength and software as far as they stand there and can be read. Anything else of the last line is
-        under `other`, by A1111's own names, as text.
+        prompt and negative_prompt always; steps, scheduler, sigmas, guidance_scale, seed, width, height,
+        model, strength and software as far as they stand there and can be read. Anything else of the last
+        line is under `other`, by A1111's own names, as text.
     """
     lines = text.rstrip("\n").split("\n")
     fields = _parse_fields(lines[-1])
@@ -130,6 +148,8 @@ def _translated(fields: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     other: dict[str, str] = {}
     for name, text in fields.items():
+        if name in ("Sampler", "Schedule type"):
+            continue
         key, read = _READERS.get(name, ("", None))
         value = None if read is None else read(text)
         if value is not None:
@@ -138,7 +158,29 @@ def _translated(fields: dict[str, str]) -> dict[str, Any]:
             found["width"], found["height"] = int(size[1]), int(size[2])
         else:
             other[name] = text
+    found |= _sampling(fields.get("Sampler"), fields.get("Schedule type"), other)
     return found | ({"other": other} if other else {})
+
+
+def _sampling(sampler: str | None, schedule: str | None, other: dict[str, str]) -> dict[str, str]:
+    """Our scheduler and sigma schedule; a schedule that is not known goes to `other`.
+
+    Older files say both in one ("DPM++ 2M Karras"), newer ones apart. A sampler that is not known keeps its
+    name: a request with it is refused, and says which there are.
+    """
+    found: dict[str, str] = {}
+    if sampler is not None:
+        meant = chosen(sampler)
+        found = {"scheduler": sampler if meant is None else meant.scheduler}
+        if meant is not None and meant.sigmas is not None:
+            found["sigmas"] = meant.sigmas
+    if schedule is None or names_no_schedule(schedule):
+        return found
+    sigmas = chosen_sigmas(schedule)
+    if sigmas is None:
+        other["Schedule type"] = schedule
+        return found
+    return found | {"sigmas": sigmas}
 
 
 def _integer(text: str) -> int | None:
@@ -149,13 +191,8 @@ def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", text) else None
 
 
-def _scheduler(text: str) -> str:
-    return _SCHEDULERS.get(text, text)
-
-
 _READERS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
     "Steps": ("steps", _integer),
-    "Sampler": ("scheduler", _scheduler),
     "CFG scale": ("guidance_scale", _number),
     "Seed": ("seed", _integer),
     "Model": ("model", str),

@@ -30,7 +30,16 @@ from inglenook.images.model import (
 )
 from inglenook.images.sizes import SizePlan, plan_size
 from inglenook.wire.families import EDIT, FAMILIES, IMAGE, INPAINT, TEXT
-from inglenook.wire.schedulers import SCHEDULERS, SIGMAS, chosen, takes_sigmas
+from inglenook.wire.schedulers import (
+    MOST_STEPS,
+    SCHEDULERS,
+    SIGMAS,
+    chosen,
+    chosen_sigmas,
+    fitting,
+    is_flow,
+    sigmas_of,
+)
 
 DEFAULT_STRENGTH = {Mode.IMAGE: 0.75, Mode.INPAINT: 1.0}
 MAX_HIRES_SCALE = 4.0
@@ -255,14 +264,10 @@ def _check_words(request: ImageRequest, mode: Mode) -> None:
 
 def _scheduler(request: ImageRequest, record: ModelRecord) -> tuple[str | None, str | None]:
     """Our own names of the scheduler and of the sigma schedule."""
-    if request.sigmas is not None and request.sigmas not in SIGMAS:
-        raise BadRequest(
-            f"There is no sigma schedule {request.sigmas!r}.",
-            field="sigmas",
-            hint=f"choose one of {', '.join(SIGMAS)}",
-        )
+    assert record.image is not None
+    wanted = _sigmas(request)
     if request.scheduler is None:
-        return None, request.sigmas
+        return None, wanted
     found = chosen(request.scheduler)
     if found is None:
         raise BadRequest(
@@ -270,22 +275,48 @@ def _scheduler(request: ImageRequest, record: ModelRecord) -> tuple[str | None, 
             field="scheduler",
             hint=f"choose one of {', '.join(SCHEDULERS)}",
         )
-    assert record.image is not None
-    able = record.image.schedulers
-    if able and found.scheduler not in able:
+    able = record.image.schedulers or fitting(flow=False)
+    if found.scheduler not in able:
         raise BadRequest(
             f"{record.id} cannot be drawn with the scheduler {request.scheduler!r}.",
             field="scheduler",
             hint=f"name none for the model's own, or choose one of {', '.join(able)}",
         )
-    sigmas = found.sigmas if request.sigmas is None else request.sigmas
-    if sigmas is not None and not takes_sigmas(found.scheduler, sigmas):
+    sigmas = found.sigmas if wanted is None else wanted
+    takes = sigmas_of(found.scheduler, flow=is_flow(able))
+    if sigmas is not None and sigmas not in takes:
         raise BadRequest(
-            f"The scheduler {found.scheduler!r} has no sigma schedule {sigmas!r}.",
-            field="sigmas",
-            hint="name none for its own",
+            f"The scheduler {found.scheduler!r} has no sigma schedule {sigmas!r} for {record.id}.",
+            field="sigmas" if found.sigmas is None else "scheduler",
+            hint=f"name none for its own, or choose one of {', '.join(takes)}" if takes else "name none",
         )
+    _check_steps(request, found.scheduler, able)
     return found.scheduler, sigmas
+
+
+def _sigmas(request: ImageRequest) -> str | None:
+    if request.sigmas is None:
+        return None
+    named = chosen_sigmas(request.sigmas)
+    if named is None:
+        raise BadRequest(
+            f"There is no sigma schedule {request.sigmas!r}.",
+            field="sigmas",
+            hint=f"choose one of {', '.join(SIGMAS)}",
+        )
+    return named
+
+
+def _check_steps(request: ImageRequest, scheduler: str, able: tuple[str, ...]) -> None:
+    most = MOST_STEPS.get(scheduler)
+    if most is None or is_flow(able):
+        return
+    if request.steps is not None and request.steps > most:
+        raise BadRequest(
+            f"steps is {request.steps}; the scheduler {scheduler!r} takes at most {most}.",
+            field="steps",
+            hint="two to eight are usual for it",
+        )
 
 
 def _check_numbers(request: ImageRequest, limits: Limits) -> None:

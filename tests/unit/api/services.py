@@ -332,7 +332,7 @@ class Workshop:
                 runtime=runtime,
                 clock=self.clock,
             ),
-            studio_router(jobs=self.jobs, gallery=self.gallery, runtime=runtime),
+            studio_router(jobs=self.jobs, gallery=self.gallery, runtime=runtime, catalog=self.catalog),
             health_router(version="1.2.3", parts=lambda: self.parts, clock=self.clock),
             metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
             description_router(),

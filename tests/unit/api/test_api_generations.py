@@ -126,7 +126,7 @@ def test_an_address_is_whole_and_leads_to_the_file(client: TestClient) -> None:
         ("moderation", "high", "'auto' or 'low'"),
         ("stream", "yes", "true or false"),
         ("partial_images", 2, "not streamed"),
-        ("scheduler", "euler-a", "There is no scheduler"),
+        ("scheduler", "euler-b", "There is no scheduler"),
         ("work_class", "training", "'interactive' or 'batch'"),
         ("strength", 0.5, "cannot be honoured"),
         ("svg", {"model": "x"}, "cannot be honoured"),

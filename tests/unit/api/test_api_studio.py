@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.unit.api.services import PNG, Workshop
 
 from inglenook.base.ids import PersonId
 from inglenook.jobs.model import EventType, JobState
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import FLOW_SCHEDULERS, ONLY_FLOW, SCHEDULERS, SIGMAS, fitting
 
 NOBODYS = [
     "job_" + "0" * 26,
@@ -232,5 +233,28 @@ def test_the_runtime_is_shown_with_its_reasons(client: TestClient) -> None:
 
 
 def test_every_scheduler_is_listed_with_what_it_is(client: TestClient) -> None:
-    data = client.get("/v1/schedulers").json()["data"]
-    assert {each["id"]: each["description"] for each in data} == SCHEDULERS
+    body = client.get("/v1/schedulers").json()
+    assert {each["id"]: each["description"] for each in body["data"]} == SCHEDULERS
+    assert {each["id"]: each["description"] for each in body["sigmas"]} == SIGMAS
+    euler, flow = (next(each for each in body["data"] if each["id"] == name) for name in ("euler_a", "unipc"))
+    assert euler["aliases"] == ["euler_ancestral", "euler a"]
+    assert (euler["flow"], euler["sigmas"], euler["sigmas_on_flow"]) == (False, ["sgm_uniform"], [])
+    assert (flow["flow"], flow["only_flow"], flow["sigmas_on_flow"]) == (True, False, ["karras"])
+
+
+def test_of_a_model_only_the_schedulers_are_listed_that_it_can_be_drawn_with(
+    client: TestClient, workshop: Workshop
+) -> None:
+    noise = client.get("/v1/schedulers?model=starter").json()["data"]
+    assert [each["id"] for each in noise] == [name for name in SCHEDULERS if name not in ONLY_FLOW]
+    starter = workshop.catalog.records[0]
+    assert starter.image is not None
+    along = replace(starter.image, schedulers=fitting(flow=True))
+    workshop.catalog.records[0] = replace(starter, image=along)
+    body = client.get("/v1/schedulers?model=starter").json()
+    assert {each["id"] for each in body["data"]} == FLOW_SCHEDULERS
+    assert [each["sigmas"] for each in body["data"] if each["id"] == "euler"] == [
+        ["karras", "exponential", "beta"]
+    ]
+    assert [each["id"] for each in body["sigmas"]] == ["karras", "exponential", "beta"]
+    assert client.get("/v1/schedulers?model=no-such").status_code == 404

@@ -19,7 +19,7 @@ from inglenook.base.errors import Invalid
 from inglenook.images import jpeg, png, webp
 from inglenook.images.metadata import embed, encode, parameters_text, parse_parameters_text, read
 from inglenook.images.model import OutputFormat
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import SCHEDULERS, SIGMAS
 
 NOISE = Image.fromarray(np.random.default_rng(7).integers(0, 256, (16, 24, 3), dtype=np.uint8))
 FULL: dict[str, Any] = {
@@ -366,6 +366,30 @@ def test_every_scheduler_survives_its_a1111_name() -> None:
         text = parameters_text({"steps": 1, "scheduler": scheduler})
         assert scheduler not in text
         assert parse_parameters_text(text)["scheduler"] == scheduler
+
+
+@pytest.mark.parametrize("sigmas", SIGMAS)
+def test_every_sigma_schedule_survives_its_a1111_name(sigmas: str) -> None:
+    text = parameters_text({"steps": 1, "scheduler": "euler", "sigmas": sigmas})
+    assert sigmas not in text
+    found = parse_parameters_text(text)
+    assert (found["scheduler"], found["sigmas"]) == ("euler", sigmas)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Sampler: DPM++ 2M, Schedule type: Karras", {"scheduler": "dpm++_2m", "sigmas": "karras"}),
+        ("Sampler: DPM++ 2M SDE Exponential", {"scheduler": "dpm++_2m_sde", "sigmas": "exponential"}),
+        ("Sampler: Euler a, Schedule type: Automatic", {"scheduler": "euler_a"}),
+        ("Sampler: PLMS", {"scheduler": "pndm"}),
+        ("Sampler: Euler, Schedule type: SGM Uniform", {"scheduler": "euler", "sigmas": "sgm_uniform"}),
+        ("Sampler: Mine, Schedule type: Own", {"scheduler": "Mine", "other": {"Schedule type": "Own"}}),
+    ],
+)
+def test_older_and_newer_names_of_samplers_are_read(written: str, meant: dict[str, Any]) -> None:
+    found = parse_parameters_text(f"p\nSteps: 3, {written}")
+    assert found == {"prompt": "p", "negative_prompt": "", "steps": 3, **meant}
 
 
 def test_a_prompt_alone_is_a_prompt() -> None:

@@ -13,7 +13,15 @@ from inglenook.wire import image
 from inglenook.wire.families import FAMILIES
 from inglenook.wire.image import FromImageWorker, ToImageWorker
 from inglenook.wire.message import PROTOCOL, Decoder, Hello, Message, OutOfMemory, WireError, encode
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import (
+    ALIASES,
+    SCHEDULERS,
+    Chosen,
+    chosen,
+    fitting,
+    is_flow,
+    takes_sigmas,
+)
 
 BOTH = [(kind, union) for union in (ToImageWorker, FromImageWorker) for kind in get_args(union)]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -124,3 +132,41 @@ def test_evidence_of_memory_may_leave_out_what_the_allocator_did_not_say() -> No
 def test_families_and_schedulers_are_what_their_names_say() -> None:
     assert all(family.name == name and family.multiple > 0 for name, family in FAMILIES.items())
     assert all(name == name.lower() and text for name, text in SCHEDULERS.items())
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_stands_for_what_the_table_says(alias: str) -> None:
+    scheduler, sigmas = ALIASES[alias]
+    assert scheduler in SCHEDULERS
+    assert sigmas is None or takes_sigmas(scheduler, sigmas)
+    assert chosen(f" {alias.upper()} ") == Chosen(scheduler, sigmas)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "meant"),
+    [
+        ("DPM++ 2M Karras", Chosen("dpm++_2m_karras")),
+        ("DPM++ SDE Karras", Chosen("dpm++_sde_karras")),
+        ("dpm++_karras", Chosen("dpm++_2m_karras")),
+        ("DPM++ 2M Exponential", Chosen("dpm++_2m", "exponential")),
+        ("dpmpp_2m_k", Chosen("dpm++_2m_karras")),
+        ("dpmpp_2m_sde_karras", Chosen("dpm++_2m_sde", "karras")),
+        ("LMS Karras", Chosen("lms", "karras")),
+        ("Euler SGM Uniform", Chosen("euler", "sgm_uniform")),
+        ("Euler  A", Chosen("euler_a")),
+        ("DDIM", Chosen("ddim")),
+        ("ddim_trailing_karras", None),
+        ("karras", None),
+        ("_karras", None),
+        ("", None),
+        ("eulerr", None),
+        ("DPM fast", None),
+    ],
+)
+def test_a_spelling_is_read_with_the_schedule_at_its_end(spelled: str, meant: Chosen | None) -> None:
+    assert chosen(spelled) == meant
+
+
+def test_a_flow_is_known_by_the_schedulers_that_fit() -> None:
+    assert is_flow(fitting(flow=True))
+    assert not is_flow(fitting(flow=False))

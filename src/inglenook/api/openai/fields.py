@@ -24,14 +24,15 @@ from inglenook.images.model import (
     MAX_SEED,
     MAX_STEPS,
 )
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import ALIASES as ALIASED
+from inglenook.wire.schedulers import SCHEDULERS, chosen
 
 Quality = Literal["auto", "low", "medium", "standard", "high", "hd", "xhigh", "max"]
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS, json_schema_extra={"minLength": 1})]
 Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"})]
-SchedulerName = Annotated[str, Field(json_schema_extra={"enum": list(SCHEDULERS)})]
+SchedulerName = Annotated[str, Field(max_length=64, json_schema_extra={"examples": list(SCHEDULERS)})]
 # What `json_schema_extra` says is checked below, in better words than pydantic's.
 Label = Annotated[str, Field(max_length=512)]
 
@@ -269,10 +270,10 @@ def _given(value: object) -> str:
 
 
 def scheduler_named(name: str | None) -> str | None:
-    """Raises Invalid where no scheduler has this name."""
-    if name is None or name in SCHEDULERS:
+    """Raises Invalid where no scheduler has this name in any spelling."""
+    if name is None or chosen(name) is not None:
         return name
-    near = difflib.get_close_matches(name.lower(), SCHEDULERS, n=1)
+    near = difflib.get_close_matches(name.lower(), [*SCHEDULERS, *ALIASED], n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(SCHEDULERS)}"
     raise Invalid(f"There is no scheduler {shown(name)}.", field="scheduler", hint=hint)
 

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /v1/runtime: who has the accelerator, who waits for it and why. GET /v1/schedulers."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.door.caller import caller
-from inglenook.door.services import Runtime
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.door.services import Catalog, Runtime
+from inglenook.wire.schedulers import (
+    FLOW_SCHEDULERS,
+    ONLY_FLOW,
+    SCHEDULERS,
+    SIGMAS,
+    aliases,
+    fitting,
+    is_flow,
+    sigmas_of,
+)
 
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 _SNAPSHOT: dict[str, Any] = {
@@ -17,9 +27,14 @@ _SNAPSHOT: dict[str, Any] = {
     "required": ["devices", "residents", "leases", "queue"],
     "properties": {"devices": _LIST, "residents": _LIST, "leases": _LIST, "queue": _LIST},
 }
+_SCHEDULERS: dict[str, Any] = {
+    "type": "object",
+    "required": ["object", "data", "sigmas"],
+    "properties": {"object": {"const": "list"}, "data": _LIST, "sigmas": _LIST},
+}
 
 
-def runtime_router(*, runtime: Runtime) -> APIRouter:
+def runtime_router(*, runtime: Runtime, catalog: Catalog) -> APIRouter:
     router = APIRouter(tags=["runtime"], dependencies=[Depends(caller)])
 
     @router.get(
@@ -32,14 +47,42 @@ def runtime_router(*, runtime: Runtime) -> APIRouter:
 
     @router.get(
         "/v1/schedulers",
-        summary="The schedulers by name",
-        responses={
-            200: answer("All of them.", {"type": "object", "properties": {"data": _LIST}}),
-            **errors(),
-        },
+        summary="The schedulers and the sigma schedules by name",
+        responses={200: answer("Those that fit.", _SCHEDULERS), **errors(400, 404)},
     )
-    async def schedulers() -> Response:
-        data = [{"id": name, "description": description} for name, description in SCHEDULERS.items()]
-        return json_response({"object": "list", "data": data})
+    def schedulers(
+        model: Annotated[
+            str | None, Query(max_length=256, description="Only those that this model can be drawn with.")
+        ] = None,
+    ) -> Response:
+        if model is None:
+            return json_response(_listed(SCHEDULERS, flow=None))
+        record = catalog.resolve(model)
+        able = () if record.image is None else record.image.schedulers or fitting(flow=False)
+        return json_response(_listed(able, flow=is_flow(able)))
 
     return router
+
+
+def _listed(names: Iterable[str], *, flow: bool | None) -> dict[str, Any]:
+    """Args:
+    flow: whether the model that is asked for predicts a flow; None when none is asked for. There `sigmas`
+        are those of all other models, and `sigmas_on_flow` those along a flow.
+    """
+    data: list[dict[str, Any]] = [
+        {
+            "id": name,
+            "description": SCHEDULERS[name],
+            "aliases": list(aliases(name)),
+            "flow": name in FLOW_SCHEDULERS,
+            "only_flow": name in ONLY_FLOW,
+            "sigmas": list(sigmas_of(name, flow=bool(flow))),
+            **({"sigmas_on_flow": list(sigmas_of(name, flow=True))} if flow is None else {}),
+        }
+        for name in names
+    ]
+    taken = {sigmas for each in data for key in ("sigmas", "sigmas_on_flow") for sigmas in each.get(key, ())}
+    levels = [
+        {"id": name, "description": description} for name, description in SIGMAS.items() if name in taken
+    ]
+    return {"object": "list", "data": data, "sigmas": levels}

@@ -60,6 +60,7 @@ class Plan:
     Attributes:
         scheduler: a name, or None for the model's own.
         steps: of a full run.
+        sigmas: a sigma schedule, or None for the scheduler's own.
     """
 
     text: Text
@@ -68,6 +69,7 @@ class Plan:
     width: int
     height: int
     source: Source | None = None
+    sigmas: str | None = None
 
 
 @dataclass
@@ -107,7 +109,7 @@ class Picture:
 def begin(family: Family, plan: Plan, *, seed: int) -> Picture:
     """Raises `DrawInvalid` when the scheduler does not fit the model or the mode."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    scheduler = family.schedulers.make(plan.scheduler)
+    scheduler = family.schedulers.make(plan.scheduler, plan.sigmas)
     first = _lay_out(family, plan, scheduler) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
@@ -133,7 +135,7 @@ def steps_of(family: Family, plan: Plan) -> int:
 
     Raises `DrawInvalid` as `begin` does.
     """
-    scheduler = family.schedulers.make(plan.scheduler)
+    scheduler = family.schedulers.make(plan.scheduler, plan.sigmas)
     left_out = _lay_out(family, plan, scheduler) * scheduler.order
     return len(scheduler.timesteps) - left_out
 

@@ -4,7 +4,8 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -29,7 +30,9 @@ from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.families.family import Family, Text, as_input
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_pixels
+from inglenook.workers.image.schedulers import check_steps
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.image.textcache import TextCache, picture_key, text_key
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,7 @@ class Studio:
         self._send = send
         self._should_stop = should_stop
         self._clock = clock
+        self._texts = TextCache(family.device.torch)
 
     def execute(self, draw: Draw) -> LastWord:
         """Draw all pictures. When memory runs out, go on once with the next saving level.
@@ -146,7 +150,7 @@ class Studio:
                 draw, f"The prompt is too long for this model: its last {text.dropped_tokens} tokens are cut."
             )
         source = self._source(draw) if draw.mode in ("image", "inpaint") else None
-        first = Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source)
+        first = Plan(text, draw.scheduler, draw.steps, draw.width, draw.height, source, draw.sigmas)
         second = None
         if draw.hires is not None:
             larger = self._text(draw, draw.hires.width, draw.hires.height)
@@ -156,25 +160,37 @@ class Studio:
 
     def _text(self, draw: Draw, width: int, height: int) -> Text:
         """The prompts as the model reads them for a picture of that size, and the pictures that they speak
-        about."""
+        about; from memory when they were read before."""
         family = self._family
         guided = draw.guidance_scale > 1 or family.embeds_guidance
-        scale = draw.guidance_scale if guided else None
+        told: dict[str, Any] = {
+            "guidance_scale": draw.guidance_scale if guided else None,
+            "width": width,
+            "height": height,
+        }
+        if family.reads_clip:
+            told |= {"clip_skip": draw.clip_skip, "embeddings": draw.embeddings}
         names = draw.references
         if draw.mode == "inpaint" and family.max_references and draw.image is not None:
             names = names or (draw.image,)  # the instruction is about the picture that is painted on
-        if not names:
-            return family.encode_text(
-                draw.prompt, draw.negative_prompt, guidance_scale=scale, width=width, height=height
-            )
-        return family.encode_instruction(
-            draw.prompt,
-            draw.negative_prompt,
-            [self._spool.read_rgb(name) for name in names],
-            guidance_scale=scale,
-            width=width,
-            height=height,
+        pictures = [self._spool.read_rgb(name) for name in names]
+
+        def read() -> Text:
+            if not pictures:
+                return family.encode_text(draw.prompt, draw.negative_prompt, **told)
+            return family.encode_instruction(draw.prompt, draw.negative_prompt, pictures, **told)
+
+        key = text_key(
+            draw,
+            told,
+            sized=family.text_knows_size,
+            scaled=family.embeds_guidance,
+            fingerprint=family.loras.text_fingerprint,
+            pictures=tuple(map(picture_key, pictures)),
         )
+        text = self._texts.recall(key, read)
+        # how strongly the prompt is followed is no part of it, as long as it is followed at all
+        return text if text.guidance_scale is None else replace(text, guidance_scale=draw.guidance_scale)
 
     def _source(self, draw: Draw) -> Source:
         assert draw.image is not None, "check() has seen to it"
@@ -339,6 +355,8 @@ def check(draw: Draw, family: Family) -> None:
         raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
     if draw.mode == "inpaint" and draw.mask is None:
         raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
+    if not family.reads_clip:
+        _check_no_clip(draw)
     _check_references(draw, family)
     hires.check(draw, family)
     if draw.mode != "inpaint" and family.sees_masked_picture:
@@ -347,7 +365,25 @@ def check(draw: Draw, family: Family) -> None:
             hint="give both, or choose a model without inpainting in its name",
             field="mode",
         )
-    family.schedulers.make(draw.scheduler)
+    _check_method(draw, family)
+
+
+def _check_method(draw: Draw, family: Family) -> None:
+    scheduler = family.schedulers.make(draw.scheduler, draw.sigmas)
+    check_steps(scheduler, draw.steps)
+    if draw.hires is not None and draw.hires.steps is not None:
+        check_steps(scheduler, draw.hires.steps)
+
+
+def _check_no_clip(draw: Draw) -> None:
+    if draw.clip_skip is not None:
+        raise DrawInvalid(
+            f"clip_skip is {draw.clip_skip}, but this model is not led by CLIP alone.",
+            hint="leave it out",
+            field="clip_skip",
+        )
+    if draw.embeddings:
+        raise DrawInvalid("This model reads no textual inversions.", field="prompt")
 
 
 def _check_references(draw: Draw, family: Family) -> None:

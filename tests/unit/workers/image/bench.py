@@ -86,17 +86,28 @@ class Bench:
         assert isinstance(last, Drawn), last
         return self.pictures()[0]
 
-    def theirs(self, mode: str, scheduler: str | None, **call: Any) -> np.ndarray:
+    def theirs(
+        self, mode: str, scheduler: str | None, *, sigmas: str | None = None, **call: Any
+    ) -> np.ndarray:
         pipeline = PIPELINES[self.family.name == "sdxl", mode].from_pretrained(
             self.folder,
             local_files_only=True,
             **({"safety_checker": None} if self.family.name != "sdxl" else {}),
         )
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.scheduler = self.family.schedulers.make(scheduler)
+        pipeline.scheduler = _as_they_expect(self.family.schedulers.make(scheduler, sigmas))
         size = {} if mode == "image" else {"width": SIDE_PX, "height": SIDE_PX}
         picture = pipeline(num_inference_steps=STEPS, **size, **call).images[0]
         return np.asarray(picture).astype(int)
+
+
+def _as_they_expect(scheduler: Any) -> Any:
+    """With what the pipelines of Stable Diffusion ask of every scheduler and those along a flow lack."""
+    if not hasattr(scheduler, "add_noise"):
+        scheduler.init_noise_sigma = 1.0
+        scheduler.scale_model_input = lambda sample, timestep: sample
+        scheduler.add_noise = lambda image, noise, timestep: scheduler.scale_noise(image, timestep, noise)
+    return scheduler
 
 
 def bench(family: str, place: Path, **kind: Any) -> Bench:

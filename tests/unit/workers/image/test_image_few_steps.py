@@ -20,7 +20,7 @@ from tests.tiny_models import CLIP_TOKENS, build, write_single
 from tests.unit.workers.image.bench import SIDE_PX, Bench, bench, given_mask, given_picture
 from tests.unit.workers.image.test_image_parity import assert_same
 
-from inglenook.wire.image import LoadImageModel, Progress
+from inglenook.wire.image import DrawFailed, Hires, LoadImageModel, Progress
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.families.registry import load_family
 
@@ -135,6 +135,26 @@ def test_a_consistency_model_takes_as_many_steps_as_the_strength_has_levels_and_
     one = distilled["sd1"]
     one.ours(mode="image", image="given.png", strength=strength, steps=STEPS)
     assert [p.steps for p in one.said(Progress) if p.stage == "denoise"] == [taken] * taken
+
+
+SECOND_PASS = Hires(width=SIDE_PX, height=SIDE_PX, steps=51)
+
+
+@pytest.mark.parametrize("request_", [{"steps": 51}, {"steps": STEPS, "hires": SECOND_PASS}])
+def test_more_steps_than_a_consistency_model_was_distilled_on_are_refused(
+    distilled: dict[str, Bench], request_: dict[str, Any]
+) -> None:
+    last = distilled["sd1"].execute(**request_)
+    assert isinstance(last, DrawFailed)
+    assert last.code == "draw.invalid"
+    assert "steps is 51" in last.message
+    assert "at most 50" in last.message
+
+
+def test_a_model_of_many_steps_refuses_as_many_with_the_scheduler_of_consistency_models(
+    benches: dict[str, Bench],
+) -> None:
+    assert isinstance(benches["sd1"].execute(scheduler="lcm", steps=51), DrawFailed)
 
 
 @pytest.mark.parametrize("mode", ["text", "image"])

@@ -13,12 +13,12 @@ import torch
 from tests.tiny_models import FAMILIES
 from tests.unit.workers.image.bench import Bench, given_mask, given_picture
 
-from inglenook.wire.schedulers import SCHEDULERS
+from inglenook.wire.schedulers import fitting, sigmas_of
 
 TOLERANCE_LEVELS = 1
 
 PROMPT, NEGATIVE = "a red fox in the snow", "blurry"
-NAMES = (None, *SCHEDULERS)
+NAMES = (None, *fitting(flow=False))
 EVERY_DAY = {
     ("sd1", "euler_a", "text"),
     ("sd1", "dpm++_2m_karras", "image"),
@@ -112,11 +112,40 @@ def test_no_negative_prompt_is_zeros_for_sdxl_as_in_diffusers(benches: dict[str,
     assert_same(one.ours(scheduler="euler", **ours), one.theirs("text", "euler", **theirs))
 
 
-@pytest.mark.parametrize("scheduler", [None, "unipc", "dpm++_2m", "dpm++_sde"])
-@pytest.mark.parametrize("mode", ["text", "image", "inpaint"])
+LEVELS = [(name, sigmas) for name in fitting(flow=False) for sigmas in sigmas_of(name)]
+FLOW_LEVELS = [
+    (name, sigmas) for name in fitting(flow=True) for sigmas in (None, *sigmas_of(name, flow=True))
+]
+FLOW_EVERY_DAY = {("unipc", None, "text"), ("heun", None, "image"), ("euler", "karras", "inpaint")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheduler", "sigmas"), LEVELS)
+def test_at_every_sigma_schedule_a_picture_is_the_one_that_diffusers_draws(
+    benches: dict[str, Bench], scheduler: str, sigmas: str
+) -> None:
+    ours, theirs = requests("image", strength=0.6, guidance=5.0, seed=17)
+    one = benches["sd1"]
+    assert_same(
+        one.ours(scheduler=scheduler, sigmas=sigmas, **ours),
+        one.theirs("image", scheduler, sigmas=sigmas, **theirs),
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sigmas", "mode"),
+    [
+        pytest.param(*pair, mode, marks=() if (*pair, mode) in FLOW_EVERY_DAY else pytest.mark.slow)
+        for pair in ((None, None), *FLOW_LEVELS)
+        for mode in ("text", "image", "inpaint")
+    ],
+)
 def test_a_model_that_predicts_a_flow_is_followed_as_by_diffusers(
-    benches: dict[str, Bench], scheduler: str | None, mode: str
+    benches: dict[str, Bench], scheduler: str | None, sigmas: str | None, mode: str
 ) -> None:
     ours, theirs = requests(mode, strength=0.6, guidance=3.0, seed=16)
     one = benches["flow"]
-    assert_same(one.ours(scheduler=scheduler, **ours), one.theirs(mode, scheduler, **theirs))
+    assert_same(
+        one.ours(scheduler=scheduler, sigmas=sigmas, **ours),
+        one.theirs(mode, scheduler, sigmas=sigmas, **theirs),
+    )

@@ -83,6 +83,12 @@ class Family(ABC):
     """One loaded model. Methods are called from one thread, under `torch.inference_mode`."""
 
     name: str
+    reads_clip: bool = False
+    """Whether `encode_text` takes `clip_skip` and `embeddings` too, and reads weights of words."""
+
+    text_knows_size: bool = True
+    """Whether what `encode_text` gives depends on the picture's size."""
+
     schedulers: SchedulerFactory
     device: Device
     loras: LoraShelf

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion 1.x and all of its make: a UNet led by the last states of one CLIP text encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import torch
 
+from inglenook.wire.image import EmbeddingUse
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.families import clip, ldm
 from inglenook.workers.image.families.family import Text
@@ -23,6 +24,7 @@ def eight_heads(channels: int) -> int:
 class StableDiffusion1(LatentUNet):
     name = "sd1"
     text_parts = ("text_encoder",)
+    text_knows_size = False
     pipelines = frozenset(
         {
             "StableDiffusionPipeline",
@@ -56,12 +58,19 @@ class StableDiffusion1(LatentUNet):
         )
 
     def encode_text(
-        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+        self,
+        prompt: str,
+        negative_prompt: str,
+        *,
+        guidance_scale: float | None,
+        width: int,
+        height: int,
+        clip_skip: int | None = None,
+        embeddings: Sequence[EmbeddingUse] = (),
     ) -> Text:
         del width, height  # these models are not told the size
         texts = [negative_prompt, prompt] if self.asks_twice(guidance_scale) else [prompt]
-        encoder = self._parts.use("text_encoder")
-        tokens = [self.tokens("text_encoder", text) for text in texts]
-        ids = torch.cat([ids for ids, _ in tokens])
-        embeds = encoder(ids)[0]
-        return Text(embeds.to(self._dtype), guidance_scale, max(dropped for _, dropped in tokens))
+        vectors = self.vectors(embeddings)["text_encoder"]
+        pieces = self.pieces("text_encoder", texts, vectors)
+        embeds, _ = self.read_clip("text_encoder", pieces, vectors, layer=clip_skip, normed=True)
+        return Text(embeds, guidance_scale, 0)

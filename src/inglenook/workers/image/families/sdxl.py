@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stable Diffusion XL: two text encoders side by side, and the picture's size as an input of the UNet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import torch
 
+from inglenook.wire.image import EmbeddingUse
 from inglenook.workers.image.device import Device
-from inglenook.workers.image.families import clip, ldm
+from inglenook.workers.image.families import clip, clip_prompt, ldm
 from inglenook.workers.image.families.family import Text
 from inglenook.workers.image.families.unet import LatentUNet
 from inglenook.workers.image.weights import Checkpoint
@@ -51,31 +52,49 @@ class StableDiffusionXL(LatentUNet):
         )
 
     def encode_text(
-        self, prompt: str, negative_prompt: str, *, guidance_scale: float | None, width: int, height: int
+        self,
+        prompt: str,
+        negative_prompt: str,
+        *,
+        guidance_scale: float | None,
+        width: int,
+        height: int,
+        clip_skip: int | None = None,
+        embeddings: Sequence[EmbeddingUse] = (),
     ) -> Text:
-        embeds, pooled, dropped = self._read(prompt)
-        sizes = embeds.new_tensor([[height, width, 0, 0, height, width]])  # original, crop, target
-        if self.asks_twice(guidance_scale):
-            negative, negative_pooled, also_dropped = self._read_negative(negative_prompt, embeds, pooled)
-            embeds, pooled = torch.cat([negative, embeds]), torch.cat([negative_pooled, pooled])
-            sizes, dropped = torch.cat([sizes, sizes]), max(dropped, also_dropped)
-        return Text(embeds, guidance_scale, dropped, {"text_embeds": pooled, "time_ids": sizes})
+        vectors = self.vectors(embeddings)
+        texts = [negative_prompt, prompt] if self.asks_twice(guidance_scale) else [prompt]
+        laid_out = {part: self.pieces(part, texts, vectors[part]) for part in self.text_parts}
+        longest = max(len(pieces[0]) for pieces in laid_out.values())
+        laid_out = {part: clip_prompt.evened(pieces, longest) for part, pieces in laid_out.items()}
+        each = [
+            self._read({part: pieces[i] for part, pieces in laid_out.items()}, vectors, clip_skip)
+            for i in range(len(texts))
+        ]
+        if len(texts) == 2 and not negative_prompt and self._zeros_for_nothing:
+            each[0] = (torch.zeros_like(each[1][0]), torch.zeros_like(each[1][1]))
+        embeds, pooled = (torch.cat(parts) for parts in zip(*each, strict=True))
+        sizes = embeds.new_tensor(
+            [[height, width, 0, 0, height, width]] * len(texts)
+        )  # original, crop, target
+        return Text(embeds, guidance_scale, 0, {"text_embeds": pooled, "time_ids": sizes})
 
-    def _read_negative(
-        self, text: str, embeds: torch.Tensor, pooled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+    @property
+    def _zeros_for_nothing(self) -> bool:
         """Most of these models were trained with zeros for no text at all; `model_index.json` says so."""
-        if not text and self._options.get("force_zeros_for_empty_prompt", True):
-            return torch.zeros_like(embeds), torch.zeros_like(pooled), 0
-        return self._read(text)
+        return bool(self._options.get("force_zeros_for_empty_prompt", True))
 
-    def _read(self, text: str) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """States before the last layer of both encoders, side by side; the pooled text; tokens cut off."""
-        states, dropped, pooled = [], 0, None
-        for part in self.text_parts:
-            ids, cut = self.tokens(part, text)
-            read = self._parts.use(part)(ids, output_hidden_states=True)
-            states.append(read.hidden_states[-2])
-            pooled, dropped = read[0], max(dropped, cut)
-        assert pooled is not None
-        return torch.cat(states, dim=-1).to(self._dtype), pooled.to(self._dtype), dropped
+    def _read(
+        self,
+        pieces: Mapping[str, Sequence[clip_prompt.Piece]],
+        vectors: Mapping[str, clip_prompt.Vectors],
+        clip_skip: int | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of both encoders, before the last layer unless `clip_skip` says another, side by side; and
+        the pooled text of the second."""
+        layer = 2 if clip_skip is None else clip_skip
+        read = [
+            self.read_clip(part, [pieces[part]], vectors[part], layer=layer, normed=False)
+            for part in self.text_parts
+        ]
+        return torch.cat([states for states, _ in read], dim=-1), read[-1][1]

@@ -2,14 +2,16 @@
 """What the families have in common whose model is a UNet over the latents of a VAE, led by CLIP texts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel
 
-from inglenook.wire.image import SavingLevel
+from inglenook.wire.image import EmbeddingUse, SavingLevel
+from inglenook.workers.image.embeddings import read_embeddings
 from inglenook.workers.image.errors import LoadUnsupported
+from inglenook.workers.image.families import clip_prompt
 from inglenook.workers.image.families.family import Inpaint, Text
 from inglenook.workers.image.families.latent import LatentModel
 
@@ -19,6 +21,8 @@ class LatentUNet(LatentModel):
 
     network = "unet"
     network_classes: ClassVar[Mapping[str, Any]] = {"UNet2DConditionModel": UNet2DConditionModel}
+
+    reads_clip = True
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -39,6 +43,40 @@ class LatentUNet(LatentModel):
     @property
     def sees_masked_picture(self) -> bool:
         return bool(self._network_config["in_channels"] != self._channels)
+
+    def vectors(self, embeddings: Sequence[EmbeddingUse]) -> Mapping[str, clip_prompt.Vectors]:
+        """Those of the textual inversions, by text encoder. Raises `DrawInvalid` when a file does not fit."""
+        widths = {part: int(self._parts.modules[part].config.hidden_size) for part in self.text_parts}
+        return read_embeddings(embeddings, widths)
+
+    def pieces(
+        self, part: str, texts: Sequence[str], vectors: clip_prompt.Vectors
+    ) -> list[list[clip_prompt.Piece]]:
+        """Each text in pieces of 75 tokens, all of them in equally many."""
+        places = {word: len(own) for word, own in vectors.items()}
+        found = [clip_prompt.pieces(self._tokenizers[part], text, places) for text in texts]
+        return clip_prompt.evened(found, max(map(len, found)))
+
+    def read_clip(
+        self,
+        part: str,
+        prompts: Sequence[Sequence[clip_prompt.Piece]],
+        vectors: clip_prompt.Vectors,
+        *,
+        layer: int | None,
+        normed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States and pooled texts in the model's precision; see `clip_prompt.encode`."""
+        states, pooled = clip_prompt.encode(
+            self._parts.use(part),
+            self._tokenizers[part],
+            prompts,
+            vectors,
+            layer=layer,
+            normed=normed,
+            device=self.device.torch,
+        )
+        return states.to(self._dtype), pooled.to(self._dtype)
 
     @property
     def embeds_guidance(self) -> bool:
