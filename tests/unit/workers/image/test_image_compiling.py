@@ -20,6 +20,7 @@ def one(benches: dict[str, Bench], tmp_path: Path) -> Bench:
     return opened(benches["sd1"].folder, "sd1", tmp_path)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_it_is_drawn_uncompiled_and_a_notice_says_so_once(
     one: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
