@@ -26,11 +26,11 @@ def test_without_a_compiler_it_is_drawn_uncompiled_and_a_notice_says_so_once(
 ) -> None:
     plain = one.ours(scheduler="euler")
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
     cache = tmp_path / "compiled"
     cache.mkdir()
     one.family.compile("default", cache)
-    assert np.array_equal(one.ours(scheduler="euler"), plain)
+    with torch._inductor.config.patch({"cpp.cxx": (str(tmp_path / "no-compiler"),)}):
+        assert np.array_equal(one.ours(scheduler="euler"), plain)
     (notice,) = one.said(Notice)
     assert "could not be compiled and is used as it is" in notice.text
     assert np.array_equal(one.ours(scheduler="euler"), plain)
