@@ -156,33 +156,3 @@ document.addEventListener("htmx:afterRequest", (event) => {
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target && event.detail.target.id === "draw-form") document.getElementById("prompt").focus();
 });
-
-// What could not be done, told where it is seen from everywhere on the page.
-function tellTrouble(text) {
-  const place = document.getElementById("trouble");
-  const box = document.createElement("div");
-  box.className = "problem";
-  box.textContent = text;
-  place.replaceChildren(box);
-}
-
-document.addEventListener("htmx:sendError", () =>
-  tellTrouble("The server did not answer. What you wrote is still here; try again when it is back."),
-);
-
-// An answer that is not ours to show (a proxy's page is not for this one) must not be put into it as it is.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const kind = event.detail.xhr.getResponseHeader("content-type") || "";
-  if (kind.startsWith("text/html")) return;
-  event.detail.shouldSwap = false;
-  if (event.detail.xhr.status >= 400) tellTrouble(`The server refused this (status ${event.detail.xhr.status}).`);
-});
-
-// A note of trouble goes when it was read, or when the next thing works.
-document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-dismiss]")) document.getElementById("trouble").replaceChildren();
-});
-document.addEventListener("htmx:afterRequest", (event) => {
-  const status = event.detail.xhr.status;
-  if (status >= 200 && status < 400) document.getElementById("trouble").replaceChildren();
-});
