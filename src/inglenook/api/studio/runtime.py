@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GET /v1/runtime: who has the accelerator, who waits for it and why. GET /v1/schedulers."""
+"""GET /v1/runtime: who has the accelerator, who waits for it and why. GET /v1/schedulers, /v1/styles."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.door.caller import caller
 from inglenook.door.services import Runtime
+from inglenook.images.styles import STYLES
 from inglenook.wire.schedulers import SCHEDULERS
 
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
@@ -40,6 +42,18 @@ def runtime_router(*, runtime: Runtime) -> APIRouter:
     )
     async def schedulers() -> Response:
         data = [{"id": name, "description": description} for name, description in SCHEDULERS.items()]
+        return json_response({"object": "list", "data": data})
+
+    @router.get(
+        "/v1/styles",
+        summary="The styles by name",
+        responses={
+            200: answer("All of them.", {"type": "object", "properties": {"data": _LIST}}),
+            **errors(),
+        },
+    )
+    async def styles() -> Response:
+        data = [{"id": name, **asdict(style)} for name, style in STYLES.items()]
         return json_response({"object": "list", "data": data})
 
     return router

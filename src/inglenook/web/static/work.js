@@ -88,11 +88,10 @@ class Work {
   }
 
   paint(job) {
-    const card = document.getElementById(job);
-    const canvas = card?.querySelector("[data-preview]");
-    if (!canvas || !this.previews.has(job)) return;
+    if (!this.previews.has(job)) return;
     const { bitmap, picture } = this.previews.get(job);
-    if (picture < card.querySelectorAll(".part[data-picture]").length) return; // that one is finished
+    const canvas = document.getElementById(job)?.querySelector(`[data-preview="${picture}"]`);
+    if (!canvas) return; // that one is finished
     canvas.width = bitmap.width;
     canvas.height = bitmap.height;
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
@@ -111,12 +110,16 @@ class Work {
     this.fire.innerHTML = html;
   }
 
-  // How soon the model that is chosen can draw.
-  model(html) {
-    const states = JSON.parse(html);
-    const place = document.getElementById("model-state");
-    const chosen = document.getElementById("model")?.value;
-    if (place !== null && chosen in states) place.innerHTML = states[chosen];
+  // How soon each model can draw.
+  model(json) {
+    const states = JSON.parse(json);
+    const select = document.getElementById("model");
+    if (select === null) return;
+    if (select.value in states) document.getElementById("model-state").innerHTML = states[select.value].html;
+    for (const option of select.options) {
+      const words = states[option.value]?.option;
+      if (words !== undefined && option.textContent !== words) option.textContent = words;
+    }
   }
 
   // After every change: no card twice, previews painted again, news told once.
@@ -148,9 +151,70 @@ class Work {
   title() {
     const active = this.jobs.querySelectorAll("[data-active]").length;
     document.title = active === 0 ? "Inglenook" : `(${active}) Inglenook`;
+    document.getElementById("cancel-all").hidden = active < 2;
     document.body.classList.toggle("is-burning", active > 0);
   }
 }
 
+// Two pictures side by side: the second choice opens them.
+
+class Pair {
+  constructor(dialog) {
+    this.dialog = dialog;
+    this.chosen = [];
+  }
+
+  start() {
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-compare]");
+      if (button !== null) this.choose(button.dataset.compare);
+    });
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog || event.target.closest("[data-close]")) this.dialog.close();
+    });
+    this.dialog.addEventListener("close", () => this.choose(null));
+    document.addEventListener("htmx:afterSwap", () => this.mark());
+  }
+
+  choose(picture) {
+    if (picture === null) this.chosen = [];
+    else if (this.chosen.includes(picture)) this.chosen = this.chosen.filter((one) => one !== picture);
+    else this.chosen.push(picture);
+    this.mark();
+    if (this.chosen.length === 2) this.show();
+    else if (picture !== null && this.chosen.length === 1) announce("Choose the picture to compare it with");
+  }
+
+  mark() {
+    for (const button of document.querySelectorAll("[data-compare]")) {
+      button.setAttribute("aria-pressed", String(this.chosen.includes(button.dataset.compare)));
+    }
+  }
+
+  show() {
+    const figures = this.chosen.map((picture) => this.figure(picture)).filter((figure) => figure !== null);
+    document.getElementById("pair-two").replaceChildren(...figures);
+    document.getElementById("viewer").close();
+    this.dialog.showModal();
+  }
+
+  figure(picture) {
+    const place = document.querySelector(`[data-picture="${CSS.escape(picture)}"] img`);
+    const shown = place ?? document.querySelector(`[data-viewing="${CSS.escape(picture)}"] img`);
+    if (shown === null) return null;
+    const figure = document.createElement("figure");
+    const image = shown.cloneNode();
+    image.loading = "eager";
+    const caption = document.createElement("figcaption");
+    const button = document.querySelector(`[data-compare="${CSS.escape(picture)}"]`);
+    caption.textContent = [button?.dataset.words, `${image.getAttribute("width")} × ${image.getAttribute("height")}`].filter(Boolean).join(" · ");
+    figure.append(image, caption);
+    return figure;
+  }
+}
+
 const room = document.querySelector("[data-stream]");
-if (room !== null) new Work(room).start();
+if (room !== null) {
+  new Work(room).start();
+  new Pair(document.getElementById("pair")).start();
+}
