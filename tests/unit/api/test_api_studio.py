@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from tests.unit.api.services import PNG, Workshop
 
 from inglenook.base.ids import PersonId
+from inglenook.images.styles import STYLES
 from inglenook.jobs.model import EventType, JobState
 from inglenook.wire.schedulers import SCHEDULERS
 
@@ -234,3 +235,9 @@ def test_the_runtime_is_shown_with_its_reasons(client: TestClient) -> None:
 def test_every_scheduler_is_listed_with_what_it_is(client: TestClient) -> None:
     data = client.get("/v1/schedulers").json()["data"]
     assert {each["id"]: each["description"] for each in data} == SCHEDULERS
+
+
+def test_every_style_is_listed_with_its_words(client: TestClient) -> None:
+    data = client.get("/v1/styles").json()["data"]
+    assert [each["id"] for each in data] == list(STYLES)
+    assert all("{prompt}" in each["prompt"] and each["title"] for each in data)
