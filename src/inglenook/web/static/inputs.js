@@ -2,8 +2,6 @@
 // Pictures to begin with: chosen, dropped or pasted; sent at once, shown, put in order, left out again.
 "use strict";
 
-const PICTURE_TYPES = ["image/png", "image/jpeg", "image/webp"];
-
 const inputList = () => byId("inputs");
 
 function inputError(html) {
@@ -140,7 +138,7 @@ document.addEventListener("drop", (event) => {
 });
 
 document.addEventListener("paste", (event) => {
-  const files = [...event.clipboardData.files].filter((file) => PICTURE_TYPES.includes(file.type));
+  const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
   if (files.length === 0 || drawForm() === null) return;
   event.preventDefault();
   addInputs(files);
