@@ -104,9 +104,7 @@ def fill(page: Page, **fields: str) -> None:
     """Type into fields of the form, wherever they are folded away."""
     for name, value in fields.items():
         control = page.locator(f"#{name}")
-        control.evaluate(
-            "it => { for (let f = it.closest('details'); f; f = f.parentElement.closest('details')) f.open = true }"
-        )
+        control.evaluate(_UNFOLD)
         if control.evaluate("it => it.tagName") == "SELECT":
             control.select_option(value)
         else:

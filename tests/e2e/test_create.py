@@ -89,8 +89,8 @@ def begin_with(page: Page, *files: FilePayload) -> None:
 def test_each_field_reaches_the_job(nook: Watched, page: Page) -> None:
     payload = asked(
         nook, page, negative_prompt="snow", size="custom", width="128", height="64", n="2", seed="42",
-        steps="3", guidance_scale="4.5", scheduler="euler", sigmas="karras", clip_skip="2", output_format="webp",
-        output_compression="80",
+        steps="3", guidance_scale="4.5", scheduler="euler", sigmas="karras", clip_skip="2",
+        output_format="webp", output_compression="80",
     )  # fmt: skip
     names = ("negative_prompt", "out_width", "out_height", "seeds", "steps", "guidance_scale", "scheduler")
     assert [payload[name] for name in names] == ["snow", 128, 64, [42, 43], 3, 4.5, "euler"]

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from inglenook.testing.server import RunningServer
 from tests.e2e.browser import PATIENCE_MS, Watched, draw, unfold, violations, watched
@@ -26,16 +26,11 @@ _WATCH_SHIFTS = """
 
 def weigh(page: Page, path: str) -> dict[str, int]:
     """Bytes by address of all that is not a picture, as they are after decoding."""
-    found: dict[str, int] = {}
-
-    def weighed(response: Any) -> None:
-        kind = response.request.resource_type
-        if kind in ("document", "stylesheet", "script", "font"):
-            found[response.url] = len(response.body())
-
-    page.on("response", weighed)
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 - Playwright marks the function
     page.goto(path, wait_until="load")
-    return found
+    kinds = ("document", "stylesheet", "script", "font")
+    return {answer.url: len(answer.body()) for answer in answers if answer.request.resource_type in kinds}
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -156,8 +156,9 @@ class Asking:
         if asked.get("job"):
             job = await self._services.jobs.get(JobId(asked["job"]), caller)
             return again.of_job(job.payload, seed=asked.get("seed", ""))
-        words = {name: asked.get(name, "") for name in ("prompt", "negative_prompt")}
-        values = form.blank().changed(**words)
+        values = form.blank().changed(
+            prompt=asked.get("prompt", ""), negative_prompt=asked.get("negative_prompt", "")
+        )
         if asked.get("input"):
             await self._picture(
                 PictureId(asked["input"]), caller
