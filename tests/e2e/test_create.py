@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from inglenook.testing.server import RunningServer
 from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, send, unfold, watched
-from tests.tiny_models import write_folder
+from tests.tiny_models import build, write_folder
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     models.mkdir()
     write_folder("sd1", models / "tiny")
     write_loras(models)
+    save_file(dict(build("sd1").vae.state_dict()), models / "soft.safetensors")
+    save_file({"emb_params": torch.zeros(1, 768)}, models / "soft-hands.safetensors")
     with RunningServer.start(data, environ=ENVIRON) as running:
         yield running
 
@@ -215,6 +217,19 @@ def test_loras_are_chosen_weighed_and_left_out(nook: Watched, page: Page) -> Non
     assert asked(nook, page)["loras"] == [wool, ink]
     rows.nth(0).get_by_role("button", name="Leave this LoRA out").click()
     assert asked(nook, page)["loras"] == [ink]
+
+
+def test_a_learned_word_goes_to_the_caret_and_another_vae_into_the_job(nook: Watched, page: Page) -> None:
+    unfold(page, "loras")
+    page.fill("#prompt", "a hand, at night")
+    page.locator("#prompt").evaluate("area => area.setSelectionRange(6, 6)")
+    page.get_by_role("button", name="embedding:soft-hands").click()
+    expect(page.locator("#prompt")).to_have_value("a hand, embedding:soft-hands, at night")
+    expect(page.locator("#prompt")).to_be_focused()
+    fill(page, vae="soft")
+    payload = nook.job(send(page))["payload"]
+    assert payload["embeddings"] == [["soft-hands", "soft-hands"]]
+    assert payload["vae"] == "soft"
 
 
 # -- pictures --------------------------------------------------------------------------------------------
