@@ -52,7 +52,7 @@ def runtime_router(*, runtime: Runtime) -> APIRouter:
             **errors(),
         },
     )
-    async def styles() -> Response:
+    def styles() -> Response:
         data = [{"id": name, **asdict(style)} for name, style in STYLES.items()]
         return json_response({"object": "list", "data": data})
 
