@@ -3,119 +3,22 @@
 
 import re
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from inglenook.testing import parts
 from inglenook.testing.server import RunningServer
+from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, is_loaded, unfold
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 120_000
-"""For a picture on a busy machine."""
-LONG = {"n": "8", "steps": "100"}
-"""A job that does not end by itself while a test looks at it."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = parts.chromium()
-    parts.require(path is not None, "needs Chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Watched:
-    """A browser context, and everything in it that should not have happened."""
-
-    context: BrowserContext
-    base_url: str
-    requests: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def page(self) -> Page:
-        page = self.context.new_page()
-        page.on("request", self._asked)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
-        return page
-
-    def open(self, path: str = "/") -> Page:
-        page = self.page()
-        page.goto(self.base_url + path)
-        return page
-
-    def _asked(self, request: Request) -> None:
-        self.requests.append(request.url)
-
-    @property
-    def foreign(self) -> list[str]:
-        here = urlsplit(self.base_url).netloc
-        return [url for url in self.requests if urlsplit(url).netloc not in (here, "")]
-
-
-@pytest.fixture
-def nook(chromium: Browser, server: RunningServer) -> Iterator[Watched]:
-    """A browser that has never been here. At the end: no other host was asked, nothing was wrong."""
-    context = chromium.new_context(base_url=server.base_url)
-    context.set_default_timeout(30_000)
-    watched = Watched(context, server.base_url)
-    yield watched
-    stop_everything(watched)
-    context.close()
-    assert watched.foreign == []
-    assert watched.errors == []
-
-
-def stop_everything(watched: Watched) -> None:
-    """So that the next test does not wait behind this one's jobs."""
-    ask = watched.context.request
-    for job in ask.get("/v1/jobs").json()["data"]:
-        if job["finished_at"] is None:
-            ask.post(f"/v1/jobs/{job['id']}/cancel")
-
-
-def draw(page: Page, prompt: str, **fields: str) -> str:
-    """Fill the form and send it; the id of the job whose card appears on top."""
-    before = page.locator("#jobs > .card").evaluate_all("cards => cards.map(card => card.id)")
-    if fields and not page.locator("#more").evaluate("more => more.open"):
-        page.locator("#more > summary").click()
-    for name, value in fields.items():
-        page.fill(f"#{name}", value)
-    page.fill("#prompt", prompt)
-    page.get_by_role("button", name="Draw", exact=True).click()
-    fresh = page.locator("#jobs > .card").first
-    expect(fresh).not_to_have_id(before[0] if before else "none")
-    return str(fresh.get_attribute("id"))
-
-
-def is_loaded(page: Page, selector: str) -> bool:
-    return bool(page.locator(selector).first.evaluate("img => img.decode().then(() => img.naturalWidth > 0)"))
 
 
 def test_a_prompt_becomes_a_picture_before_ones_eyes(nook: Watched) -> None:
     page = nook.open()
-    expect(page.locator("#model-state")).to_contain_text(re.compile("ready|loads in about|being loaded"))
-    page.locator("#more > summary").click()
-    page.fill("#steps", "120")  # so that a fast machine leaves time to look
+    expect(page.locator("#model-state")).to_contain_text(re.compile("ready|away|being loaded"))
+    fill(page, steps="120")  # so that a fast machine leaves time to look
     page.fill("#prompt", "a red fox")
     page.locator("#prompt").press("Control+Enter")
     job = page.locator("#jobs > .card").first
@@ -203,11 +106,8 @@ def test_a_hidden_tab_holds_no_connection_and_catches_up_when_it_is_seen_again(n
 
 def test_an_error_stands_at_its_field_with_the_focus_and_goes_when_it_is_mended(nook: Watched) -> None:
     page = nook.open()
-    page.locator("#more > summary").click()
-    page.fill("#prompt", "a red fox")
-    page.fill("#steps", "0")
-    page.fill("#negative_prompt", "snow")
-    page.locator("#more > summary").click()
+    fill(page, prompt="a red fox", steps="0", negative_prompt="snow")
+    page.locator("#fold-tuning > summary").click()
     page.get_by_role("button", name="Draw", exact=True).click()
     expect(page.locator("#error-steps")).to_contain_text("Number of steps is 0; it must be between 1 and")
     expect(page.locator("#steps")).to_be_focused()
@@ -252,36 +152,6 @@ def test_a_picture_opens_is_used_again_and_is_deleted(nook: Watched) -> None:
     expect(page.locator(f"[data-picture={made}]")).to_have_count(0)
 
 
-def test_a_picture_can_be_the_beginning_of_another(nook: Watched, tmp_path: Path) -> None:
-    source = tmp_path / "source.png"
-    Image.new("RGB", (48, 32), (200, 60, 30)).save(source)
-    page = nook.open()
-    page.locator("#more > summary").click()
-    expect(page.locator("#strength")).to_be_hidden()
-    page.set_input_files("#image", source)
-    expect(page.locator(".thumb")).to_be_visible()
-    expect(page.locator("#strength")).to_be_visible()
-    job = draw(page, "a red fox", steps="4")
-    expect(page.locator(f"#{job}")).to_contain_text("from a picture")
-    expect(page.locator(f"#{job}")).to_have_class(re.compile("is-succeeded"), timeout=PATIENCE_MS)
-
-
-def test_the_seed_can_be_kept_and_let_go_and_a_size_typed(nook: Watched) -> None:
-    page = nook.open()
-    page.locator("#more > summary").click()
-    lock = page.get_by_role("button", name="Keep one seed")
-    lock.click()
-    expect(page.locator("#seed")).to_have_value(re.compile(r"\d+"))
-    expect(lock).to_have_attribute("aria-pressed", "true")
-    lock.click()
-    expect(page.locator("#seed")).to_have_value("")
-    expect(page.locator("#width")).to_be_hidden()
-    page.select_option("#size", "custom")
-    expect(page.locator("#width")).to_be_focused()
-    job = draw(page, "a red fox", width="64", height="64", steps="2")
-    expect(page.locator(f"#{job}")).to_contain_text("64 × 64")
-
-
 def test_a_script_in_a_prompt_is_never_run(nook: Watched) -> None:
     page = nook.open()
     attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -299,7 +169,8 @@ def test_a_script_in_a_prompt_is_never_run(nook: Watched) -> None:
 def test_the_page_fits_the_screen(nook: Watched, width_px: int) -> None:
     page = nook.open()
     page.set_viewport_size({"width": width_px, "height": 800})
-    page.locator("#more > summary").click()
+    for name in ("picture", "loras", "tuning", "hires", "file"):
+        unfold(page, name)
     draw(page, "a-very-long-word-without-a-single-place-to-break-it-" * 5, steps="2")
     assert page.evaluate("document.documentElement.scrollWidth") <= width_px
 
@@ -311,7 +182,7 @@ def test_without_scripts_a_picture_is_drawn_and_a_job_cancelled(
     watched = Watched(context, server.base_url)
     page = watched.open()
     page.fill("#prompt", "a red fox")
-    page.locator("#more > summary").click()
+    page.locator("#fold-tuning > summary").click()
     page.fill("#steps", "0")
     page.get_by_role("button", name="Draw", exact=True).click()
     expect(page.locator("#error-steps")).to_contain_text("Number of steps is 0")

@@ -47,7 +47,9 @@ def test_the_server_watches_over_itself(http: httpx.Client) -> None:
     assert "inglenook_http_requests_total" in http.get("/metrics").text
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/jobs", "/v1/pictures", "/v1/runtime", "/v1/schedulers"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/jobs", "/v1/pictures", "/v1/runtime", "/v1/schedulers", "/v1/styles"]
+)
 def test_every_list_answers(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code == 200

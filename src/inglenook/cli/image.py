@@ -42,6 +42,7 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "-n", "--n", type=click.IntRange(min=1), default=1, show_default=True, help="Number of pictures."
 )
 @click.option("--negative", default="", help="What the picture should not show.")
+@click.option("--style", help="Words around the prompt, like oil or pixel-art; GET /v1/styles lists them.")
 @click.option("--scheduler", help="Name of a scheduler, like dpm++_2m or unipc.")
 @click.option("--sigmas", help="Sigma schedule: karras, exponential, beta or sgm_uniform.")
 @click.option(

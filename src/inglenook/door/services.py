@@ -10,6 +10,7 @@ from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.gallery.model import Picture
+from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
@@ -40,6 +41,18 @@ class Images(Protocol):
 
     async def keep_own_mask(self, data: bytes) -> BlobId | None:
         """The transparent part of a picture as a mask; None where the picture is opaque."""
+        ...
+
+    async def input(self, blob: BlobId) -> bytes:
+        """An input picture or a mask as it was kept: PNG."""
+        ...
+
+    async def extend(self, picture: BlobId, margins: Margins, mask: BlobId | None = None) -> Extended:
+        """A kept picture with room around it, and the mask of what is new."""
+        ...
+
+    async def rectangle(self, picture: BlobId, part: Rectangle) -> BlobId:
+        """A mask that opens a rectangle of a kept picture."""
         ...
 
 

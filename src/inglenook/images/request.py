@@ -29,6 +29,7 @@ from inglenook.images.model import (
     OutputFormat,
 )
 from inglenook.images.sizes import SizePlan, plan_size
+from inglenook.images.styles import styled
 from inglenook.wire.families import EDIT, FAMILIES, IMAGE, INPAINT, TEXT
 from inglenook.wire.schedulers import (
     MOST_STEPS,
@@ -63,6 +64,7 @@ class Found:
         prompt, negative_prompt: in their style, without tags; an embedding stands there as `embedding:name`.
         loras: of the fields and of the prompt, with their weights.
         embeddings: the word as it stands in the prompt, and what it means.
+        plain_prompt, plain_negative_prompt: the same without the style.
     """
 
     prompt: str
@@ -70,6 +72,8 @@ class Found:
     loras: tuple[tuple[ModelRecord, float], ...] = ()
     embeddings: tuple[tuple[str, ModelRecord], ...] = ()
     vae: ModelRecord | None = None
+    plain_prompt: str = ""
+    plain_negative_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Drawing:
         seeds: one a picture.
         notes: what was changed in the request, in words.
         loras: catalogue ids and weights. embeddings: the word in the prompt, and the catalogue id.
+        style: whose words are in the prompts. plain_prompt, plain_negative_prompt: then, those without.
     """
 
     model: ModelId
@@ -123,6 +128,9 @@ class Drawing:
     clip_skip: int | None = None
     hires: HiresPass | None = None
     transparent: bool = False
+    style: str | None = None
+    plain_prompt: str = ""
+    plain_negative_prompt: str = ""
 
     @property
     def largest(self) -> tuple[int, int]:
@@ -180,7 +188,9 @@ def plan(
             f"{record.id} cannot draw: {problem}.", field="model", hint="choose another: `inglenook models`"
         )
     defaults = record.image
-    found = Found(request.prompt, request.negative_prompt) if found is None else found
+    if found is None:
+        words = styled(request.style, request.prompt, request.negative_prompt)
+        found = Found(*words, plain_prompt=request.prompt, plain_negative_prompt=request.negative_prompt)
     mode = _mode(request, record)
     _check_words(request, mode)
     scheduler, sigmas = _scheduler(request, record)
@@ -219,6 +229,9 @@ def plan(
         clip_skip=request.clip_skip,
         hires=hires,
         transparent=request.transparent,
+        style=request.style,
+        plain_prompt="" if request.style is None else found.plain_prompt,
+        plain_negative_prompt="" if request.style is None else found.plain_negative_prompt,
         output_format=request.output_format,
         output_compression=request.output_compression,
         previews=request.previews,

@@ -12,10 +12,12 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind
 from inglenook.catalog.service import CatalogService
 from inglenook.images import prompt as prompts
+from inglenook.images.canvas import Extended, Margins, Rectangle, extended, rectangle_mask
 from inglenook.images.errors import BadRequest
-from inglenook.images.intake import intake, mask_from, overlaid
+from inglenook.images.intake import intake, mask_from, overlaid, to_png
 from inglenook.images.model import MAX_LORAS, ImageRequest
 from inglenook.images.request import Drawing, Found, Limits, plan
+from inglenook.images.styles import styled
 from inglenook.images.work import KIND
 from inglenook.jobs.model import Job
 from inglenook.jobs.service import JobsService
@@ -106,6 +108,48 @@ class ImagesService:
         """The transparent part of a picture as a mask; None where the picture is opaque."""
         return await asyncio.to_thread(self._keep_own_mask, data)
 
+    async def extend(self, picture: BlobId, margins: Margins, mask: BlobId | None = None) -> Extended:
+        """A kept picture with room around it, and the mask of what is new (`images.canvas.extended`).
+
+        Args:
+            mask: a kept mask of the picture: what is drawn anew inside it as well.
+
+        Raises:
+            Invalid, TooLarge: no such picture; margins that cannot be.
+        """
+        return await asyncio.to_thread(self._extend, picture, margins, mask)
+
+    async def rectangle(self, picture: BlobId, part: Rectangle) -> BlobId:
+        """A mask that opens a rectangle of a kept picture. Raises Invalid where it lies outside."""
+        return await asyncio.to_thread(self._rectangle, picture, part)
+
+    async def input(self, blob: BlobId) -> bytes:
+        """An input picture or a mask as it was kept: PNG.
+
+        Raises:
+            BadRequest: there is none of that name.
+        """
+        return await asyncio.to_thread(self._read, blob, "image")
+
+    def _extend(self, picture: BlobId, margins: Margins, mask: BlobId | None) -> Extended:
+        canvas, new = extended(
+            self._opened(picture, "image"),
+            margins,
+            None if mask is None else self._opened(mask, "mask"),
+            max_pixels=self._max_input_pixels,
+        )
+        image, opened = self._blobs.put(to_png(canvas)), self._blobs.put(to_png(new))
+        return Extended(image.id, opened.id, canvas.width, canvas.height)
+
+    def _rectangle(self, picture: BlobId, part: Rectangle) -> BlobId:
+        mask = rectangle_mask(self._size_of(picture, "image"), part)
+        return self._blobs.put(to_png(mask)).id
+
+    def _opened(self, blob: BlobId, field: str) -> Image.Image:
+        with Image.open(io.BytesIO(self._read(blob, field))) as picture:
+            picture.load()
+            return picture
+
     def _keep_input(self, data: bytes) -> BlobId:
         picture = intake(data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels)
         return self._blobs.put(picture.png).id
@@ -146,8 +190,9 @@ class ImagesService:
 
     def _find(self, request: ImageRequest) -> Found:
         """Look up what the request names besides its model. Raises NotFound for a name nobody knows."""
-        prompt = prompts.parse(request.prompt)
-        negative = prompts.parse(request.negative_prompt, field="negative_prompt")
+        words = styled(request.style, request.prompt, request.negative_prompt)
+        prompt = prompts.parse(words[0])
+        negative = prompts.parse(words[1], field="negative_prompt")
         if negative.loras:
             raise BadRequest(
                 f"The negative prompt names the LoRA {negative.loras[0].name!r}, which has no negative side.",
@@ -159,24 +204,28 @@ class ImagesService:
         if len(named) > MAX_LORAS:
             count = len(named)
             raise BadRequest(f"{count} LoRAs are named; at most {MAX_LORAS} are applied.", field="loras")
-        words = dict.fromkeys((*prompt.embeddings, *negative.embeddings))
-        if len(words) > MAX_EMBEDDINGS:
+        learned = dict.fromkeys((*prompt.embeddings, *negative.embeddings))
+        if len(learned) > MAX_EMBEDDINGS:
             raise BadRequest(
-                f"{len(words)} embeddings are named; at most {MAX_EMBEDDINGS} are read.", field="prompt"
+                f"{len(learned)} embeddings are named; at most {MAX_EMBEDDINGS} are read.", field="prompt"
             )
         return Found(
             prompt.text,
             negative.text,
             tuple((self._catalog.resolve_part(name, ModelKind.LORA), weight) for name, weight in named),
-            tuple((word, self._catalog.resolve_part(word, ModelKind.EMBEDDING)) for word in words),
+            tuple((word, self._catalog.resolve_part(word, ModelKind.EMBEDDING)) for word in learned),
             None if request.vae is None else self._catalog.resolve_part(request.vae, ModelKind.VAE),
+            *(prompts.parse(own).text for own in (request.prompt, request.negative_prompt)),
         )
 
     def _size_of(self, blob: BlobId, field: str) -> tuple[int, int]:
+        with Image.open(io.BytesIO(self._read(blob, field))) as picture:
+            return picture.size
+
+    def _read(self, blob: BlobId, field: str) -> bytes:
         if not self._blobs.exists(blob):
             raise BadRequest(f"There is no input picture {blob[:12]}….", field=field, hint="upload it again")
-        with Image.open(io.BytesIO(self._blobs.read(blob))) as picture:
-            return picture.size
+        return self._blobs.read(blob)
 
 
 def _seeds_of_key(key: str, n: int) -> tuple[int, ...]:

@@ -450,10 +450,20 @@ def parameters_of(drawing: Drawing, made: PictureMade) -> dict[str, Any]:
         "embeddings": [model for _, model in drawing.embeddings],
         "vae": drawing.vae,
         "clip_skip": drawing.clip_skip,
-        "hires": None if drawing.hires is None else asdict(drawing.hires),
+        "hires": None if drawing.hires is None else asdict(drawing.hires) | _first_pass(drawing),
         "transparent": drawing.transparent,
+        "style": drawing.style,
+        "plain_prompt": drawing.plain_prompt,
+        "plain_negative_prompt": drawing.plain_negative_prompt,
+        "output_format": drawing.output_format.value,
+        "output_compression": drawing.output_compression,
         "seconds": round(made.seconds, 3),
     }
+
+
+def _first_pass(drawing: Drawing) -> dict[str, int]:
+    """The size that was asked for, of which the second pass is a multiple."""
+    return {"first_width": drawing.width, "first_height": drawing.height}
 
 
 def part_of(picture: Picture, made: PictureMade) -> dict[str, Any]:

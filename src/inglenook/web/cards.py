@@ -22,6 +22,8 @@ class JobCard:
     detail: who is in the way, and what was done about it.
     pictures: what is finished and safe.
     wanted: how many there shall be in the end.
+    width, height: pixels of each, so that there is room for it before it comes.
+    seed: of the first, "" where it is not known.
     seq: number of the last event; a card with a lower one is older.
     """
 
@@ -36,6 +38,9 @@ class JobCard:
     detail: str
     pictures: tuple[PictureView, ...]
     wanted: int
+    width: int
+    height: int
+    seed: str
     error: JobError | None
     receipt: str
     notices: tuple[str, ...]
@@ -75,7 +80,7 @@ class JobCard:
 def card_of(job: Job, *, waiting: Mapping[str, Any] | None = None, notices: Sequence[str] = ()) -> JobCard:
     """`waiting`: why it waits now (`runtime.Explanation` as JSON), where that is known."""
     asked = job.payload
-    prompt = str(asked.get("prompt") or job.title)
+    prompt = str(asked.get("plain_prompt") or asked.get("prompt") or job.title)
     parts = job.result.get("parts") or ()
     line, percent = _now(job, waiting)
     return JobCard(
@@ -90,6 +95,9 @@ def card_of(job: Job, *, waiting: Mapping[str, Any] | None = None, notices: Sequ
         detail=words.wait_detail(waiting) if job.state in _IN_LINE else "",
         pictures=tuple(of_part(part, prompt=prompt) for part in parts),
         wanted=len(asked.get("seeds") or (0,)),
+        width=int(asked.get("out_width") or 1),
+        height=int(asked.get("out_height") or 1),
+        seed=str(next(iter(asked.get("seeds") or ()), "")),
         error=job.error,
         receipt="" if job.receipt is None else words.receipt_line(job.receipt),
         notices=tuple(dict.fromkeys([*(str(note) for note in asked.get("notes") or ()), *notices])),
@@ -116,12 +124,20 @@ def chips_of(asked: Mapping[str, Any]) -> tuple[str, ...]:
     chips = [
         words.count(len(seeds), "picture", "pictures") if len(seeds) > 1 else "",
         f"{width} × {height}" if width and height else "",
+        str(asked.get("style") or ""),
         words.count(int(steps), "step", "steps") if steps is not None else "",
         f"guidance {float(guidance):g}" if guidance is not None else "",
         _seeds(seeds),
-        str(asked.get("scheduler") or ""),
-        {"image": "from a picture", "inpaint": "inside a mask"}.get(str(asked.get("mode")), ""),
+        words.join([str(asked.get("scheduler") or ""), str(asked.get("sigmas") or "")]),
+        {"image": "from a picture", "inpaint": "inside a mask", "edit": "changed by words"}.get(
+            str(asked.get("mode")), ""
+        ),
         f"strength {float(strength):g}" if strength is not None else "",
+        *(f"{it['model']} × {float(it['weight']):g}" for it in asked.get("loras") or ()),
+        f"VAE {asked['vae']}" if asked.get("vae") else "",
+        f"clip skip {asked['clip_skip']}" if asked.get("clip_skip") else "",
+        "second pass" if asked.get("hires") else "",
+        "transparent" if asked.get("transparent") else "",
     ]
     return tuple(chip for chip in chips if chip)
 

@@ -3,35 +3,32 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from inglenook.base.errors import Conflict, InglenookError
-from inglenook.base.ids import BlobId, JobId, PersonId, PictureId
-from inglenook.base.work import WorkClass
+from inglenook.base.ids import JobId, PersonId, PictureId
 from inglenook.door.caller import FromCaller
 from inglenook.door.problem import problem_of
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
-from inglenook.images.model import MAX_PROMPT_CHARS
 from inglenook.jobs.model import Job
 from inglenook.web import csrf, form
-from inglenook.web.contexts import Contexts
-from inglenook.web.form import FIELDS, FILES, Problems, problems_of
+from inglenook.web.asking import new_ticket, offered_variation
+from inglenook.web.contexts import ACTIVE, Contexts
+from inglenook.web.form import PLACES, Problems, Values, problems_of
 from inglenook.web.fragments import fragment_routes
-from inglenook.web.services import Services
+from inglenook.web.inputs import input_routes
+from inglenook.web.sending import kept, read_form, submit
+from inglenook.web.services import IMAGE_KIND, Services
 from inglenook.web.templating import HEADERS, html, is_htmx
 
 UNPROCESSABLE = 422
-_MAX_FIELD_BYTES = 16 * MAX_PROMPT_CHARS
-"""Room for a prompt that is too long, so that a person is told so instead of losing it."""
-_MAX_FIELDS = 40
+MAX_CANCELLED = 1000
 
 
 def web_router(
@@ -44,6 +41,7 @@ def web_router(
     router.include_router(_drawing(services, contexts))
     router.include_router(_job_forms(services, contexts))
     router.include_router(_picture_pages(services, contexts))
+    router.include_router(input_routes(services))
     router.include_router(fragment_routes(services, contexts))
     return router
 
@@ -60,30 +58,47 @@ def _drawing(services: Services, contexts: Contexts) -> APIRouter:
         context = await contexts.home(
             caller.person,
             csrf=token,
-            values=await contexts.wanted_values(asked, caller.person),
+            values=await contexts.asking.wanted(asked, caller.person),
             problems=Problems(),
+            vary=offered_variation(asked),
             job=job,
             before=before,
         )
+        if asked.get("history"):
+            context["history"] = await contexts.asking.history(caller.person)
         return _with_cookie(request, html("home.html", context), token)
 
     @router.post("/draw")
     async def draw(request: Request, caller: FromCaller) -> Response:
         sent = await read_form(request)
         csrf.check(request, sent.texts)
+        values = form.typed(sent.pairs)
         try:
-            job = await _submit(services, sent, caller.person)
+            values = await kept(services, sent)
+            job = await submit(services, values, ticket=sent.texts.get("ticket", ""), person=caller.person)
         except InglenookError as error:
-            return await _refused(contexts, request, sent, error, caller.person)
+            return await _refused(contexts, request, values, error, caller.person, token=sent.texts["csrf"])
         if not is_htmx(request):
-            seed = quote(form.typed(sent.texts)["seed"])
+            seed = quote(values["seed"])
             return _see(f"/?job={job.id}" + (f"&seed={seed}" if seed else "") + f"#{job.id}")
         context = {
             "card": await contexts.card(job, caller.person),
             "csrf": sent.texts["csrf"],
-            **(await contexts.form(form.blank(), Problems(), csrf=sent.texts["csrf"])),
+            "problems": Problems(),
+            "ticket": new_ticket(),
         }
-        return html("fragments/form_answer.html", {**context, "fields": _SLOTS, "oob": True})
+        return html("fragments/form_answer.html", {**context, "fields": PLACES, "oob": True})
+
+    @router.post("/fit")
+    async def fit(request: Request, caller: FromCaller) -> Response:
+        """The form as another model has it, for a browser without scripts."""
+        sent = await read_form(request)
+        csrf.check(request, sent.texts)
+        values = await kept(services, sent)
+        context = await contexts.home(
+            caller.person, csrf=sent.texts["csrf"], values=values, problems=Problems(), refit=True
+        )
+        return html("home.html", context)
 
     return router
 
@@ -106,6 +121,18 @@ def _job_forms(services: Services, contexts: Contexts) -> APIRouter:
         except Conflict:  # it ended by itself a moment ago; its card tells how
             stopped = await services.jobs.get(JobId(job), caller.person)
         return await answer(request, stopped, sent.texts["csrf"], caller.person)
+
+    @router.post("/jobs/cancel")
+    async def cancel_all(request: Request, caller: FromCaller) -> Response:
+        """Every picture that the caller still waits for. The stream brings their cards."""
+        sent = await read_form(request)
+        csrf.check(request, sent.texts)
+        for job in await services.jobs.list(
+            caller.person, states=ACTIVE, kind=IMAGE_KIND, limit=MAX_CANCELLED
+        ):
+            with suppress(Conflict):  # it ended by itself a moment ago
+                await services.jobs.cancel(job.id, caller=caller.person)
+        return Response(status_code=204, headers=HEADERS) if is_htmx(request) else _see("/")
 
     @router.post("/jobs/{job}/retry")
     async def retry(request: Request, job: str, caller: FromCaller) -> Response:
@@ -143,62 +170,25 @@ def _picture_pages(services: Services, contexts: Contexts) -> APIRouter:
 
 # -- what the routes do ----------------------------------------------------------------------------------
 
-_SLOTS = tuple(name for name in FIELDS if name not in ("width", "height")) + FILES
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A posted form: its texts, and the bytes of each file that was chosen."""
-
-    texts: dict[str, str] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
-async def read_form(request: Request) -> Sent:
-    """What a form of ours sends; the door bounds the bytes of the whole."""
-    sent = Sent()
-    async with request.form(
-        max_files=len(FILES), max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
-    ) as parsed:
-        for name, value in parsed.multi_items():
-            if not isinstance(value, UploadFile):
-                sent.texts[name] = value
-            elif value.filename:  # a field for files that was left empty comes without a name
-                sent.files[name] = await value.read()
-    return sent
-
-
-async def _submit(services: Services, sent: Sent, person: PersonId) -> Job:
-    values = form.typed(sent.texts)
-    image, mask = await _kept(services.images, sent.files)
-    request = form.request_of(values, image=image, mask=mask)
-    key = form.idempotency_key(sent.texts.get("ticket", ""), request)
-    return await services.images.submit(
-        request, owner=person, work_class=WorkClass.INTERACTIVE, idempotency_key=key
-    )
-
-
-async def _kept(images: Images, files: Mapping[str, bytes]) -> tuple[BlobId | None, BlobId | None]:
-    image, mask = files.get("image"), files.get("mask")
-    return (
-        None if image is None else await images.keep_input(image),
-        None if mask is None else await images.keep_mask(mask),
-    )
-
 
 async def _refused(
-    contexts: Contexts, request: Request, sent: Sent, error: InglenookError, person: PersonId
+    contexts: Contexts,
+    request: Request,
+    values: Values,
+    error: InglenookError,
+    person: PersonId,
+    *,
+    token: str,
 ) -> Response:
     """The same form again: what was typed stands in it, and each error at its field."""
     problems = problems_of(error)
     problem = problem_of(error)
     status = UNPROCESSABLE if problem.kind == "invalid" else problem.status
     headers = problem.http_headers()
-    token = sent.texts["csrf"]
     if is_htmx(request):
         context: dict[str, Any] = {
             "problems": problems,
-            "fields": _SLOTS,
+            "fields": PLACES,
             "card": None,
             "ticket": None,
             "oob": True,
@@ -206,7 +196,7 @@ async def _refused(
         return html(
             "fragments/form_answer.html", context, status=status, headers=headers | {"hx-reswap": "none"}
         )
-    context = await contexts.home(person, csrf=token, values=form.typed(sent.texts), problems=problems)
+    context = await contexts.home(person, csrf=token, values=values, problems=problems)
     return html("home.html", context, status=status, headers=headers)
 
 

@@ -21,12 +21,37 @@ _LABELS: Mapping[str, str] = {
     "steps": "Steps",
     "guidance_scale": "Guidance",
     "scheduler": "Scheduler",
+    "sigmas": "Noise levels",
     "strength": "Strength",
+    "style": "Style",
+    "loras": "LoRAs",
+    "vae": "VAE",
+    "clip_skip": "CLIP skip",
+    "hires": "Second pass",
+    "transparent": "Transparent",
     "seconds": "Took",
 }
-_MODES: Mapping[str, str] = {"text": "from words", "image": "from a picture", "inpaint": "inside a mask"}
+_MODES: Mapping[str, str] = {
+    "text": "from words",
+    "image": "from a picture",
+    "inpaint": "inside a mask",
+    "edit": "from a picture, by words",
+}
 _NOT_SHOWN = frozenset(
-    {"prompt", "software", "image", "mask", "width", "height", "drawn_width", "drawn_height"}
+    {
+        "prompt",
+        "software",
+        "image",
+        "mask",
+        "more_images",
+        "width",
+        "height",
+        "drawn_width",
+        "drawn_height",
+        "plain_prompt",
+        "plain_negative_prompt",
+        "output_format",
+    }
 )
 
 _SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -108,7 +133,7 @@ def parameter_rows(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (_LABELS.get(name, name.replace("_", " ").capitalize()), _text(name, shown[name]))
         for name in names
-        if shown[name] not in (None, "", [], {})
+        if shown[name] is not False and shown[name] not in (None, "", [], {})  # 0 says something
     ]
 
 
@@ -124,8 +149,15 @@ def _size(parameters: Mapping[str, Any]) -> str:
 def _text(name: str, value: Any) -> str:
     if name == "mode":
         return _MODES.get(str(value), str(value))
+    if name == "loras":
+        return ", ".join(f"{it['model']} × {float(it['weight']):g}" for it in value)
+    if name == "hires":
+        size = f"{value['width']} × {value['height']}"
+        return f"{size}, changed by {float(value['strength']):g}, from {value['upscaler']}"
     if name == "seconds":
         return format_seconds(float(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

@@ -7,7 +7,7 @@
     preview   {job, picture, media_type, b64}
     made      HTML of a tile
     fire      HTML of the panel
-    model     {model id: HTML of the line below the picker}
+    model     {model id: {html: the line below the picker, option: its line in the picker}}
     beat      nothing; the page takes silence for a lost connection
 
 It begins with what the page may have missed since it was made, so a reader that comes back needs no past.
@@ -166,12 +166,14 @@ class PageStream:
 
     async def _tell_fire(self) -> None:
         """The panel and the models' states whenever they change; a beat when there was nothing for long."""
-        records = await self._contexts.models()  # once: a model that is added later waits for the next visit
+        records = (
+            await self._contexts.asking.models()
+        )  # once: a model that is added later waits for the next visit
         loop = asyncio.get_running_loop()
         fire, told_s = "", loop.time()
-        states: dict[str, str] = {}
+        states: dict[str, dict[str, str]] = {}
         while True:
-            fresh, fresh_states = self._contexts.fire_html(), self._contexts.model_states(records)
+            fresh, fresh_states = self._contexts.fire_html(), self._contexts.asking.model_states(records)
             if fresh != fire:
                 await self._say("fire", fresh)
             if fresh_states != states:

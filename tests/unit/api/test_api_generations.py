@@ -122,7 +122,7 @@ def test_an_address_is_whole_and_leads_to_the_file(client: TestClient) -> None:
         ("complexity", "high", "cannot be honoured"),
         ("frame_count", 9, "cannot be honoured"),
         ("quality", "best", "must be one of"),
-        ("style", "cubist", "'vivid' or 'natural'"),
+        ("style", "cubist", "There is no style 'cubist'"),
         ("moderation", "high", "'auto' or 'low'"),
         ("stream", "yes", "true or false"),
         ("partial_images", 2, "not streamed"),
@@ -218,6 +218,15 @@ def test_quality_is_a_share_of_the_models_steps(
 
 def test_quality_and_steps_together_are_refused(client: TestClient) -> None:
     assert refused(client, quality="high", steps=3)["param"] == "quality"
+
+
+def test_a_style_of_ours_is_asked_for_by_its_name_and_its_words_are_told(
+    client: TestClient, workshop: Workshop
+) -> None:
+    body = client.post(URL, json={"prompt": "a fox", "style": "oil"}).json()
+    request = workshop.images.requests[0]
+    assert (request.prompt, request.style) == ("a fox", "oil")
+    assert body["data"][0]["revised_prompt"].startswith("oil painting of a fox, ")
 
 
 def test_style_is_added_to_the_prompt_and_told(client: TestClient, workshop: Workshop) -> None:

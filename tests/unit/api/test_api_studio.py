@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from tests.unit.api.services import PNG, Workshop
 
 from inglenook.base.ids import PersonId
+from inglenook.images.styles import STYLES
 from inglenook.jobs.model import EventType, JobState
 from inglenook.wire.schedulers import FLOW_SCHEDULERS, ONLY_FLOW, SCHEDULERS, SIGMAS, fitting
 
@@ -258,3 +259,9 @@ def test_of_a_model_only_the_schedulers_are_listed_that_it_can_be_drawn_with(
     ]
     assert [each["id"] for each in body["sigmas"]] == ["karras", "exponential", "beta"]
     assert client.get("/v1/schedulers?model=no-such").status_code == 404
+
+
+def test_every_style_is_listed_with_its_words(client: TestClient) -> None:
+    data = client.get("/v1/styles").json()["data"]
+    assert [each["id"] for each in data] == list(STYLES)
+    assert all("{prompt}" in each["prompt"] and each["title"] for each in data)

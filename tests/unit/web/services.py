@@ -23,8 +23,10 @@ from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.door.caller import MachineOwner
 from inglenook.door.frame import frame
 from inglenook.gallery.model import Picture
+from inglenook.images.canvas import Extended, Margins, Rectangle
+from inglenook.images.errors import BadRequest
 from inglenook.images.model import ImageRequest
-from inglenook.images.request import Limits, plan
+from inglenook.images.request import Found, Limits, plan
 from inglenook.jobs.model import FINAL, EventType, Job, JobEvent, JobState, Json, Receipt, as_json
 from inglenook.testing.clock import FakeClock
 from inglenook.web.pages import web_router
@@ -104,6 +106,10 @@ class Gallery:
             self.get(before, caller=caller)
         newest_first = sorted(self.pictures.values(), key=lambda one: one.id, reverse=True)
         return [one for one in newest_first if before is None or one.id < before][:limit]
+
+    def file(self, picture: PictureId, *, caller: PersonId) -> tuple[bytes, str]:
+        found = self.get(picture, caller=caller)
+        return f"\x89PNG of {found.id}".encode("latin-1"), found.media_type
 
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         del self.pictures[self.get(picture, caller=caller).id]
@@ -216,6 +222,8 @@ class Images:
         self._by_key: dict[str, Job] = {}
         self.requests: list[ImageRequest] = []
         self.inputs: dict[BlobId, bytes] = {}
+        self.extended: list[tuple[BlobId, Margins, BlobId | None]] = []
+        self.rectangles: list[tuple[BlobId, Rectangle]] = []
         self.refuse: InglenookError | None = None
 
     async def submit(
@@ -230,7 +238,7 @@ class Images:
             raise self.refuse
         size = None if request.image is None else (64, 64)
         record = self._catalog.resolve(request.model)
-        drawing = plan(request, record, limits=LIMITS, seed=7, image_size=size)
+        drawing = plan(request, record, limits=LIMITS, seed=7, image_size=size, found=self._found(request))
         assert idempotency_key is not None
         if idempotency_key not in self._by_key:
             self.requests.append(request)
@@ -238,6 +246,14 @@ class Images:
             payload = drawing.as_json()
             self._by_key[idempotency_key] = self._jobs.add(number, JobState.QUEUED, payload=payload)
         return self._by_key[idempotency_key]
+
+    def _found(self, request: ImageRequest) -> Found | None:
+        """None where the request names nothing, as `plan` has it."""
+        if not request.loras and request.vae is None:
+            return None
+        vae = None if request.vae is None else self._catalog.part(request.vae)
+        loras = tuple((self._catalog.part(one.model), one.weight) for one in request.loras)
+        return Found(request.prompt, request.negative_prompt, loras, (), vae)
 
     async def keep_input(self, data: bytes) -> BlobId:
         if not data.startswith(b"\x89PNG"):
@@ -249,6 +265,21 @@ class Images:
     async def keep_mask(self, data: bytes) -> BlobId:
         return await self.keep_input(data)
 
+    async def input(self, blob: BlobId) -> bytes:
+        if blob not in self.inputs:
+            raise BadRequest(f"There is no input picture {blob[:12]}….", field="image")
+        return self.inputs[blob]
+
+    async def extend(self, picture: BlobId, margins: Margins, mask: BlobId | None = None) -> Extended:
+        self.extended.append((picture, margins, mask))
+        side = 512
+        width, height = side + margins.left + margins.right, side + margins.top + margins.bottom
+        return Extended(BlobId("c" * 64), BlobId("d" * 64), width, height)
+
+    async def rectangle(self, picture: BlobId, part: Rectangle) -> BlobId:
+        self.rectangles.append((picture, part))
+        return BlobId("e" * 64)
+
 
 class Catalog:
     def __init__(self, *records: ModelRecord) -> None:
@@ -257,8 +288,14 @@ class Catalog:
     def list(self, kind: ModelKind | None = None) -> list[ModelRecord]:
         return [record for record in self.records if kind is None or record.kind is kind]
 
+    def part(self, name: str) -> ModelRecord:
+        for record in self.records:
+            if record.id == name:
+                return record
+        raise ModelNotFound(f"There is no part {name!r}.", field="loras")
+
     def resolve(self, name: str) -> ModelRecord:
-        usable = [record for record in self.records if record.problem is None]
+        usable = [it for it in self.records if it.problem is None and it.kind is ModelKind.IMAGE]
         for record in usable:
             if name in ("auto", record.id):
                 return record
@@ -280,6 +317,11 @@ class Runtime:
             "queue": self.queue,
             "load_s": {"starter": 3.4},
         }
+
+
+def part(part_id: str, kind: ModelKind, **fields: Any) -> ModelRecord:
+    """A LoRA, an embedding or a VAE."""
+    return model(part_id, None, kind=kind, **fields)
 
 
 def resident(model_id: str, state: str = "ready", *, leases: int = 0) -> dict[str, Any]:
@@ -350,7 +392,7 @@ class Browser:
     async def send(
         self,
         path: str,
-        fields: Mapping[str, str] | None = None,
+        fields: Mapping[str, str | list[str]] | None = None,
         *,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         htmx: bool = False,
@@ -371,7 +413,7 @@ class Browser:
         *,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         htmx: bool = False,
-        **fields: str,
+        **fields: str | list[str],
     ) -> httpx.Response:
         if not self.page:
             await self.open()

@@ -5,15 +5,18 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from tests.unit.web.services import SDXL, House, model, picture, resident
+from tests.unit.web.services import SDXL, House, model, part, picture, resident
 
 from inglenook.base.errors import Busy
-from inglenook.base.ids import JobId, PictureId
-from inglenook.images.model import Mode
+from inglenook.base.ids import BlobId, JobId, ModelId, PictureId
+from inglenook.catalog.model import ModelKind
+from inglenook.images.model import LoraChoice, Mode
 from inglenook.jobs.model import JobError, JobState
+from inglenook.web import form
 
 pytestmark = pytest.mark.anyio
 
+MASK = ("m.png", b"\x89PNG\r\n\x1a\n mask", "image/png")
 PNG = ("a.png", b"\x89PNG\r\n\x1a\n picture", "image/png")
 
 
@@ -40,7 +43,7 @@ async def test_an_empty_house_says_so_and_offers_a_beginning() -> None:
     async with House().browser() as browser:
         page = await browser.open()
     assert page.status_code == 200
-    assert "Nothing was drawn yet" in page.text
+    assert "Nothing was asked for yet" in page.text
     assert 'href="/?prompt=a%20red%20fox"' in page.text
     assert "Nobody waits." in page.text
 
@@ -72,7 +75,7 @@ async def test_every_field_has_a_label_and_every_image_a_text() -> None:
     labelled = {attributes["for"] for tag, attributes in elements if tag == "label"}
     for tag, attributes in elements:
         if tag in ("input", "select", "textarea") and attributes.get("type") != "hidden":
-            assert attributes["id"] in labelled
+            assert attributes.get("aria-label") or attributes["id"] in labelled
         if tag == "img":
             assert attributes["alt"]
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
@@ -82,8 +85,10 @@ async def test_every_field_has_a_label_and_every_image_a_text() -> None:
 async def test_the_ranges_and_the_defaults_are_those_of_the_chosen_model() -> None:
     async with House(model("starter"), model("sdxl", SDXL)).browser() as browser:
         page = await browser.open()
-        other = await browser.client.get(
-            "/fragments/parameters", params={"model": "sdxl", "steps": "9", "negative_prompt": "snow"}
+        other = await browser.send(
+            "/fragments/parameters",
+            {"model": "sdxl", "steps": "9", "negative_prompt": "snow", "size": "64x64"},
+            htmx=True,
         )
     assert 'placeholder="14"' in page.text
     assert 'value="256x256"' in page.text
@@ -100,7 +105,10 @@ async def test_the_picker_says_how_each_model_stands() -> None:
     async with house.browser() as browser:
         page = await browser.open()
     assert re.search(r'id="model-state".*?ready', page.text, re.DOTALL)
-    assert re.search(r'<option value="old" disabled>', page.text)
+    assert '<option value="starter" selected>Starter · ready</option>' in page.text
+    assert '<option value="sdxl">Sdxl · about' in page.text
+    assert 'value="old"' not in page.text  # it cannot be chosen, and the reason stands below
+    assert "<dt>Old</dt><dd>Problem: it is a pickle.</dd>" in page.text
 
 
 async def test_without_a_model_the_page_says_what_to_do() -> None:
@@ -142,13 +150,14 @@ async def test_with_scripts_the_answer_is_the_card_and_a_new_ticket() -> None:
 
 
 async def test_every_field_of_the_form_is_honoured() -> None:
-    house = House(model("sdxl", SDXL))
+    house = House(model("sdxl", SDXL), part("wool", ModelKind.LORA), part("soft", ModelKind.VAE))
     async with house.browser() as browser:
         answer = await browser.draw(
-            files={"image": PNG, "mask": PNG},
+            files={"image": PNG, "mask": MASK},
             model="sdxl",
             prompt="a castle",
             negative_prompt="snow",
+            style="oil",
             size="custom",
             width="640",
             height="512",
@@ -157,15 +166,40 @@ async def test_every_field_of_the_form_is_honoured() -> None:
             seed="42",
             n="3",
             scheduler="euler",
+            sigmas="karras",
+            clip_skip="2",
+            vae="soft",
+            lora=["wool", ""],
+            lora_weight=["0.8", ""],
             strength="0.4",
+            output_format="webp",
+            output_compression="80",
+            transparent="on",
         )
     assert answer.status_code == 303
     request = house.images.requests[0]
     assert (request.model, request.prompt, request.negative_prompt) == ("sdxl", "a castle", "snow")
+    assert (request.style, request.sigmas, request.clip_skip, request.vae) == ("oil", "karras", 2, "soft")
     assert (request.width, request.height, request.steps, request.guidance_scale) == (640, 512, 12, 0.0)
     assert (request.seed, request.n, request.scheduler, request.strength) == (42, 3, "euler", 0.4)
+    assert request.loras == (LoraChoice(ModelId("wool"), 0.8),)
+    assert (request.output_format, request.output_compression, request.transparent) == ("webp", 80, True)
     assert request.mode is Mode.INPAINT
-    assert house.images.inputs[request.image or ""] == PNG[1]
+    assert house.images.inputs[request.image or BlobId("")] == PNG[1]
+    assert house.images.inputs[request.mask or BlobId("")] == MASK[1]
+
+
+async def test_every_control_of_the_page_has_the_name_of_a_field_that_is_read() -> None:
+    """What the form sends and what the server reads cannot drift apart."""
+    house = House(model("sdxl", SDXL), part("wool", ModelKind.LORA), part("soft", ModelKind.VAE))
+    async with house.browser() as browser:
+        page = await browser.open("/?input=pic_0001") if house.gallery.add(picture(1)) else None
+    assert page is not None
+    text = between(page.text, '<form id="draw-form"', "</form>")
+    named = {str(attributes["name"]) for _, attributes in Elements(text).found if "name" in attributes}
+    rows = {"lora", "lora_weight", "input", "leave_out", "image", "mask", "csrf", "ticket"}
+    assert named - rows == set(form.FIELDS) - {"mask_id"}
+    assert named >= rows
 
 
 async def test_a_form_that_is_sent_twice_draws_once() -> None:
@@ -194,7 +228,7 @@ async def test_without_scripts_an_error_stands_at_its_field_and_nothing_typed_is
     assert "a &lt;fox&gt;</textarea>" in answer.text
     assert "snow</textarea>" in answer.text
     assert re.search(r'<option value="ddim"[^>]* selected', answer.text)
-    assert '<details class="more" id="more" open>' in answer.text
+    assert '<details class="more" id="fold-tuning" open>' in answer.text
     assert house.images.requests == []
 
 
@@ -256,7 +290,7 @@ async def test_a_full_queue_is_told_above_the_form_with_when_to_come_back() -> N
     assert (answer.status_code, page.status_code) == (429, 429)
     assert answer.headers["retry-after"] == "5"
     for text in (answer.text, page.text):
-        told = between(text, 'id="error-form"', "</div>\n</div>" if "<html" in text else "</div>")
+        told = between(text, 'id="error-form"', "</div></div>" if "<html" in text else "</div>")
         assert "The queue is full." in told
         assert "Try again in about 5 s." in told
 
@@ -308,7 +342,16 @@ async def test_a_script_in_a_prompt_stays_text_wherever_it_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/draw", "/jobs/job_0001/cancel", "/jobs/job_0001/retry", "/pictures/pic_0001/delete"]
+    "path",
+    [
+        "/draw",
+        "/fit",
+        "/inputs",
+        "/jobs/cancel",
+        "/jobs/job_0001/cancel",
+        "/jobs/job_0001/retry",
+        "/pictures/pic_0001/delete",
+    ],
 )
 @pytest.mark.parametrize("token", [None, "", "x" * 43])
 async def test_a_form_without_this_browsers_token_changes_nothing(path: str, token: str | None) -> None:
@@ -458,7 +501,7 @@ async def test_use_again_fills_the_form_with_the_seed_and_everything() -> None:
         assert re.search(r'<option value="ddim"[^>]* selected', text)
         assert re.search(r'<option value="512x512" selected', text)
         assert re.search(r'id="steps"[^>]*value="9"', text)
-        assert re.search(r'id="more" open', text)
+        assert 'id="fold-tuning" open' in text
 
 
 # -- which jobs a fresh page shows -----------------------------------------------------------------------

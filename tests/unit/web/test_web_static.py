@@ -36,7 +36,7 @@ def test_no_file_of_ours_names_another_host(path: Path) -> None:
 
 
 def test_what_is_vendored_has_its_version_and_its_licence_beside_it() -> None:
-    assert [path.name for path in VENDORED] == ["alpine-csp-3.17.4.min.js", "htmx-2.0.11.min.js"]
+    assert [path.name for path in VENDORED] == ["htmx-2.0.11.min.js"]
     for path in VENDORED:
         licence = path.with_name(path.name.removesuffix(".min.js") + ".LICENSE.txt")
         assert "WARRANT" in licence.read_text()
@@ -54,7 +54,7 @@ async def test_every_file_that_the_page_names_is_served_with_a_type_browsers_run
         page = await browser.open()
         named = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
         answers = {path: await browser.client.get(path) for path in named}
-    assert len(named) == 7
+    assert len(named) == len(set(named)) >= 8
     for path, answer in answers.items():
         assert answer.status_code == 200
         kind = answer.headers["content-type"].split(";")[0]
@@ -75,11 +75,20 @@ def contrast(one: str, other: str) -> float:
 
 
 def schemes() -> dict[str, dict[str, str]]:
-    light, dark = re.findall(r":root \{(.*?)\n\s*\}", (STATIC / "inglenook.css").read_text(), re.DOTALL)
+    sheet = (STATIC / "inglenook.css").read_text()
+    pairs = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", sheet)
     return {
-        name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
-        for name, block in (("light", light), ("dark", dark))
+        "light": {name: light for name, light, _ in pairs},
+        "dark": {name: dark for name, _, dark in pairs},
     }
+
+
+def test_the_browser_s_own_bars_have_the_colour_of_the_paper() -> None:
+    paper = {scheme: colours["paper"] for scheme, colours in schemes().items()}
+    layout = (HERE / "templates" / "layout.html").read_text()
+    script = (STATIC / "theme.js").read_text()
+    assert re.findall(r'name="theme-color" content="(#\w+)"', layout) == [paper["light"], paper["dark"]]
+    assert f'light: "{paper["light"]}", dark: "{paper["dark"]}"' in script
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

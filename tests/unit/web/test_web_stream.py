@@ -149,10 +149,12 @@ async def test_the_fire_is_told_once_and_again_when_it_changes() -> None:
     house = House()
     async with reading(house) as reader:
         assert "Nothing is loaded." in await reader.next("fire")
-        assert "loads in about 3 s" in json.loads(await reader.next("model"))["starter"]
+        state = json.loads(await reader.next("model"))["starter"]
+        assert "about 3 s away" in state["html"]
+        assert state["option"] == "Starter · about 3 s away"
         house.runtime.residents = [resident("starter", leases=1)]
         assert "at work" in await reader.next("fire")
-        assert "ready" in json.loads(await reader.next("model"))["starter"]
+        assert "ready" in json.loads(await reader.next("model"))["starter"]["html"]
 
 
 async def test_the_disk_is_not_searched_for_models_as_long_as_a_page_is_open() -> None:

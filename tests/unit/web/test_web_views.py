@@ -4,14 +4,30 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.web.services import LIMITS, SDXL, STARTER, Jobs, Runtime, model, picture, resident
+from tests.unit.web.services import (
+    LIMITS,
+    SDXL,
+    STARTER,
+    Jobs,
+    Runtime,
+    model,
+    part,
+    picture,
+    resident,
+)  # fmt: skip
 
 from inglenook.base.ids import ModelId
+from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.jobs.model import JobError, JobState
+from inglenook.web import form
 from inglenook.web.cards import card_of
 from inglenook.web.fire import fire_of, warmth_of
-from inglenook.web.models import Standing, Warmth, choice, picture_models, ranges
+from inglenook.web.form import LoraRow
+from inglenook.web.models import Standing, Warmth, choice, picture_models
 from inglenook.web.pictures import of_picture, parameter_rows
+from inglenook.web.ranges import Ranges, fitted, ranges
+from inglenook.wire.families import EDIT, FAMILIES, INPAINT, TEXT
+from inglenook.wire.schedulers import fitting
 
 PART = {"picture_id": "pic_1", "index": 0, "seed": 7, "width": 64, "height": 64, "media_type": "image/png"}
 
@@ -30,8 +46,8 @@ def test_the_default_model_comes_first_and_those_with_a_problem_last() -> None:
     [
         (Warmth(Standing.READY, 3.0), "ready"),
         (Warmth(Standing.STARTING, 3.0), "being loaded"),
-        (Warmth(Standing.COLD, 3.0), "loads in about 3 s"),
-        (Warmth(), "loads in about 7 s"),  # never measured: guessed from 400 MB of weights
+        (Warmth(Standing.COLD, 3.0), "about 3 s away"),
+        (Warmth(), "about 7 s away"),  # never measured: guessed from 400 MB of weights
     ],
 )
 def test_a_model_says_how_soon_it_can_draw(warmth: Warmth, words: str) -> None:
@@ -43,25 +59,95 @@ def test_a_model_with_a_problem_says_it_with_its_hint_and_cannot_be_chosen() -> 
     assert (shown.words, shown.usable) == ("problem: it is a pickle. Convert it.", False)
 
 
+def offered_by(defaults: ImageDefaults, family: str = "sd1", *parts: ModelRecord) -> Ranges:
+    return ranges(defaults, FAMILIES[family], parts, LIMITS)
+
+
+def test_the_sizes_that_a_model_was_trained_on_go_before_shapes_that_are_computed() -> None:
+    trained = replace(SDXL, sizes=((1024, 1024), (1152, 896), (640, 1536), (4096, 4096)))
+    assert [(preset.value, preset.words) for preset in offered_by(trained, "sdxl").presets] == [
+        ("1024x1024", "1024 × 1024 (square)"),
+        ("1152x896", "1152 × 896 (landscape)"),
+        ("640x1536", "640 × 1536 (tall)"),
+    ]
+
+
+def test_only_schedulers_that_can_follow_the_model_are_offered_with_the_noise_levels_that_each_takes() -> (
+    None
+):
+    flow = offered_by(SDXL, "flux")
+    assert [name for name, _ in flow.schedulers] == list(fitting(flow=True))
+    plain = offered_by(SDXL, "sdxl")
+    karras = next(one for one in plain.sigmas if one.name == "karras")
+    assert "euler" in karras.fits
+    assert "ddim" not in karras.fits
+    able = offered_by(replace(SDXL, schedulers=("ddim",)))
+    assert [name for name, _ in able.schedulers] == ["ddim"]
+    assert [one.name for one in able.sigmas] == ["sgm_uniform"]
+
+
+def test_what_a_model_has_not_is_not_offered() -> None:
+    schnell = offered_by(replace(SDXL, guided=False, negative_prompt=False), "flux")
+    assert (schnell.guided, schnell.negative_prompt, schnell.clip) == (False, False, False)
+    kontext = offered_by(replace(SDXL, modes=frozenset({TEXT, EDIT}), max_pictures=3), "flux")
+    assert (kontext.can_begin, kontext.can_mask, kontext.can_blend) == (True, False, False)
+    assert (kontext.max_inputs, kontext.needs_picture) == (3, False)
+    fill = offered_by(replace(SDXL, modes=frozenset({INPAINT})), "flux")
+    assert (fill.can_mask, fill.needs_picture, fill.hires, fill.max_inputs) == (True, True, False, 1)
+    assert not offered_by(STARTER).hires
+
+
+def test_sound_parts_of_the_family_are_offered_and_those_whose_family_nobody_knows() -> None:
+    found = offered_by(
+        SDXL,
+        "sdxl",
+        part("wool", ModelKind.LORA, family="sdxl"),
+        part("ink", ModelKind.LORA, family=None),
+        part("old", ModelKind.LORA, family="sd1"),
+        part("torn", ModelKind.LORA, family="sdxl", problem="it is cut off"),
+        part("soft", ModelKind.VAE, family="sdxl"),
+        part("bad-hands", ModelKind.EMBEDDING, family="sdxl"),
+    )
+    assert [one.id for one in found.loras] == ["ink", "wool"]
+    assert [one.id for one in found.vaes] == ["soft"]
+    assert [one.id for one in found.embeddings] == ["bad-hands"]
+
+
+def test_with_another_model_what_does_not_fit_is_let_go_and_said() -> None:
+    typed = form.blank().changed(
+        steps="9", size="768x512", scheduler="ddim", sigmas="karras", clip_skip="2", hires="on",
+        vae="soft", loras=[LoraRow("wool", "1")],
+    )  # fmt: skip
+    flux = offered_by(replace(SDXL, modes=frozenset({EDIT})), "flux")
+    values, said = fitted(typed, flux)
+    gone = ("size", "scheduler", "clip_skip", "hires", "vae")
+    assert [values[name] for name in gone] == ["", "", "", "", ""]
+    assert (values["steps"], values["sigmas"], values.loras) == ("9", "karras", ())
+    assert len(said) == 4
+    assert fitted(form.blank(), flux) == (form.blank(), ())
+    custom = form.blank().changed(size="custom", width="640", height="512")
+    assert fitted(custom, flux)[0] == custom
+
+
 def test_a_model_of_fixed_sizes_offers_those_and_their_enlargements() -> None:
-    offered = ranges(STARTER, LIMITS)
+    offered = offered_by(STARTER)
     assert [preset.value for preset in offered.presets] == ["32x32", "64x64", "128x128", "256x256", "512x512"]
     assert offered.default_size == "512 × 512"
 
 
 def test_a_model_of_free_sizes_offers_shapes_in_its_multiples_and_within_the_limits() -> None:
-    offered = ranges(SDXL, LIMITS)
+    offered = offered_by(SDXL, "sdxl")
     sizes = [tuple(map(int, preset.value.split("x"))) for preset in offered.presets]
     assert sizes[0] == (1024, 1024)
     assert len(sizes) == 5
     assert all(width % 8 == 0 and height % 8 == 0 for width, height in sizes)
     assert all(0.9 < width * height / 1024**2 < 1.1 for width, height in sizes)
-    narrow = ranges(SDXL, replace(LIMITS, max_side_px=1200))
+    narrow = ranges(SDXL, FAMILIES["sdxl"], [], replace(LIMITS, max_side_px=1200))
     assert all(max(map(int, preset.value.split("x"))) <= 1200 for preset in narrow.presets)
 
 
 def test_the_ranges_are_the_servers_limits() -> None:
-    offered = ranges(SDXL, LIMITS)
+    offered = offered_by(SDXL, "sdxl")
     assert (offered.max_steps, offered.max_pictures, offered.max_side_px) == (150, 8, 2048)
     assert (offered.steps, offered.guidance_scale, offered.min_side_px) == (25, 6.0, 256)
 

@@ -24,6 +24,7 @@ from inglenook.images.model import (
     MAX_SEED,
     MAX_STEPS,
 )
+from inglenook.images.styles import STYLES
 from inglenook.wire.schedulers import ALIASES as ALIASED
 from inglenook.wire.schedulers import SCHEDULERS, chosen
 
@@ -33,6 +34,8 @@ Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARS, json_schema_extra={"minLength": 1})]
 Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"})]
 SchedulerName = Annotated[str, Field(max_length=64, json_schema_extra={"examples": list(SCHEDULERS)})]
+DALL_E_STYLES = ("vivid", "natural")
+StyleName = Annotated[str, Field(json_schema_extra={"enum": [*DALL_E_STYLES, *STYLES]})]
 # What `json_schema_extra` says is checked below, in better words than pydantic's.
 Label = Annotated[str, Field(max_length=512)]
 
@@ -124,7 +127,7 @@ class GenerationFields(StreamFields):
     }
 
     prompt: Prompt
-    style: Literal["vivid", "natural"] | None = None
+    style: StyleName | None = None
     hires: HiresField | None = None
 
 

@@ -48,8 +48,8 @@ def pictures_router(
     @router.post("/v1/images/generations", **GENERATIONS)
     async def generate(request: Request, who: FromCaller) -> Response:
         fields = read(GenerationFields, await json_object(request), from_form=False)
+        revised = None if fields.style is None else requests.styled_prompt(fields)
         asked = requests.generation(fields, await desk.model(fields))
-        revised = asked.prompt if fields.style is not None else None
         return await desk.serve(request, who, fields, asked, revised_prompt=revised)
 
     @router.post("/v1/images/edits", **EDITS)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inglenook.api.openai.fields import (
+    DALL_E_STYLES,
     EditFields,
     GenerationFields,
     PictureFields,
@@ -18,6 +19,7 @@ from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelRecord
 from inglenook.images.model import MAX_STEPS, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
+from inglenook.images.styles import styled
 
 STEPS_FACTOR: Mapping[str, float] = {
     "low": 0.5,
@@ -50,7 +52,8 @@ that follow instructions have no strength, and say so in a note."""
 def generation(fields: GenerationFields, model: ModelRecord) -> ImageRequest:
     hires = fields.hires
     return ImageRequest(
-        prompt=styled_prompt(fields),
+        prompt=_worded(fields),
+        style=None if fields.style in DALL_E_STYLES else fields.style,
         mode=Mode.TEXT,
         hires=None if hires is None else HiresFix(hires.scale, hires.strength, hires.steps, hires.upscaler),
         **_common(fields, model),
@@ -96,8 +99,18 @@ def variation(fields: VariationFields, model: ModelRecord, *, image: BlobId) -> 
 
 
 def styled_prompt(fields: GenerationFields) -> str:
-    """DALL·E's `style` is a word to the model here as well; the answer's `revised_prompt` shows it."""
-    return fields.prompt if fields.style is None else f"{fields.prompt}, {fields.style} style"
+    """What is drawn in that style, for the answer's `revised_prompt`.
+
+    Raises:
+        Invalid: there is no such style.
+    """
+    own = None if fields.style in DALL_E_STYLES else fields.style
+    return styled(own, _worded(fields), "")[0]
+
+
+def _worded(fields: GenerationFields) -> str:
+    """DALL·E's two styles are a word to the model here; ours have words of their own around the prompt."""
+    return f"{fields.prompt}, {fields.style} style" if fields.style in DALL_E_STYLES else fields.prompt
 
 
 def check(fields: GenerationFields | EditFields | VariationFields) -> None:

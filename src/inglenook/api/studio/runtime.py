@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GET /v1/runtime: who has the accelerator, who waits for it and why. GET /v1/schedulers."""
+"""GET /v1/runtime: who has the accelerator, who waits for it and why. GET /v1/schedulers, /v1/styles."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.door.caller import caller
 from inglenook.door.services import Catalog, Runtime
+from inglenook.images.styles import STYLES
 from inglenook.wire.schedulers import (
     FLOW_SCHEDULERS,
     ONLY_FLOW,
@@ -60,6 +62,18 @@ def runtime_router(*, runtime: Runtime, catalog: Catalog) -> APIRouter:
         record = catalog.resolve(model)
         able = () if record.image is None else record.image.schedulers or fitting(flow=False)
         return json_response(_listed(able, flow=is_flow(able)))
+
+    @router.get(
+        "/v1/styles",
+        summary="The styles by name",
+        responses={
+            200: answer("All of them.", {"type": "object", "properties": {"data": _LIST}}),
+            **errors(),
+        },
+    )
+    def styles() -> Response:
+        data = [{"id": name, **asdict(style)} for name, style in STYLES.items()]
+        return json_response({"object": "list", "data": data})
 
     return router
 

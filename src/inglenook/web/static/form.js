@@ -1,150 +1,197 @@
 // SPDX-License-Identifier: Apache-2.0
-// The drawing form: small things that a form without scripts does without.
+// The drawing form: what a form without scripts does without. The form and its parts are replaced at times,
+// so everything listens at the document and looks for its elements when it is needed.
 "use strict";
 
 const MAX_RANDOM_SEED = 2 ** 32; // what fits into a picture's metadata of every tool that reads it
 
-// A chosen file as a small canvas: no address of its own is needed, so the page's policy stays as strict as it is.
-async function drawThumbnail(canvas, file, sidePx) {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, sidePx / Math.max(bitmap.width, bitmap.height));
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
+const byId = (id) => document.getElementById(id);
+const drawForm = () => byId("draw-form");
+
+// The words
+
+function fitArea(area) {
+  area.style.height = "auto";
+  const borders = area.offsetHeight - area.clientHeight;
+  area.style.height = `${Math.min(area.scrollHeight + borders, 360)}px`;
 }
 
-document.addEventListener("alpine:init", () => {
-  window.Alpine.data("drawForm", () => ({
-    size: "",
-    seed: "",
-    strength: "0.75",
-    strengthSet: false,
-    imageName: "Choose a picture, or drop one here",
-    hasImage: false,
-    over: false,
+function fillWords(prompt, negative) {
+  byId("prompt").value = prompt;
+  if (!byId("negative_prompt").disabled) byId("negative_prompt").value = negative;
+  for (const area of drawForm().querySelectorAll("textarea")) fitArea(area);
+  byId("history").open = false;
+  byId("prompt").focus();
+}
 
-    init() {
-      this.size = this.$refs.size.value;
-      this.seed = this.$refs.seed.value;
-      this.strength = this.$refs.strength.value;
-      this.imageChosen(); // a browser may have kept the file over a reload
-      for (const area of this.$root.querySelectorAll("textarea")) this.fit(area);
-    },
+// A learned word goes where the caret is, with a comma to what stands before.
+function insertWord(word) {
+  const area = byId("prompt");
+  const before = area.value.slice(0, area.selectionStart).trimEnd();
+  const after = area.value.slice(area.selectionEnd);
+  const text = before === "" || before.endsWith(",") ? `${before} ${word}`.trimStart() : `${before}, ${word}`;
+  area.value = text + (after === "" || /^[\s,.]/.test(after) ? after : ` ${after}`);
+  area.focus();
+  area.setSelectionRange(text.length, text.length);
+  fitArea(area);
+}
 
-    // The words
+// The size
 
-    maybeDraw(event) {
-      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
-      event.preventDefault();
-      this.$root.requestSubmit();
-    },
-    grow(event) {
-      this.fit(event.target);
-    },
-    fit(area) {
-      area.style.height = "auto";
-      const borders = area.offsetHeight - area.clientHeight;
-      area.style.height = `${Math.min(area.scrollHeight + borders, 360)}px`;
-    },
+function showSides() {
+  byId("sides").hidden = byId("size").value !== "custom";
+}
 
-    // The size
+function swapSides() {
+  const size = byId("size");
+  const now =
+    size.value === "custom" ? [byId("width").value, byId("height").value] : (size.value || byId("size-swap").dataset.own).split("x");
+  const swapped = `${now[1]}x${now[0]}`;
+  const preset = [...size.options].find((option) => option.value === swapped);
+  size.value = preset === undefined ? "custom" : swapped;
+  [byId("width").value, byId("height").value] = preset === undefined ? [now[1], now[0]] : ["", ""];
+  showSides();
+}
 
-    get isCustom() {
-      return this.size === "custom";
-    },
-    sizeChosen(event) {
-      this.size = event.target.value;
-      // What Alpine shows is there one frame later; before that it cannot take the focus.
-      if (this.isCustom) requestAnimationFrame(() => setTimeout(() => this.$root.querySelector("#width").focus()));
-    },
+// The seed: empty draws a new one each time. The lock keeps the last one that was drawn.
 
-    // The seed: empty draws a new one each time
+function setSeed(seed) {
+  byId("seed").value = seed;
+  markSeed();
+}
 
-    get seedLocked() {
-      return this.seed === "" ? "false" : "true";
-    },
-    get seedTitle() {
-      return this.seed === "" ? "Keep one seed" : "Back to random seeds";
-    },
-    seedTyped(event) {
-      this.seed = event.target.value;
-    },
-    toggleSeed() {
-      this.seed = this.seed === "" ? String(crypto.getRandomValues(new Uint32Array(1))[0] % MAX_RANDOM_SEED) : "";
-      this.$refs.seed.value = this.seed;
-    },
+function markSeed() {
+  byId("seed-lock").setAttribute("aria-pressed", String(byId("seed").value !== ""));
+}
 
-    // The picture to begin with
+const randomSeed = () => String(crypto.getRandomValues(new Uint32Array(1))[0] % MAX_RANDOM_SEED);
+const lastSeed = () => document.querySelector("#jobs > .card[data-seed]")?.dataset.seed || randomSeed();
 
-    get showStrength() {
-      return this.hasImage;
-    },
-    get dropClass() {
-      return this.over ? "over" : "";
-    },
-    dragOver() {
-      this.over = true;
-    },
-    dragLeave() {
-      this.over = false;
-    },
-    drop(event) {
-      this.over = false;
-      const files = event.dataTransfer.files;
-      if (files.length === 0) return;
-      this.$refs.image.files = files;
-      this.imageChosen();
-    },
-    imageChosen() {
-      const file = this.$refs.image.files[0];
-      this.hasImage = file !== undefined;
-      this.imageName = file === undefined ? "Choose a picture, or drop one here" : file.name;
-      this.$refs.thumb.hidden = true;
-      if (file === undefined) return;
-      drawThumbnail(this.$refs.thumb, file, 160).then(
-        () => (this.$refs.thumb.hidden = false),
-        () => {}, // not a picture: the server says so, in words, when it is sent
-      );
-    },
-    forgetImage() {
-      this.$refs.image.value = "";
-      this.$root.querySelector("#mask").value = "";
-      this.imageChosen();
-      this.$refs.image.focus();
-    },
-    strengthMoved(event) {
-      this.strength = event.target.value;
-      this.strengthSet = true;
-    },
-    // What a mask opens is drawn anew unless somebody said otherwise, as through the API.
-    maskChosen(event) {
-      if (this.strengthSet) return;
-      this.strength = event.target.files.length > 0 ? "1" : "0.75";
-      this.$refs.strength.value = this.strength;
-    },
-  }));
+// Numbers with a slider: an empty one shows where the model's own value lies.
+
+function sliderOf(number) {
+  return drawForm().querySelector(`[data-for="${number.id}"]`) ?? number.closest(".lora")?.querySelector("[data-beside]");
+}
+
+function numberOf(slider) {
+  return slider.dataset.for === undefined ? slider.closest(".lora").querySelector('[type="number"]') : byId(slider.dataset.for);
+}
+
+// Noise levels that the scheduler cannot be asked at
+
+function fitSigmas() {
+  const scheduler = byId("scheduler").value;
+  for (const option of byId("sigmas").options) {
+    option.disabled = scheduler !== "" && option.value !== "" && !option.dataset.fits.split(" ").includes(scheduler);
+    if (option.disabled && option.selected) byId("sigmas").value = "";
+  }
+}
+
+// LoRAs: a row each; the last one stays empty
+
+function addLora() {
+  const list = byId("loras");
+  const row = list.lastElementChild.cloneNode(true);
+  row.querySelector("select").value = "";
+  row.querySelector('[type="number"]').value = "";
+  row.querySelector("[data-beside]").value = "1";
+  list.append(row);
+  return row;
+}
+
+function removeLora(row) {
+  const list = byId("loras");
+  if (list.children.length === 1) addLora();
+  (row.nextElementSibling ?? row.previousElementSibling).querySelector("select").focus();
+  row.remove();
+}
+
+// Once for each form, and for each part of it that came anew
+
+function prepareForm() {
+  if (drawForm() === null) return;
+  for (const area of drawForm().querySelectorAll("textarea")) fitArea(area);
+  showSides();
+  markSeed();
+  fitSigmas();
+}
+
+const CLICKS = {
+  "#seed-lock": () => setSeed(byId("seed").value === "" ? lastSeed() : ""),
+  "#seed-dice": () => setSeed(randomSeed()),
+  "#size-swap": swapSides,
+  "#lora-add": () => addLora().querySelector("select").focus(),
+  "[data-remove-lora]": (button) => removeLora(button.closest(".lora")),
+  "[data-word]": (button) => insertWord(button.dataset.word),
+  "[data-prompt]": (link) => fillWords(link.dataset.prompt, link.dataset.negative),
+};
+
+document.addEventListener("click", (event) => {
+  for (const [selector, act] of Object.entries(CLICKS)) {
+    const found = event.target.closest(selector);
+    if (found === null) continue;
+    event.preventDefault();
+    act(found);
+  }
+  const history = byId("history");
+  if (history?.open && !history.contains(event.target)) history.open = false;
+});
+
+document.addEventListener("input", (event) => {
+  const field = event.target;
+  if (field.closest("#draw-form") === null) return;
+  if (field.matches("textarea")) fitArea(field);
+  if (field.id === "seed") markSeed();
+  if (field.matches(".slider")) numberOf(field).value = field.value;
+  else if (field.type === "number") {
+    const slider = sliderOf(field);
+    if (slider) slider.value = field.value || field.placeholder;
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "size") {
+    showSides();
+    if (event.target.value === "custom") byId("width").focus();
+  }
+  if (event.target.id === "scheduler") fitSigmas();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && byId("history")?.open && !event.defaultPrevented) {
+    byId("history").open = false;
+    byId("history").querySelector("summary").focus();
+  }
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+  if (event.target.closest("#draw-form") === null) return;
+  event.preventDefault();
+  drawForm().requestSubmit();
 });
 
 // Errors arrive at their fields; the first one gets the focus, and a folded part is opened for it.
+
+const FIELDS_OF = {
+  size: ["size", "width", "height"],
+  extend: ["extend_left", "extend_top", "extend_right", "extend_bottom"],
+  hires: ["hires_scale", "hires_strength", "hires_steps"],
+  loras: ["lora"],
+  mask: ["mask_width"],
+};
+
 function showErrors() {
-  const form = document.getElementById("draw-form");
-  if (form === null) return;
   let first = null;
-  for (const slot of form.querySelectorAll("[data-error-of]")) {
+  for (const slot of drawForm().querySelectorAll("[data-error-of]")) {
     const wrong = !slot.hidden;
-    const names = slot.dataset.errorOf === "size" ? ["size", "width", "height"] : [slot.dataset.errorOf];
-    for (const name of names) {
-      const field = form.elements[name];
-      if (field === undefined) continue;
+    for (const name of FIELDS_OF[slot.dataset.errorOf] ?? [slot.dataset.errorOf]) {
+      const field = drawForm().querySelector(`[name="${name}"]:not([disabled], [type="hidden"])`);
+      if (field === null) continue;
       if (wrong) field.setAttribute("aria-invalid", "true");
       else field.removeAttribute("aria-invalid");
       if (wrong && first === null) first = field;
     }
   }
   if (first === null) return;
-  const folded = first.closest("details");
-  if (folded !== null) folded.open = true;
+  for (let fold = first.closest("details"); fold !== null; fold = fold.parentElement.closest("details")) fold.open = true;
   first.focus();
 }
 
@@ -152,37 +199,19 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.elt.id === "draw-form" && event.detail.xhr.status !== 0) showErrors();
 });
 
+// Another model: what was folded out stays so.
+
+let openFolds = [];
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target?.id === "parameters") openFolds = [...document.querySelectorAll("#parameters details[open]")].map((it) => it.id);
+});
+
 // A form filled with what was used before: the words are where one goes on.
 document.addEventListener("htmx:afterSettle", (event) => {
-  if (event.detail.target && event.detail.target.id === "draw-form") document.getElementById("prompt").focus();
+  const target = event.detail.target?.id;
+  if (target === "parameters") for (const id of openFolds) if (id) byId(id).open = true;
+  if (target === "draw-form" || target === "parameters") prepareForm();
+  if (target === "draw-form") byId("prompt").focus();
 });
 
-// What could not be done, told where it is seen from everywhere on the page.
-function tellTrouble(text) {
-  const place = document.getElementById("trouble");
-  const box = document.createElement("div");
-  box.className = "problem";
-  box.textContent = text;
-  place.replaceChildren(box);
-}
-
-document.addEventListener("htmx:sendError", () =>
-  tellTrouble("The server did not answer. What you wrote is still here; try again when it is back."),
-);
-
-// An answer that is not ours to show (a proxy's page is not for this one) must not be put into it as it is.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const kind = event.detail.xhr.getResponseHeader("content-type") || "";
-  if (kind.startsWith("text/html")) return;
-  event.detail.shouldSwap = false;
-  if (event.detail.xhr.status >= 400) tellTrouble(`The server refused this (status ${event.detail.xhr.status}).`);
-});
-
-// A note of trouble goes when it was read, or when the next thing works.
-document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-dismiss]")) document.getElementById("trouble").replaceChildren();
-});
-document.addEventListener("htmx:afterRequest", (event) => {
-  const status = event.detail.xhr.status;
-  if (status >= 200 && status < 400) document.getElementById("trouble").replaceChildren();
-});
+prepareForm();

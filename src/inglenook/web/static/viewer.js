@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A picture opened over the page, and times in the reader's own clock.
+// A picture opened over the page.
 "use strict";
 
 const viewer = document.getElementById("viewer");
 
-function localTimes(root) {
-  const style = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  for (const time of root.querySelectorAll("time[data-when]")) time.textContent = style.format(new Date(time.dateTime));
-}
-localTimes(document);
-
 if (viewer !== null) {
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id !== "viewer-content") return;
-    localTimes(viewer);
     if (!viewer.open) viewer.showModal();
   });
 
@@ -57,12 +50,3 @@ document.addEventListener("htmx:configRequest", (event) => {
 document.addEventListener("removed", (event) => {
   for (const element of document.querySelectorAll(`[data-picture="${CSS.escape(event.detail.picture)}"]`)) element.remove();
 });
-
-// A picture whose file is gone (deleted in another tab) says so instead of showing a broken frame.
-document.addEventListener(
-  "error",
-  (event) => {
-    if (event.target instanceof HTMLImageElement) event.target.classList.add("gone");
-  },
-  true,
-);
