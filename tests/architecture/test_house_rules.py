@@ -142,7 +142,9 @@ def _is_route(decorator: ast.expr) -> bool:
 )
 def test_every_setting_is_read_by_somebody(key: str) -> None:
     section, _, name = key.partition(".")
-    pattern = re.compile(rf"\b{section}\.{name}\b|\b(?:settings|server|runtime|images|models|jobs)\.{name}\b")
+    pattern = re.compile(
+        rf"\b{section}\.{name}\b|\b(?:settings|server|runtime|images|models|jobs|gallery)\.{name}\b"
+    )
     readers = [
         file
         for file in SOURCE.rglob("*.py")

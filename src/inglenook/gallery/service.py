@@ -2,7 +2,7 @@
 """Keep, find, mark, throw away and delete pictures. Everything here blocks."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Invalid, NotFound
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, new_id
-from inglenook.gallery.model import ANY, MAX_TAGS, Filter, Picture, Source, tags_of
+from inglenook.gallery.archive import archive
+from inglenook.gallery.model import ANY, Filter, Picture, Source, tags_of
 from inglenook.gallery.records import PictureRecords
 from inglenook.store.blobs import BlobStore
 from inglenook.store.text import storable
@@ -20,6 +21,7 @@ MAX_AT_ONCE = 1000
 """Pictures that one call marks, throws away or restores."""
 MAX_NAMED = 1000
 """Tags or models that are counted."""
+KEEP_DELETED = timedelta(days=30)
 _SWEPT_AT_ONCE = 500
 
 
@@ -39,7 +41,7 @@ class GalleryService:
         blobs: BlobStore,
         clock: Clock,
         in_use: Callable[[BlobId], bool],
-        keep_deleted: timedelta = timedelta(days=30),
+        keep_deleted: timedelta = KEEP_DELETED,
         forget: Callable[[BlobId], None] = lambda _blob: None,
     ) -> None:
         self._records = records
@@ -194,6 +196,15 @@ class GalleryService:
         path = self._blobs.path(found.blob)
         return (self._blobs.read(found.blob) if path is None else path), found.media_type
 
+    def archive(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Iterator[bytes]:
+        """A zip file of these pictures and their parameters, piece by piece.
+
+        Raises:
+            Invalid, NotFound: as `some`; at once, before the first piece.
+        """
+        found = self.some(pictures, caller=caller)
+        return archive(found, self._blobs.open)
+
     # -- marking -----------------------------------------------------------------------------------------
 
     def favour(self, pictures: Sequence[PictureId], favourite: bool, *, caller: PersonId) -> int:
@@ -254,7 +265,7 @@ class GalleryService:
     # -- throwing away -----------------------------------------------------------------------------------
 
     def trash(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]:
-        """Put pictures into the trash, where only `restore` finds them. Those that this call has put there."""
+        """Put pictures into the trash, where only `restore` finds them. Those that this call has put in."""
         return self._records.trash(caller, _wanted(pictures), self._clock.now())
 
     def restore(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]:
@@ -274,8 +285,11 @@ class GalleryService:
         return self._delete_all(lambda: self._records.in_trash(owner=caller, limit=_SWEPT_AT_ONCE))
 
     def sweep(self) -> int:
-        """Delete for good what has lain in the trash for long enough, and end publicity that is over; how many
-        pictures are gone."""
+        """Delete for good what has lain in the trash for long enough, and end publicity that is over.
+
+        Returns:
+            How many pictures are gone.
+        """
         now = self._clock.now()
         self._records.make_private(now)
         before = now - self._keep_deleted
@@ -315,6 +329,3 @@ def _wanted(pictures: Sequence[PictureId]) -> Sequence[PictureId]:
             field="ids",
         )
     return wanted
-
-
-__all__ = ["MAX_AT_ONCE", "MAX_LISTED", "MAX_TAGS", "GalleryService"]

@@ -30,7 +30,8 @@ _FILLED_AT_ONCE = 1000
 _SQLITE_WORDS = (
     (
         "CREATE VIRTUAL TABLE picture_words USING fts5("
-        "words, content='pictures', content_rowid='number', detail='none', prefix='2 3', tokenize='unicode61')"
+        "words, content='pictures', content_rowid='number', "
+        "detail='none', prefix='2 3', tokenize='unicode61')"
     ),
     "INSERT INTO picture_words (picture_words) VALUES ('rebuild')",
     (
@@ -39,7 +40,8 @@ _SQLITE_WORDS = (
     ),
     (
         "CREATE TRIGGER picture_words_delete AFTER DELETE ON pictures BEGIN "
-        "INSERT INTO picture_words (picture_words, rowid, words) VALUES ('delete', old.number, old.words); END"
+        "INSERT INTO picture_words (picture_words, rowid, words) "
+        "VALUES ('delete', old.number, old.words); END"
     ),
     (
         "CREATE TRIGGER picture_words_update AFTER UPDATE OF words ON pictures BEGIN "
