@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gallery of 100,000 records: how long a page takes, wherever it lies and whatever it is filtered by.
 
-`python -m benchmarks.gallery` prints one JSON object. Times are medians in milliseconds over `RUNS` calls of the
-service, records turned into values and all, on SQLite; with PostgreSQL installed, on a throw-away server too.
+`python -m benchmarks.gallery` prints one JSON object. Times are medians in milliseconds over `RUNS` calls of
+the service, records turned into values and all, on SQLite; and on PostgreSQL where it is installed.
 """
 
 import json

@@ -126,6 +126,7 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
         "api/health.py:livez",  # on the event loop on purpose: it tells that the loop turns
         "api/health.py:readyz",
         "api/health.py:health",
+        "api/studio/journal.py:events",  # hands a generator to the response
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
         "api/studio/runtime.py:schedulers",  # answers from a constant
         "web/fragments.py:stream",  # hands a generator to the response

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as a zip file that is made while it is sent: no more than one piece of a file is held in memory."""
+"""Pictures as a zip file that is made while it is sent: one piece of a file at a time is in memory."""
 
 import io
 import json
@@ -17,6 +17,8 @@ PIECE_BYTES = 256 * 1024
 PARAMETERS = "parameters.json"
 SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _NAME_CHARS = 40
+_FIRST_STAMP = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip file can tell."""
 
 
 class _Pipe(io.RawIOBase):

@@ -117,8 +117,8 @@ class PictureRecords:
     def insert(self, picture: Picture) -> None:
         with self._database.write() as connection:
             added = connection.execute(sa.insert(_table).values(**_as_row(picture)))
-            (number,) = added.inserted_primary_key or (None,)
-            _write_tags(connection, picture.owner, {int(number): picture.tags})
+            assert added.inserted_primary_key is not None
+            _write_tags(connection, picture.owner, {int(added.inserted_primary_key[0]): picture.tags})
 
     def insert_many(self, pictures: Sequence[Picture]) -> None:
         """All of them in one transaction; without tags. For filling a gallery."""
@@ -160,10 +160,10 @@ class PictureRecords:
                 conditions.append(compare(start.scalar_subquery()))
         order = number.asc() if oldest_first else number.desc()
         numbers = sa.select(number).where(*conditions).order_by(order).limit(limit)
-        numbers = self._narrowed(numbers, owner, filter, oldest_first=oldest_first)
-        if numbers is None:
+        narrowed = self._narrowed(numbers, owner, filter, oldest_first=oldest_first)
+        if narrowed is None:
             return []
-        return self._many(_READ.where(number.in_(numbers)).order_by(order))
+        return self._many(_READ.where(number.in_(narrowed)).order_by(order))
 
     def _narrowed(
         self, numbers: sa.Select[Any], owner: PersonId, wanted: Filter, *, oldest_first: bool

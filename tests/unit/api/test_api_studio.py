@@ -221,7 +221,11 @@ def test_a_file_that_is_gone_is_a_404(client: TestClient, workshop: Workshop, tm
 
 def test_a_deleted_picture_is_gone(client: TestClient, workshop: Workshop) -> None:
     picture = workshop.gallery.add(PNG)
-    assert client.delete(f"/v1/pictures/{picture.id}").json() == {"id": picture.id, "deleted": True}
+    assert client.delete(f"/v1/pictures/{picture.id}").json() == {
+        "id": picture.id,
+        "deleted": True,
+        "restorable": True,
+    }
     assert client.get(f"/v1/pictures/{picture.id}").status_code == 404
     assert client.delete(f"/v1/pictures/{picture.id}").status_code == 404
 

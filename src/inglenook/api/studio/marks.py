@@ -32,10 +32,11 @@ _DELETED = {
         "restorable": {"type": "boolean"},
     },
 }
+_NEEDED = {**_IDS, "required": ["ids"]}
 _BODY_OF_IDS = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {**_IDS, "required": ["ids"]}}},
+        "content": {"application/json": {"schema": _NEEDED}},
     }
 }
 
@@ -136,9 +137,7 @@ def marks_router(*, gallery: Gallery, public_hours: int) -> APIRouter:
     def delete(
         who: FromCaller,
         picture_id: str,
-        forever: Annotated[
-            bool, Query(description="not into the trash: record and file are deleted")
-        ] = False,
+        forever: Annotated[bool, Query(description="delete record and file, now")] = False,
     ) -> Response:
         picture = picture_id_of(picture_id)
         if forever:
