@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a list of pictures can be narrowed to, as query parameters: the same for the API and for the page."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Query
+from starlette.datastructures import QueryParams
 
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import ModelId
@@ -66,6 +68,67 @@ class Wanted:
 
     def filter(self) -> Filter:
         return self._filter
+
+    @classmethod
+    def of_form(cls, sent: QueryParams) -> "Wanted":
+        """From a form's own query, in which a field that was left empty counts as not sent.
+
+        Raises:
+            Invalid: a value that is none of the field's.
+        """
+        given = {name: sent[name].strip() for name in FIELDS if sent.get(name, "").strip()}
+        return cls(
+            search=sent.get("search", "")[:MAX_SEARCH_CHARS],
+            model=given.get("model"),
+            favourite=_truth(given, "favourite"),
+            tag=[tag for tag in sent.getlist("tag") if tag.strip()],
+            since=given.get("since"),
+            until=given.get("until"),
+            shape=_choice(given, "shape", Shape),
+            width=_pixels(given, "width"),
+            height=_pixels(given, "height"),
+            mode=_choice(given, "mode", Mode),
+            lora=_truth(given, "lora"),
+            source=_choice(given, "source", Source),
+            public=_truth(given, "public"),
+            trashed=_truth(given, "trashed") or False,
+            order=_choice(given, "order", Order) or Order.NEWEST,
+        )
+
+
+FIELDS = (
+    *("search", "model", "favourite", "since", "until", "shape", "width", "height", "mode", "lora"),
+    *("source", "public", "trashed", "order"),
+)
+"""Those of a form that have one value; `tag` may have several."""
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def _choice(given: Mapping[str, str], name: str, kind: type[Choice]) -> Choice | None:
+    if name not in given:
+        return None
+    try:
+        return kind(given[name])
+    except ValueError:
+        known = ", ".join(kind)
+        raise Invalid(f"{name} is {shown(given[name])}; it must be one of {known}.", field=name) from None
+
+
+def _truth(given: Mapping[str, str], name: str) -> bool | None:
+    if name not in given:
+        return None
+    if given[name] not in ("true", "false"):
+        raise Invalid(f"{name} is {shown(given[name])}; it must be true or false.", field=name)
+    return given[name] == "true"
+
+
+def _pixels(given: Mapping[str, str], name: str) -> int | None:
+    if name not in given:
+        return None
+    text = given[name]
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 5):
+        raise Invalid(f"{name} is {shown(text)}; it must be a number of pixels.", field=name)
+    return int(text)
 
 
 def moment(text: str, *, field: str, end: bool = False) -> datetime:
