@@ -280,7 +280,8 @@ def tidy(found: Mapping[str, Any], *, name: Callable[[Any], str | None] = _name)
     Args:
         name: reads the name of a model.
     """
-    readers = _READERS | {"model": name, "vae": name, "loras": lambda value: _loras(value, name)}
+    readers: dict[str, Callable[[Any], Any]] = {**_READERS, "model": name, "vae": name}
+    readers["loras"] = lambda value: _loras(value, name)
     kept: Parameters = {}
     foreign: dict[str, Any] = {}
     for key, value in found.items():
@@ -362,7 +363,9 @@ def _hires(value: Any) -> dict[str, Any] | None:
         "upscaler": lambda one: one if one in ("pixels", "latent") else None,
     }
     found = {name: read[name](value.get(name)) for name in read}
-    return {name: one for name, one in found.items() if one is not None} or None
+    if any(found[name] is None for name in ("width", "height", "strength", "upscaler")):
+        return None
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _mode(value: Any) -> str | None:

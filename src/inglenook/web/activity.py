@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine is doing, as the page shows it: memory by holder, who waits, what was decided, jobs. Pure."""
+"""What the machine does, as the page shows it: memory by holder, who waits, what was decided, jobs. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, frozenset[JobState] | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a device's memory, in per cent of the whole. `number`: which colour it has; -1 for others'."""
+    """A part of a device's memory, in per cent of the whole. `number`: its colour; -1 for other programs."""
 
     words: str
     size: str
