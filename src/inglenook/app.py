@@ -334,6 +334,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from prometheus_client import CollectorRegistry
     from starlette.staticfiles import StaticFiles
 
+    from inglenook.api.alice.gallery import gallery_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import health_router, metrics_router
@@ -370,6 +371,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             importer=workshop.importer,
             runtime=runtime,
             journal=journal,
+            public_hours=workshop.settings.gallery.public_hours,
+        ),
+        gallery_router(
+            gallery=gallery,
+            clock=clock,
+            page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),
         mcp_router(app.state.mcp),

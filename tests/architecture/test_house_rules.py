@@ -123,6 +123,7 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
                 blind.add(f"{name}:{node.name}")
     assert seen > 15, "the routes were not found: fix the search, do not lower this floor"
     assert blind == {
+        "api/alice/gallery.py:config",  # answers from a setting
         "api/health.py:livez",  # on the event loop on purpose: it tells that the loop turns
         "api/health.py:readyz",
         "api/health.py:health",

@@ -104,6 +104,15 @@ class Gallery(Protocol):
         oldest_first: bool = False,
     ) -> list[Picture]: ...
 
+    def slice(
+        self,
+        caller: PersonId,
+        *,
+        offset: int,
+        limit: int | None,
+        filter: Filter = ANY,  # noqa: A002
+    ) -> tuple[Sequence[Picture], int]: ...
+
     def some(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[Picture]: ...
 
     def count(self, caller: PersonId, *, trashed: bool = False) -> int: ...

@@ -165,6 +165,28 @@ class PictureRecords:
             return []
         return self._many(_READ.where(number.in_(narrowed)).order_by(order))
 
+    def slice(
+        self,
+        owner: PersonId,
+        *,
+        offset: int,
+        limit: int | None,
+        now: datetime,
+        filter: Filter,  # noqa: A002
+    ) -> tuple[list[Picture], int]:
+        """Some of the owner's pictures that fit, the last made first, and how many fit in all.
+
+        For doors that page by offset: reading deep pages takes longer than with `listing`.
+        """
+        number = _column.number
+        fitting = sa.select(number).where(_column.owner == owner, *_conditions(filter, now))
+        narrowed = self._narrowed(fitting.order_by(number.desc()), owner, filter, oldest_first=False)
+        if narrowed is None:
+            return [], 0
+        total = self._number(sa.select(sa.func.count()).select_from(narrowed.subquery()))
+        page = narrowed.offset(offset).limit(total if limit is None else limit)
+        return self._many(_READ.where(number.in_(page)).order_by(number.desc())), total
+
     def _narrowed(
         self, numbers: sa.Select[Any], owner: PersonId, wanted: Filter, *, oldest_first: bool
     ) -> sa.Select[Any] | None:

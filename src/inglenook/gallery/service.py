@@ -154,6 +154,22 @@ class GalleryService:
             oldest_first=oldest_first,
         )
 
+    def slice(
+        self,
+        caller: PersonId,
+        *,
+        offset: int,
+        limit: int | None,
+        filter: Filter = ANY,  # noqa: A002
+    ) -> tuple[Sequence[Picture], int]:
+        """Some of the caller's pictures that fit, the last made first, and how many fit in all.
+
+        Args:
+            offset: how many are passed over, from 0.
+            limit: None for all.
+        """
+        return self._records.slice(caller, offset=offset, limit=limit, now=self._clock.now(), filter=filter)
+
     def count(self, caller: PersonId, *, trashed: bool = False) -> int:
         """How many the caller has, or has in the trash."""
         return self._records.count(caller, trashed=trashed)

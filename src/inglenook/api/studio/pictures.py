@@ -17,7 +17,7 @@ from inglenook.door.caller import FromCaller, caller
 from inglenook.door.filters import Wanted
 from inglenook.door.problem import shown
 from inglenook.door.services import Gallery, Thumbnails
-from inglenook.gallery.archive import SUFFIXES
+from inglenook.gallery.archive import SUFFIXES, file_name
 from inglenook.gallery.model import UNKNOWN_SEED, Picture
 
 PICTURE: dict[str, Any] = {
@@ -155,11 +155,10 @@ _SANDBOX = {"content-security-policy": "default-src 'none'; sandbox"}
 
 def _file_headers(picture: Picture) -> dict[str, str]:
     how = "inline" if picture.media_type in SUFFIXES else "attachment"
-    name = f"inglenook-{picture.id}.{SUFFIXES.get(picture.media_type, 'bin')}"
     return {
         "etag": f'"{picture.blob}"',
         "cache-control": _FOREVER,
-        "content-disposition": f'{how}; filename="{name}"',
+        "content-disposition": f'{how}; filename="{file_name(picture)}"',
         **_SANDBOX,
     }
 

@@ -23,7 +23,7 @@ async function bring(files) {
     form.append("file", file, file.name);
     const record = records.get(file.name);
     if (record !== undefined) {
-      form.append("gallery", new Blob([JSON.stringify({ images: { it: record } })], { type: "application/json" }), "gallery.json");
+      form.append("gallery", new Blob([JSON.stringify({ images: { it: { ...record, filename: file.name } } })], { type: "application/json" }), "gallery.json");
     }
     const answer = await askApi("POST", "/v1/pictures/import", form).catch((error) => ({
       data: [],
@@ -32,17 +32,17 @@ async function bring(files) {
     kept.push(...answer.data.map((picture) => picture.id));
     refused.push(...answer.refused);
   }
+  await showShelfAnew();
   if (refused.length > 0) {
     tellTrouble(refused.map((one) => `${one.name}: ${one.error.message}`).slice(0, 5).join("\n"));
   }
-  showShelfAnew();
   showToast(
     `${countWords(kept.length, "picture was", "pictures were")} imported${refused.length > 0 ? `, ${refused.length} not` : ""}.`,
     kept.length === 0
       ? null
       : async () => {
           await forIds("/v1/pictures/trash", kept);
-          showShelfAnew();
+          await showShelfAnew();
         },
   );
 }
@@ -64,7 +64,7 @@ async function recordsOf(lists) {
 }
 
 function showShelfAnew() {
-  htmx.ajax("GET", window.location.pathname + window.location.search, { target: "#shelf", select: "#shelf", swap: "outerHTML" });
+  return htmx.ajax("GET", window.location.pathname + window.location.search, { target: "#shelf", select: "#shelf", swap: "outerHTML" });
 }
 
 if (bringButton !== null) {

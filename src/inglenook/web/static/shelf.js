@@ -27,11 +27,11 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target.id === "shelf" || event.detail.elt.id === "shelf") {
+  if (event.detail.target?.id === "shelf" || event.detail.elt?.id === "shelf") {
     document.getElementById("tag").value = "";
     pickNone();
     const found = shots().length;
-    announce(found === 0 ? "No picture fits" : `${found}${document.getElementById("next-shots") ? " or more" : ""} pictures`);
+    announce(found === 0 ? "No picture fits" : `${countWords(found, "picture", "pictures")}${document.getElementById("next-shots") ? " and more" : ""}`);
   }
   showPicks();
   loadNear();
