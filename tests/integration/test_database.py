@@ -384,9 +384,9 @@ def test_pictures_of_an_older_database_are_found_by_their_words(empty: Database)
         command.upgrade(schema.config(connection), REVISIONS[0])
         connection.execute(
             sa.text(
-                "INSERT INTO pictures (id, owner, blob, media_type, width, height, size_bytes, model, prompt, seed,"
-                " parameters, created_at) VALUES ('pic_1', 'owner', 'b', 'image/png', 1, 1, 1, 'lab/x', 'a Fox', 1,"
-                """ '{"mode": "text", "negative_prompt": "blur", "loras": [{"model": "l"}]}',"""
+                "INSERT INTO pictures (id, owner, blob, media_type, width, height, size_bytes, model, prompt,"
+                " seed, parameters, created_at) VALUES ('pic_1', 'owner', 'b', 'image/png', 1, 1, 1, 'lab/x',"
+                """ 'a Fox', 1, '{"mode": "text", "negative_prompt": "blur", "loras": [{"model": "l"}]}',"""
                 " '2026-01-01 00:00:00')"
             )
         )

@@ -22,7 +22,7 @@ LEVELS = ("debug", "info", "warning", "error")
 _SECRETS = re.compile(
     r"(?P<head>://[^\s/:@]*:)[^\s/@]+(?=@)"
     r"|(?P<query>[?&](?:token|key|api_key|apikey|access_token|signature|sig|password)=)[^\s&\"']+"
-    r"|(?P<word>\b(?:bearer|authorization:|api[-_]key[:=]|token[:=]|password[:=])\s*)[^\s,\"']+"
+    r"|(?P<word>\b(?:authorization:\s*(?:bearer|basic)?|bearer|api[-_]key[:=]|token[:=]|password[:=])\s*)[^\s,\"']+"
     r"|\b(?:sk|sd|hf|ghp|civitai)[-_][A-Za-z0-9_-]{16,}",
     re.IGNORECASE,
 )

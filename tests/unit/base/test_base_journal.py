@@ -11,7 +11,8 @@ from inglenook.base.journal import KEPT, Journal, without_secrets
 
 
 def logger_of(journal: Journal) -> logging.Logger:
-    made = logging.Logger("test")
+    made = logging.getLogger(f"test.{id(journal)}")
+    made.setLevel(logging.DEBUG)
     made.addHandler(journal)
     return made
 
