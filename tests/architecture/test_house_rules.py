@@ -130,7 +130,6 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
         "api/studio/journal.py:events",  # hands a generator to the response
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
         "api/studio/runtime.py:schedulers",  # answers from a constant
-        "api/studio/runtime.py:styles",  # the same
         "web/activity_pages.py:stream",  # hands a generator to the response
         "web/fragments.py:stream",  # hands a generator to the response
     }
