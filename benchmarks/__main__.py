@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    results = {name: _run(name) for name in ("server", "step_loop", "clients", "scheduler")}
+    results = {name: _run(name) for name in ("server", "step_loop", "clients", "scheduler", "gallery")}
     PAGE.write_text(_page(results))
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
@@ -102,10 +102,29 @@ def _page(results: dict[str, Any]) -> str:
         json.dumps(results["scheduler"], indent=1),
         "```",
         "",
+        *_gallery(results["gallery"]),
         "Not measured: anything on a GPU.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _gallery(found: dict[str, Any]) -> list[str]:
+    """The section about a large gallery; a column for each database that is installed."""
+    databases = [name for name in ("sqlite", "postgresql") if name in found]
+    return [
+        f"## A gallery of {found['pictures']:,} pictures",
+        "",
+        "Calls of the gallery's service, records read and all, in milliseconds; a page is 48 pictures.",
+        "",
+        f"| what | {' | '.join(databases)} |",
+        f"| --- |{' --- |' * len(databases)}",
+        *(
+            f"| {what} | {' | '.join(str(found[name]['ms'][what]) for name in databases)} |"
+            for what in found[databases[0]]["ms"]
+        ),
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -14,18 +14,22 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inglenook import __version__
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
+from inglenook.base.journal import WORKERS, Journal
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
+from inglenook.images.importing import PictureImporter
 from inglenook.images.request import Limits
 from inglenook.images.service import ImagesService
+from inglenook.images.thumbnails import Thumbnails
 from inglenook.images.work import ImageWork, Loading
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
@@ -52,6 +56,7 @@ log = logging.getLogger(__name__)
 BUILTIN_MODELS: Final = Path(__file__).parent / "catalog" / "builtin"
 TICK_S: Final = 0.5
 WATCH_S: Final = 5.0
+SWEEP_EVERY_S: Final = 3600.0
 JOBS_STOP_S: Final = 15.0
 NO_ADDRESS: Final = ""
 
@@ -68,6 +73,8 @@ class Workshop:
     scheduler: Scheduler
     jobs: JobsService
     gallery: GalleryService
+    thumbnails: Thumbnails
+    importer: PictureImporter
     images: ImagesService
     watch: "DatabaseWatch"
 
@@ -117,8 +124,24 @@ async def _running(
     )
     scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
     job_records = JobRecords(database=database)
+    thumbnails = Thumbnails(
+        data / "thumbnails",
+        read=blobs.read,
+        side_px=settings.gallery.thumbnail_px,
+        max_pixels=settings.images.max_input_pixels,
+    )
     gallery = GalleryService(
-        records=PictureRecords(database=database), blobs=blobs, clock=clock, in_use=job_records.mentions
+        records=PictureRecords(database=database),
+        blobs=blobs,
+        clock=clock,
+        in_use=job_records.mentions,
+        keep_deleted=timedelta(days=settings.gallery.trash_days),
+        forget=thumbnails.forget,
+    )
+    importer = PictureImporter(
+        gallery=gallery,
+        max_bytes=settings.server.max_upload_bytes,
+        max_pixels=settings.images.max_input_pixels,
     )
     work = ImageWork(
         scheduler=scheduler,
@@ -157,15 +180,29 @@ async def _running(
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
     watch = DatabaseWatch(database)
     watcher = asyncio.create_task(watch.run(), name="database watch")
+    sweeper = asyncio.create_task(_sweep(gallery), name="sweeper")
     await jobs.start()
     try:
-        yield Workshop(loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images, watch)
+        yield Workshop(
+            loaded=loaded,
+            clock=clock,
+            lock=lock,
+            database=database,
+            catalog=catalog,
+            scheduler=scheduler,
+            jobs=jobs,
+            gallery=gallery,
+            thumbnails=thumbnails,
+            importer=importer,
+            images=images,
+            watch=watch,
+        )
     finally:
         await jobs.stop(JOBS_STOP_S)
         await scheduler.close()
-        for task in (ticker, watcher, loop_task):
+        for task in (ticker, watcher, sweeper, loop_task):
             task.cancel()
-        await asyncio.gather(ticker, watcher, loop_task, return_exceptions=True)
+        await asyncio.gather(ticker, watcher, sweeper, loop_task, return_exceptions=True)
 
 
 def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
@@ -236,6 +273,19 @@ async def _tick(scheduler: Scheduler) -> None:
         scheduler.tick()
 
 
+async def _sweep(gallery: GalleryService) -> None:
+    """Empty the trash of what has lain there for long enough, at the start and once an hour."""
+    while True:
+        try:
+            gone = await asyncio.to_thread(gallery.sweep)
+        except InglenookError as error:  # a database that is away now is there in an hour
+            log.warning("the trash was not swept: %s", error.message)
+        else:
+            if gone:
+                log.info("%d deleted pictures have lain in the trash for long enough and are gone", gone)
+        await asyncio.sleep(SWEEP_EVERY_S)
+
+
 def _database_url(settings: Settings) -> str:
     url = settings.store.database_url
     return sqlite_url(settings.server.data / "inglenook.db") if url is None else url.get_secret_value()
@@ -286,12 +336,13 @@ def _with_overrides(loaded: Loaded, database: Database, clock: Clock) -> Loaded:
     )
 
 
-def create_app(workshop: Workshop) -> "FastAPI":
+def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     """The application with all its doors. Imports the web framework, which the terminal does not need."""
     from fastapi import FastAPI
     from prometheus_client import CollectorRegistry
     from starlette.staticfiles import StaticFiles
 
+    from inglenook.api.alice.gallery import gallery_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import health_router, metrics_router
@@ -321,7 +372,22 @@ def create_app(workshop: Workshop) -> "FastAPI":
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
-        studio_router(jobs=jobs, gallery=gallery, runtime=runtime, catalog=catalog),
+        studio_router(
+            jobs=jobs,
+            gallery=gallery,
+            thumbnails=workshop.thumbnails,
+            importer=workshop.importer,
+            runtime=runtime,
+            catalog=catalog,
+            journal=journal,
+            public_hours=workshop.settings.gallery.public_hours,
+        ),
+        gallery_router(
+            gallery=gallery,
+            clock=clock,
+            page_size=workshop.settings.gallery.page_size,
+            public_hours=workshop.settings.gallery.public_hours,
+        ),
         mcp_router(app.state.mcp),
         description_router(),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
@@ -360,9 +426,26 @@ def serve(loaded: Loaded) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     listener = _listen(settings.host, settings.port)
     try:
-        asyncio.run(_serve(loaded, listener))
+        with _journal() as journal:
+            asyncio.run(_serve(loaded, listener, journal))
     finally:
         listener.close()
+
+
+@contextmanager
+def _journal() -> Iterator[Journal]:
+    """What is logged from now on, also by the workers, whose lines go nowhere else."""
+    journal = Journal()
+    workers = logging.getLogger(WORKERS)
+    workers.propagate = False
+    workers.setLevel(logging.INFO)
+    for logger in (logging.getLogger(), workers):
+        logger.addHandler(journal)
+    try:
+        yield journal
+    finally:
+        for logger in (logging.getLogger(), workers):
+            logger.removeHandler(journal)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -389,13 +472,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(loaded: Loaded, listener: socket.socket) -> None:
+async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> None:
     import uvicorn
 
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     async with open_workshop(loaded, address=address) as workshop:
-        app = create_app(workshop)
+        app = create_app(workshop, journal=journal)
 
         class Server(uvicorn.Server):
             """Uvicorn, but the signals only ask it to stop: the workshop is closed after it."""

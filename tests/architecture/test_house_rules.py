@@ -123,10 +123,13 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
                 blind.add(f"{name}:{node.name}")
     assert seen > 15, "the routes were not found: fix the search, do not lower this floor"
     assert blind == {
+        "api/alice/gallery.py:config",  # answers from a setting
         "api/health.py:livez",  # on the event loop on purpose: it tells that the loop turns
         "api/health.py:readyz",
         "api/health.py:health",
+        "api/studio/journal.py:events",  # hands a generator to the response
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
+        "web/activity_pages.py:stream",  # hands a generator to the response
         "web/fragments.py:stream",  # hands a generator to the response
     }
 
@@ -141,7 +144,9 @@ def _is_route(decorator: ast.expr) -> bool:
 )
 def test_every_setting_is_read_by_somebody(key: str) -> None:
     section, _, name = key.partition(".")
-    pattern = re.compile(rf"\b{section}\.{name}\b|\b(?:settings|server|runtime|images|models|jobs)\.{name}\b")
+    pattern = re.compile(
+        rf"\b{section}\.{name}\b|\b(?:settings|server|runtime|images|models|jobs|gallery)\.{name}\b"
+    )
     readers = [
         file
         for file in SOURCE.rglob("*.py")

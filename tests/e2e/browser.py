@@ -87,7 +87,7 @@ def watched(browser: Browser, base_url: str, **options: Any) -> Iterator[Watched
     nook.stop_everything()
     context.close()
     assert nook.foreign == []
-    assert nook.errors == []
+    assert nook.errors == [], nook.errors
 
 
 def unfold(page: Page, name: str) -> None:

@@ -263,3 +263,23 @@ def test_a_port_that_is_taken_is_told_with_who_has_it(server: RunningServer, tmp
     (finding,) = [one for one in json.loads(out) if one["part"] == "port"]
     assert finding["mark"] == "missing"
     assert f"(process {server.pid})" in finding["text"]
+
+
+def test_pictures_and_alices_gallery_come_in_from_the_terminal(tmp_path: Path) -> None:
+    shots = tmp_path / "shots"
+    (shots / "images").mkdir(parents=True)
+    for name in ("a1.png", "b2.png"):
+        Image.new("RGB", (32, 24), "red" if name == "a1.png" else "blue").save(shots / "images" / name)
+    (shots / "notes.png").write_bytes(b"no picture")
+    listed = {"a1": {"prompt": "a cat", "model": "sd/dream"}, "gone": {"prompt": "lost"}}
+    (shots / "gallery.json").write_text(json.dumps({"images": listed}))
+    with RunningServer.start(tmp_path / "data", environ=ENVIRON):
+        alice = run("import", "alice", str(shots), folder=tmp_path, data=tmp_path / "data")
+        assert (alice.code, alice.out) == (0, "1 imported, 0 not\n")
+        assert "gone.png: in the list, but there is no such file" in alice.err
+        every = run("import", "pictures", str(shots), "--json", folder=tmp_path, data=tmp_path / "data")
+        assert [len(every.json[name]) for name in ("data", "refused")] == [2, 1]
+        assert every.json["refused"][0]["name"].endswith("notes.png")
+    nobody = run("import", "pictures", str(shots), folder=tmp_path, data=tmp_path / "data")
+    assert nobody.code == 1
+    assert "hint: start one with `inglenook serve`" in nobody.err

@@ -21,6 +21,8 @@ from alembic.script import ScriptDirectory
 import inglenook
 from inglenook.base.errors import Busy, Conflict, Failed, Invalid, Unavailable
 from inglenook.base.ids import OWNER
+from inglenook.gallery.model import Filter
+from inglenook.gallery.records import PictureRecords
 from inglenook.store import database as databases
 from inglenook.store import schema
 from inglenook.store.columns import Line, Moment, metadata
@@ -375,3 +377,25 @@ def test_a_database_that_accepts_and_never_answers_is_given_up(monkeypatch: pyte
     assert refused.value.code == "store.unreachable"
     assert "secret" not in str(refused.value)
     database.close()
+
+
+def test_pictures_of_an_older_database_are_found_by_their_words(empty: Database) -> None:
+    with empty.write() as connection:
+        command.upgrade(schema.config(connection), REVISIONS[0])
+        connection.execute(
+            sa.text(
+                "INSERT INTO pictures (id, owner, blob, media_type, width, height, size_bytes, model, prompt,"
+                " seed, parameters, created_at) VALUES ('pic_1', 'owner', 'b', 'image/png', 1, 1, 1, 'lab/x',"
+                """ 'a Fox', 1, '{"mode": "text", "negative_prompt": "blur", "loras": [{"model": "l"}]}',"""
+                " '2026-01-01 00:00:00')"
+            )
+        )
+    assert schema.upgrade(empty) is True
+    records = PictureRecords(database=empty)
+    for search in ("fox", "BLUR", "lab x"):
+        found = records.listing(OWNER, limit=5, now=datetime.now(UTC), filter=Filter(search=search))
+        assert [picture.id for picture in found] == ["pic_1"]
+    [kept] = records.listing(
+        OWNER, limit=5, now=datetime.now(UTC), filter=Filter(mode="text", has_lora=True, favourite=False)
+    )
+    assert (kept.tags, kept.deleted_at, kept.is_public, kept.source) == ((), None, False, "made")

@@ -12,6 +12,7 @@ import click
 
 from inglenook import __version__
 from inglenook.base.errors import InglenookError
+from inglenook.cli.bring import bring
 from inglenook.cli.config import config
 from inglenook.cli.doctor import doctor
 from inglenook.cli.image import image
@@ -42,7 +43,7 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, models, jobs, mcp, config, doctor):
+for command in (serve, image, bring, models, jobs, mcp, config, doctor):
     program.add_command(command)
 
 

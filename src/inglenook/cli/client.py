@@ -105,6 +105,14 @@ class ServerClient:
             files.append(("mask", ("mask", order.mask)))
         return (await self._send("POST", path, data=texts, files=files, headers=headers)).json()
 
+    async def bring(self, name: str, data: bytes, record: Mapping[str, Any] | None = None) -> Any:
+        """Import a picture, with its record of ALICE's gallery if any; what was kept or refused."""
+        files = [("file", (name, data))]
+        if record is not None:
+            listed = {"images": {"it": {**record, "filename": name}}}
+            files.append(("gallery", ("gallery.json", json.dumps(listed).encode())))
+        return (await self._send("POST", "/v1/pictures/import", files=files)).json()
+
     async def bytes_at(self, path: str) -> bytes:
         """The file at `path`, which may be a whole URL of the same server."""
         return (await self._send("GET", path)).content

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from inglenook.base.cancel import StopReason
-from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
+from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, ResidentId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.gallery.model import Picture
+from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
@@ -91,13 +91,79 @@ class Jobs(Protocol):
 class Gallery(Protocol):
     """Blocks."""
 
-    def get(self, picture: PictureId, *, caller: PersonId) -> Picture: ...
+    def get(self, picture: PictureId, *, caller: PersonId, trashed: bool = False) -> Picture: ...
 
-    def list(self, caller: PersonId, *, limit: int, before: PictureId | None = None) -> list[Picture]: ...
+    def list(
+        self,
+        caller: PersonId,
+        *,
+        limit: int,
+        before: PictureId | None = None,
+        after: PictureId | None = None,
+        filter: Filter = ANY,  # noqa: A002 - what it is
+        oldest_first: bool = False,
+    ) -> list[Picture]: ...
 
-    def file(self, picture: PictureId, *, caller: PersonId) -> tuple[Path | bytes, str]: ...
+    def slice(
+        self,
+        caller: PersonId,
+        *,
+        offset: int,
+        limit: int | None,
+        filter: Filter = ANY,  # noqa: A002
+    ) -> tuple[Sequence[Picture], int]: ...
+
+    def some(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[Picture]: ...
+
+    def count(self, caller: PersonId, *, trashed: bool = False) -> int: ...
+
+    def counts(self, caller: PersonId) -> Mapping[str, int]: ...
+
+    def tags(self, caller: PersonId, *, limit: int = 1000) -> Sequence[tuple[str, int]]: ...
+
+    def models(self, caller: PersonId, *, limit: int = 1000) -> Sequence[tuple[str, int]]: ...
+
+    def file(
+        self, picture: PictureId, *, caller: PersonId, trashed: bool = False
+    ) -> tuple[Path | bytes, str]: ...
+
+    def archive(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Iterator[bytes]: ...
+
+    def favour(self, pictures: Sequence[PictureId], favourite: bool, *, caller: PersonId) -> int: ...
+
+    def tag(self, picture: PictureId, tags: Sequence[str], *, caller: PersonId) -> Picture: ...
+
+    def retag(
+        self, pictures: Sequence[PictureId], *, add: Sequence[str], remove: Sequence[str], caller: PersonId
+    ) -> int: ...
+
+    def publish(
+        self, picture: PictureId, public: bool, *, caller: PersonId, hours: int | None = None
+    ) -> Picture: ...
+
+    def trash(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]: ...
+
+    def restore(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]: ...
 
     def delete(self, picture: PictureId, *, caller: PersonId) -> None: ...
+
+    def empty_trash(self, *, caller: PersonId) -> int: ...
+
+    def cleanup(self, *, caller: PersonId) -> int: ...
+
+
+class Importer(Protocol):
+    """Blocks."""
+
+    def keep(self, data: bytes, *, owner: PersonId, name: str = "") -> Picture: ...
+
+    def keep_alice(self, record: Mapping[str, Any], data: bytes, *, owner: PersonId) -> Picture: ...
+
+
+class Thumbnails(Protocol):
+    """Blocks."""
+
+    def path(self, picture: Picture) -> Path: ...
 
 
 class Catalog(Protocol):
@@ -112,3 +178,5 @@ class Catalog(Protocol):
 
 class Runtime(Protocol):
     def snapshot(self) -> Mapping[str, Any]: ...
+
+    async def unload(self, resident: ResidentId) -> bool: ...

@@ -16,7 +16,7 @@ ASCII = b"ASCII\0\0\0"
 _EXIF_DIRECTORY = 0x8769
 _USER_COMMENT = 0x9286
 _ORIENTATION = 0x0112
-_LONG, _UNDEFINED = 4, 7
+_ASCII, _LONG, _UNDEFINED = 2, 4, 7
 _MAX_ENTRIES = 1000
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
@@ -61,6 +61,24 @@ def user_comment(block: bytes) -> str | None:
     if comment is None or comment[0] < 8 or comment[1] + comment[0] > len(block):
         return None
     return _text(block[comment[1] : comment[1] + comment[0]])
+
+
+def texts(block: bytes) -> list[str]:
+    """The texts of the first directory (description, make, model …), as far as the block is sound."""
+    order = _ORDERS.get(block[:4])
+    if order is None:
+        return []
+    found = []
+    try:
+        (first,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, first)
+        for number in range(min(count, _MAX_ENTRIES)):
+            _, kind, length, value = struct.unpack_from(f"{order}HHII", block, first + 2 + 12 * number)
+            if kind == _ASCII and 4 < length <= len(block) - value:
+                found.append(block[value : value + length].rstrip(b"\0").decode("utf-8", "replace"))
+    except struct.error:
+        pass  # what stood before the end counts
+    return found
 
 
 def _entry(block: bytes, order: str, at: int, tag: int) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inglenook.images import addons
 from inglenook.wire.schedulers import chosen, chosen_sigmas, names_no_schedule
 
 NEGATIVE = "Negative prompt:"
@@ -57,10 +58,10 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
 
     Args:
         parameters: any of prompt, negative_prompt, steps, scheduler, sigmas, guidance_scale, seed, width and
-            height, model, strength, software. Missing and None are left out; other keys are not part of this
-            form.
+            height, model, strength, loras, clip_skip, vae, hires, software. Missing and None are left out;
+            other keys are not part of this form.
     """
-    lines = [str(parameters.get("prompt", ""))]
+    lines = [str(parameters.get("prompt", "")) + addons.lora_tags(parameters)]
     negative = parameters.get("negative_prompt")
     if negative:
         lines.append(f"{NEGATIVE} {negative}")
@@ -71,9 +72,8 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
 
 
 def _fields(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    scheduler, sigmas, width, height = (
-        parameters.get(key) for key in ("scheduler", "sigmas", "width", "height")
-    )
+    scheduler, sigmas = parameters.get("scheduler"), parameters.get("sigmas")
+    width, height = addons.first_size(parameters)
     return [
         ("Steps", parameters.get("steps")),
         ("Sampler", SAMPLERS.get(scheduler, scheduler) if isinstance(scheduler, str) else None),
@@ -82,7 +82,8 @@ def _fields(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("Seed", parameters.get("seed")),
         ("Size", None if width is None or height is None else f"{width}x{height}"),
         ("Model", parameters.get("model")),
-        ("Denoising strength", _plain(parameters.get("strength"))),
+        ("Denoising strength", _plain(addons.strength_of(parameters))),
+        *addons.fields_of(parameters),
         ("Version", parameters.get("software")),
     ]
 
@@ -102,8 +103,8 @@ def parse_parameters_text(text: str) -> dict[str, Any]:
 
     Returns:
         prompt and negative_prompt always; steps, scheduler, sigmas, guidance_scale, seed, width, height,
-        model, strength and software as far as they stand there and can be read. Anything else of the last
-        line is under `other`, by A1111's own names, as text.
+        model, strength, loras, clip_skip, vae, hires and software as far as they stand there and can be read.
+        Anything else of the last line is under `other`, by A1111's own names, as text.
     """
     lines = text.rstrip("\n").split("\n")
     fields = _parse_fields(lines[-1])
@@ -113,8 +114,9 @@ def parse_parameters_text(text: str) -> dict[str, Any]:
         lines = lines[:-1]
     start = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
     negative = "\n".join(lines[start:]).removeprefix(NEGATIVE).removeprefix(" ")
-    found: dict[str, Any] = {"prompt": "\n".join(lines[:start]), "negative_prompt": negative}
-    return found | _translated(fields)
+    prompt, loras = addons.take_loras("\n".join(lines[:start]))
+    found: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative}
+    return found | ({"loras": loras} if loras else {}) | _translated(fields)
 
 
 def _parse_fields(line: str) -> dict[str, str] | None:
@@ -156,9 +158,11 @@ def _translated(fields: dict[str, str]) -> dict[str, Any]:
             found[key] = value
         elif name == "Size" and (size := _SIZE.fullmatch(text)):
             found["width"], found["height"] = int(size[1]), int(size[2])
-        else:
+        elif name not in addons.NAMES:
             other[name] = text
     found |= _sampling(fields.get("Sampler"), fields.get("Schedule type"), other)
+    found |= addons.read(fields, found)
+    found = {name: value for name, value in found.items() if value is not None}
     return found | ({"other": other} if other else {})
 
 

@@ -183,6 +183,31 @@ def _empty_mask(fact: str, field: str) -> Invalid:
     )
 
 
+def upright_size(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "image") -> tuple[int, int]:
+    """(width, height) in pixels of a picture that could be decoded in full, as it is seen: turned upright.
+
+    Raises:
+        Invalid, TooLarge: as `intake`.
+    """
+    image, _ = _decode(data, max_bytes=max_bytes, max_pixels=max_pixels, field=field)
+    return image.size
+
+
+def thumbnail(data: bytes, *, side_px: int, max_pixels: int) -> bytes:
+    """A small WebP picture, its longest side `side_px`; a smaller picture keeps its pixels, exactly.
+
+    Raises:
+        Invalid, TooLarge: as `intake`.
+    """
+    image, _ = _decode(data, max_bytes=len(data), max_pixels=max_pixels, field="image")
+    small = max(image.size) <= side_px
+    if not small:
+        image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    image.save(out, Format.WEBP, quality=80, method=4, lossless=small)
+    return out.getvalue()
+
+
 def fit_to(image: Image.Image, width: int, height: int) -> Image.Image:
     """`image` in exactly `width` × `height` pixels: scaled to cover them, the overhang cut off evenly.
 

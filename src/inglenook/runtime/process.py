@@ -12,6 +12,7 @@ and it never outlives us.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -23,7 +24,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from inglenook.base.journal import WORKERS
 from inglenook.runtime.contracts import ChildFailed, Failure, StopReceipt
+
+_output = logging.getLogger(WORKERS)
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 LOG_LINES: Final = 200
@@ -243,7 +247,10 @@ class ChildProcess:
                 continue
             if not line:
                 return
-            self._lines.append(line.decode("utf-8", "replace").rstrip())
+            text = line.decode("utf-8", "replace").rstrip()
+            self._lines.append(text)
+            if text:
+                _output.info("%s: %s", self._name, text)
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:

@@ -328,6 +328,43 @@ class ImageSettings(Section):
     )
 
 
+class GallerySettings(Section):
+    """Pictures that were made."""
+
+    trash_days: Whole = setting(
+        30,
+        says="Days that a deleted picture lies in the trash before it is deleted for good.",
+        accepts="whole number",
+        unit="days",
+        ge=1,
+        le=3650,
+    )
+    public_hours: Whole = setting(
+        168,
+        says="Hours after which a public picture becomes private again where a request names none.",
+        accepts="whole number",
+        unit="hours",
+        ge=1,
+        le=8760,
+    )
+    page_size: Whole = setting(
+        100,
+        says="Pictures on a page of the gallery for clients that ask the server how many.",
+        accepts="whole number",
+        unit="pictures",
+        ge=1,
+        le=1000,
+    )
+    thumbnail_px: Whole = setting(
+        256,
+        says="Longest side of the small pictures that lists show.",
+        accepts="whole number",
+        unit="pixels",
+        ge=64,
+        le=1024,
+    )
+
+
 class ModelSettings(Section):
     """Where model files are."""
 
@@ -365,6 +402,7 @@ class Settings(Section):
     runtime: RuntimeSettings = Field(default_factory=RuntimeSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
+    gallery: GallerySettings = Field(default_factory=GallerySettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
 

@@ -18,10 +18,12 @@ from inglenook.door.problem import problem_of
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 from inglenook.jobs.model import Job
 from inglenook.web import csrf, form
+from inglenook.web.activity_pages import activity_pages
 from inglenook.web.asking import new_ticket, offered_variation
 from inglenook.web.contexts import ACTIVE, Contexts
 from inglenook.web.form import PLACES, Problems, Values, problems_of
 from inglenook.web.fragments import fragment_routes
+from inglenook.web.gallery_pages import gallery_pages
 from inglenook.web.inputs import input_routes
 from inglenook.web.sending import kept, read_form, submit
 from inglenook.web.services import IMAGE_KIND, Services
@@ -43,6 +45,8 @@ def web_router(
     router.include_router(_picture_pages(services, contexts))
     router.include_router(input_routes(services))
     router.include_router(fragment_routes(services, contexts))
+    router.include_router(gallery_pages(services))
+    router.include_router(activity_pages(services))
     return router
 
 

@@ -4,7 +4,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from inglenook.api.openai import openai_router
 from inglenook.api.studio import studio_router
 from inglenook.base.cancel import StopReason
 from inglenook.base.errors import Conflict, NotFound
-from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId, PictureId, new_id
+from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId, PictureId, ResidentId, new_id
+from inglenook.base.journal import Journal
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.door.caller import Identity, MachineOwner
@@ -62,24 +63,33 @@ class Gallery:
         self.files[picture.id] = data
         return picture
 
-    def get(self, picture: PictureId, *, caller: PersonId) -> Picture:
+    def get(self, picture: PictureId, *, caller: PersonId, trashed: bool = False) -> Picture:
         found = self.pictures.get(picture)
         if found is None or found.owner != caller:
             raise NotFound(f"There is no picture {picture!r}.", code="picture.not_found")
         return found
 
-    def list(self, caller: PersonId, *, limit: int, before: PictureId | None = None) -> list[Picture]:
+    def list(
+        self, caller: PersonId, *, limit: int, before: PictureId | None = None, **_: Any
+    ) -> list[Picture]:
         mine = [picture for picture in reversed(self.pictures.values()) if picture.owner == caller]
         if before is not None:
             mine = mine[mine.index(self.get(before, caller=caller)) + 1 :]
         return mine[:limit]
 
-    def file(self, picture: PictureId, *, caller: PersonId) -> tuple[Path | bytes, str]:
+    def file(
+        self, picture: PictureId, *, caller: PersonId, trashed: bool = False
+    ) -> tuple[Path | bytes, str]:
         found = self.get(picture, caller=caller)
         return self.files[picture], found.media_type
 
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         del self.pictures[self.get(picture, caller=caller).id]
+
+    def trash(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]:
+        for picture in pictures:
+            self.delete(picture, caller=caller)
+        return pictures
 
 
 class Jobs:
@@ -307,7 +317,15 @@ class Runtime:
             "residents": [{"id": "res_1", "model": "starter", "state": "ready"}],
             "leases": [],
             "queue": [{"reason": {"kind": "memory", "text": "no room"}}],
+            "recent": [],
         }
+
+    async def unload(self, resident: ResidentId) -> bool:
+        return resident == "res_1"
+
+
+class Nothing:
+    """What no test in this folder asks for: `tests/integration/test_gallery_doors.py` has the real ones."""
 
 
 class Workshop:
@@ -320,6 +338,7 @@ class Workshop:
         self.images = Images(self.jobs, self.gallery)
         self.catalog = Catalog()
         self.parts: dict[str, str | None] = {"database": None}
+        self.journal = Journal()
         self.metrics = Metrics(registry=CollectorRegistry())
         self.app = FastAPI(title="test", docs_url=None, redoc_url=None, openapi_url=None)
         runtime = Runtime()
@@ -332,7 +351,16 @@ class Workshop:
                 runtime=runtime,
                 clock=self.clock,
             ),
-            studio_router(jobs=self.jobs, gallery=self.gallery, runtime=runtime, catalog=self.catalog),
+            studio_router(
+                jobs=self.jobs,
+                gallery=self.gallery,
+                thumbnails=Nothing(),
+                importer=Nothing(),
+                runtime=runtime,
+                catalog=self.catalog,
+                journal=self.journal,
+                public_hours=168,
+            ),
             health_router(version="1.2.3", parts=lambda: self.parts, clock=self.clock),
             metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
             description_router(),

@@ -185,7 +185,7 @@ def test_a_file_is_served_as_what_it_is_and_kept_by_browsers(
 
     assert answer.content == PNG
     assert answer.headers["content-type"] == "image/png"
-    assert answer.headers["content-disposition"] == f'inline; filename="inglenook-{picture.id}.png"'
+    assert answer.headers["content-disposition"] == f'inline; filename="a-red-fox-{picture.id[4:]}.png"'
     assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert answer.headers["etag"] == f'"{picture.blob}"'
     assert "sandbox" in answer.headers["content-security-policy"]
@@ -222,7 +222,11 @@ def test_a_file_that_is_gone_is_a_404(client: TestClient, workshop: Workshop, tm
 
 def test_a_deleted_picture_is_gone(client: TestClient, workshop: Workshop) -> None:
     picture = workshop.gallery.add(PNG)
-    assert client.delete(f"/v1/pictures/{picture.id}").json() == {"id": picture.id, "deleted": True}
+    assert client.delete(f"/v1/pictures/{picture.id}").json() == {
+        "id": picture.id,
+        "deleted": True,
+        "restorable": True,
+    }
     assert client.get(f"/v1/pictures/{picture.id}").status_code == 404
     assert client.delete(f"/v1/pictures/{picture.id}").status_code == 404
 

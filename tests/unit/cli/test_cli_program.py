@@ -49,6 +49,7 @@ def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
         "config",
         "doctor",
         "image",
+        "import",
         "jobs",
         "mcp",
         "models",

@@ -239,7 +239,8 @@ def test_a_png_of_a1111_without_our_json_is_read_from_its_text() -> None:
         'Model: dream_v8, Denoising strength: 0.7, Lora hashes: "style: 1f, other: 2e", Version: v1.9.4',
     )
     assert read(saved(NOISE, "PNG", pnginfo=info)) == {
-        "prompt": "a fox (detailed:1.2), <lora:style:0.8>\nsecond line",
+        "prompt": "a fox (detailed:1.2),\nsecond line",
+        "loras": [{"model": "style", "weight": 0.8}],
         "negative_prompt": "blurry, low quality\nmore",
         "steps": 28,
         "scheduler": "dpm++_2m_karras",
@@ -441,6 +442,44 @@ def test_the_text_of_an_ordinary_picture_can_be_parsed_back(
 def test_parsing_any_text_never_raises(text: str) -> None:
     found = parse_parameters_text(text)
     assert {"prompt", "negative_prompt"} <= found.keys()
+
+
+def test_loras_and_the_second_pass_are_told_as_other_tools_tell_them() -> None:
+    hires = {"width": 1024, "height": 768, "steps": 10, "strength": 0.5, "upscaler": "latent"}
+    parameters = {
+        "prompt": "a fox",
+        "negative_prompt": "",
+        "steps": 20,
+        "width": 1024,
+        "height": 768,
+        "loras": [{"model": "lab/style", "weight": 0.8}, {"model": "x", "weight": -1.0}],
+        "vae": "fine",
+        "clip_skip": 2,
+        "hires": {**hires, "first_width": 512, "first_height": 384},
+    }
+    text = parameters_text(parameters)
+    assert text == (
+        "a fox <lora:lab/style:0.8> <lora:x:-1>\n"
+        "Steps: 20, Size: 512x384, Denoising strength: 0.5, Clip skip: 2, VAE: fine, "
+        "Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent"
+    )
+    assert parse_parameters_text(text) == parameters
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rest", "names"),
+    [
+        ("a <lora:x> b", "a b", ["x"]),
+        ("<lora:a:1:0.5>fox <lora:b:0.25>", "fox", ["a", "b"]),
+        ("<lora:x:much> <lora::1> <lora:y", "<lora:x:much> <lora::1> <lora:y", []),
+    ],
+)
+def test_loras_are_taken_out_of_a_prompt_where_they_can_be_read(
+    prompt: str, rest: str, names: list[str]
+) -> None:
+    found = parse_parameters_text(f"{prompt}\nSteps: 3, Seed: 1, CFG scale: 2")
+    assert found["prompt"] == rest
+    assert [lora["model"] for lora in found.get("loras", [])] == names
 
 
 # encoding

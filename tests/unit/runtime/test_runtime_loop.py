@@ -656,3 +656,23 @@ def test_the_same_plan_with_other_options_shares_a_child() -> None:
             assert b.engine.started() == ["a"]
 
     run(main())
+
+
+def test_what_was_decided_lately_is_told_with_its_reason_the_newest_first() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            lease = await b.leased(A)
+            lease.release()
+            await b.settled()
+            assert await b.scheduler.unload(lease.resident)
+            await b.settled()
+            told = b.scheduler.snapshot()["recent"]
+            assert [(note["what"], note["model"]) for note in told] == [
+                ("unloading", "a"),
+                ("ready", "a"),
+                ("loading", "a"),
+            ]
+            assert told[0]["reason"] == "somebody asked for it"
+            assert told[2]["reason"].startswith("asked for by ")
+
+    run(main())

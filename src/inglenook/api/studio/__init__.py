@@ -3,17 +3,38 @@
 
 from fastapi import APIRouter
 
+from inglenook.api.studio.imports import imports_router
 from inglenook.api.studio.jobs import jobs_router
+from inglenook.api.studio.journal import journal_router
+from inglenook.api.studio.marks import marks_router
 from inglenook.api.studio.pictures import pictures_router
 from inglenook.api.studio.runtime import runtime_router
-from inglenook.door.services import Catalog, Gallery, Jobs, Runtime
+from inglenook.base.journal import Journal
+from inglenook.door.services import Catalog, Gallery, Importer, Jobs, Runtime, Thumbnails
 
 __all__ = ["studio_router"]
 
 
-def studio_router(*, jobs: Jobs, gallery: Gallery, runtime: Runtime, catalog: Catalog) -> APIRouter:
+def studio_router(
+    *,
+    jobs: Jobs,
+    gallery: Gallery,
+    thumbnails: Thumbnails,
+    importer: Importer,
+    runtime: Runtime,
+    catalog: Catalog,
+    journal: Journal,
+    public_hours: int,
+) -> APIRouter:
+    """Args:
+    public_hours: after which a public picture becomes private again where a request does not say.
+    """
     router = APIRouter()
     router.include_router(jobs_router(jobs=jobs))
-    router.include_router(pictures_router(gallery=gallery))
+    # Before the routes of one picture, whose id would otherwise be `tags`.
+    router.include_router(marks_router(gallery=gallery, public_hours=public_hours))
+    router.include_router(imports_router(importer=importer))
+    router.include_router(pictures_router(gallery=gallery, thumbnails=thumbnails))
     router.include_router(runtime_router(runtime=runtime, catalog=catalog))
+    router.include_router(journal_router(journal=journal))
     return router

@@ -14,113 +14,152 @@ from inglenook.api.studio.pages import MAX_PAGE, is_id, page
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import PictureId
 from inglenook.door.caller import FromCaller, caller
+from inglenook.door.filters import Wanted
 from inglenook.door.problem import shown
-from inglenook.door.services import Gallery
-from inglenook.gallery.model import Picture
+from inglenook.door.services import Gallery, Thumbnails
+from inglenook.gallery.archive import SUFFIXES, file_name
+from inglenook.gallery.model import UNKNOWN_SEED, Picture
 
-_SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
-"""What is shown in place. Anything else is a download: a browser must not run what a file pretends to be."""
-
-_PICTURE: dict[str, Any] = {
+PICTURE: dict[str, Any] = {
     "type": "object",
-    "required": ["id", "url", "width", "height", "media_type", "size_bytes", "model", "prompt", "seed"],
+    "required": [
+        "id",
+        "url",
+        "width",
+        "height",
+        "media_type",
+        "size_bytes",
+        "model",
+        "prompt",
+        "seed",
+        "tags",
+    ],
     "properties": {
         "id": {"type": "string"},
         "job": {"type": ["string", "null"]},
         "url": {"type": "string"},
+        "thumbnail_url": {"type": "string"},
         "width": {"type": "integer"},
         "height": {"type": "integer"},
         "media_type": {"type": "string"},
         "size_bytes": {"type": "integer"},
         "model": {"type": "string"},
         "prompt": {"type": "string"},
-        "seed": {"type": "integer"},
+        "seed": {"type": ["integer", "null"]},
         "parameters": {"type": "object"},
         "created_at": {"type": "string", "format": "date-time"},
+        "source": {"type": "string", "enum": ["made", "imported"]},
+        "favourite": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "deleted_at": {"type": ["string", "null"]},
+        "is_public": {"type": "boolean"},
+        "public_until": {"type": ["string", "null"]},
     },
 }
 _PICTURES = {
     "type": "object",
-    "properties": {"data": {"type": "array", "items": _PICTURE}, "has_more": {"type": "boolean"}},
+    "properties": {"data": {"type": "array", "items": PICTURE}, "has_more": {"type": "boolean"}},
 }
-_DELETED = {"type": "object", "properties": {"id": {"type": "string"}, "deleted": {"type": "boolean"}}}
+_OPAQUE = "application/octet-stream"
+_FOREVER = "private, max-age=31536000, immutable"
+Trashed = Annotated[bool, Query(description="also one that lies in the trash")]
 
 
-def pictures_router(*, gallery: Gallery) -> APIRouter:
+def pictures_router(*, gallery: Gallery, thumbnails: Thumbnails) -> APIRouter:
     """The gallery blocks, and so do these routes: they run in the framework's threads."""
     router = APIRouter(prefix="/v1/pictures", tags=["pictures"], dependencies=[Depends(caller)])
 
     @router.get(
         "",
-        summary="The caller's pictures, newest first",
+        summary="The caller's pictures that fit, newest first",
         responses={200: answer("A page.", _PICTURES), **errors(400, 404)},
     )
     def listing(
         who: FromCaller,
+        wanted: Annotated[Wanted, Depends()],
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-        before: Annotated[str | None, Query(description="id of the last picture of the page before")] = None,
+        before: Annotated[str | None, Query(description="only those made before this picture")] = None,
+        after: Annotated[str | None, Query(description="only those made after this picture")] = None,
     ) -> Response:
-        start = None if before is None else _picture_id(before)
-        found = gallery.list(who.person, limit=limit + 1, before=start)
+        found = gallery.list(
+            who.person,
+            limit=limit + 1,
+            before=None if before is None else picture_id_of(before),
+            after=None if after is None else picture_id_of(after),
+            filter=wanted.filter(),
+            oldest_first=wanted.oldest_first,
+        )
         return json_response(page([as_json(picture) for picture in found], limit))
 
     @router.get(
         "/{picture_id}",
         summary="One picture's record",
-        responses={200: answer("The record.", _PICTURE), **errors(400, 404)},
+        responses={200: answer("The record.", PICTURE), **errors(400, 404)},
     )
-    def one(who: FromCaller, picture_id: str) -> Response:
-        return json_response(as_json(gallery.get(_picture_id(picture_id), caller=who.person)))
+    def one(who: FromCaller, picture_id: str, trashed: Trashed = False) -> Response:
+        found = gallery.get(picture_id_of(picture_id), caller=who.person, trashed=trashed)
+        return json_response(as_json(found))
 
     @router.head("/{picture_id}/file", include_in_schema=False)
     @router.get(
         "/{picture_id}/file",
         summary="The picture",
         responses={
-            200: {"description": "The file.", "content": {kind: {} for kind in _SUFFIX}},
+            200: {"description": "The file.", "content": {kind: {} for kind in SUFFIXES}},
             206: {"description": "A range of it."},
             304: {"description": "Not changed: a picture never changes."},
             416: {"description": "No such range."},
             **errors(400, 404),
         },
     )
-    def file(who: FromCaller, picture_id: str, request: Request) -> Response:
-        picture = gallery.get(_picture_id(picture_id), caller=who.person)
+    def file(who: FromCaller, picture_id: str, request: Request, trashed: Trashed = False) -> Response:
+        picture = gallery.get(picture_id_of(picture_id), caller=who.person, trashed=trashed)
         headers = _file_headers(picture)
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        kept, media_type = gallery.file(picture.id, caller=who.person)
-        return _file_response(picture, kept, media_type if media_type in _SUFFIX else _OPAQUE, headers)
+        kept, media_type = gallery.file(picture.id, caller=who.person, trashed=trashed)
+        return _file_response(picture, kept, media_type if media_type in SUFFIXES else _OPAQUE, headers)
 
-    @router.delete(
-        "/{picture_id}",
-        summary="Forget a picture and its file",
-        responses={200: answer("It is gone.", _DELETED), **errors(400, 404)},
+    @router.get(
+        "/{picture_id}/thumbnail",
+        summary="The picture, small, as WebP",
+        responses={
+            200: {"description": "The file.", "content": {"image/webp": {}}},
+            304: {"description": "Not changed."},
+            **errors(400, 404, 413),
+        },
     )
-    def delete(who: FromCaller, picture_id: str) -> Response:
-        gallery.delete(_picture_id(picture_id), caller=who.person)
-        return json_response({"id": picture_id, "deleted": True})
+    def thumbnail(who: FromCaller, picture_id: str, request: Request, trashed: Trashed = False) -> Response:
+        picture = gallery.get(picture_id_of(picture_id), caller=who.person, trashed=trashed)
+        headers = {"etag": f'"{picture.blob}-small"', "cache-control": _FOREVER} | _SANDBOX
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return FileResponse(thumbnails.path(picture), media_type="image/webp", headers=headers)
 
     return router
-
-
-_OPAQUE = "application/octet-stream"
 
 
 def as_json(picture: Picture) -> dict[str, Any]:
     said = asdict(picture)
     del said["blob"]
-    return {**said, "created_at": picture.created_at.isoformat(), "url": f"/v1/pictures/{picture.id}/file"}
+    for name in ("created_at", "deleted_at", "public_until"):
+        said[name] = None if said[name] is None else said[name].isoformat()
+    if picture.seed == UNKNOWN_SEED:
+        said["seed"] = None
+    address = f"/v1/pictures/{picture.id}"
+    return {**said, "url": f"{address}/file", "thumbnail_url": f"{address}/thumbnail"}
+
+
+_SANDBOX = {"content-security-policy": "default-src 'none'; sandbox"}
 
 
 def _file_headers(picture: Picture) -> dict[str, str]:
-    how = "inline" if picture.media_type in _SUFFIX else "attachment"
-    name = f"inglenook-{picture.id}.{_SUFFIX.get(picture.media_type, 'bin')}"
+    how = "inline" if picture.media_type in SUFFIXES else "attachment"
     return {
         "etag": f'"{picture.blob}"',
-        "cache-control": "private, max-age=31536000, immutable",
-        "content-disposition": f'{how}; filename="{name}"',
-        "content-security-policy": "default-src 'none'; sandbox",
+        "cache-control": _FOREVER,
+        "content-disposition": f'{how}; filename="{file_name(picture)}"',
+        **_SANDBOX,
     }
 
 
@@ -136,7 +175,7 @@ def _file_response(
     return FileResponse(kept, media_type=media_type, headers=headers, stat_result=stat)
 
 
-def _picture_id(text: str) -> PictureId:
+def picture_id_of(text: str) -> PictureId:
     """Raises NotFound for what cannot be the id of a picture."""
     if not is_id("pic", text):
         raise NotFound(f"There is no picture {shown(text)}.", code="picture.not_found")

@@ -9,7 +9,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from inglenook.api.errors import answer, errors, json_response
+from inglenook.base.errors import Conflict, NotFound
+from inglenook.base.ids import ResidentId
 from inglenook.door.caller import caller
+from inglenook.door.problem import shown
 from inglenook.door.services import Catalog, Runtime
 from inglenook.images.styles import STYLES
 from inglenook.wire.schedulers import (
@@ -27,13 +30,14 @@ _LIST: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 _SNAPSHOT: dict[str, Any] = {
     "type": "object",
     "required": ["devices", "residents", "leases", "queue"],
-    "properties": {"devices": _LIST, "residents": _LIST, "leases": _LIST, "queue": _LIST},
+    "properties": {"devices": _LIST, "residents": _LIST, "leases": _LIST, "queue": _LIST, "recent": _LIST},
 }
 _SCHEDULERS: dict[str, Any] = {
     "type": "object",
     "required": ["object", "data", "sigmas"],
     "properties": {"object": {"const": "list"}, "data": _LIST, "sigmas": _LIST},
 }
+_UNLOADED = {"type": "object", "properties": {"id": {"type": "string"}, "unloading": {"type": "boolean"}}}
 
 
 def runtime_router(*, runtime: Runtime, catalog: Catalog) -> APIRouter:
@@ -41,11 +45,20 @@ def runtime_router(*, runtime: Runtime, catalog: Catalog) -> APIRouter:
 
     @router.get(
         "/v1/runtime",
-        summary="Devices, residents, leases and the queue, with reasons",
+        summary="Devices, residents, leases, the queue with reasons, and what was decided lately",
         responses={200: answer("As it is now.", _SNAPSHOT), **errors()},
     )
     async def snapshot() -> Response:
         return json_response(runtime.snapshot())
+
+    @router.post(
+        "/v1/runtime/residents/{resident_id}/unload",
+        summary="Unload a model that nobody uses now",
+        responses={200: answer("It is being unloaded.", _UNLOADED), **errors(400, 404, 409)},
+    )
+    async def unload(resident_id: str) -> Response:
+        await unload_resident(runtime, resident_id)
+        return json_response({"id": resident_id, "unloading": True})
 
     @router.get(
         "/v1/schedulers",
@@ -100,3 +113,23 @@ def _listed(names: Iterable[str], *, flow: bool | None) -> dict[str, Any]:
         {"id": name, "description": description} for name, description in SIGMAS.items() if name in taken
     ]
     return {"object": "list", "data": data, "sigmas": levels}
+
+
+async def unload_resident(runtime: Runtime, resident_id: str) -> None:
+    """Ask for a resident's end.
+
+    Raises:
+        NotFound: there is none of this id (`resident.not_found`).
+        Conflict: it is at work, or is being loaded or unloaded (`resident.busy`).
+    """
+    if await runtime.unload(ResidentId(resident_id)):
+        return
+    for resident in runtime.snapshot()["residents"]:
+        if resident["id"] == resident_id:
+            at_work = bool(resident.get("leases"))
+            raise Conflict(
+                f"{resident['model']} is {'at work' if at_work else resident['state']} and stays.",
+                code="resident.busy",
+                hint="wait until it is idle, or cancel the work that uses it" if at_work else None,
+            )
+    raise NotFound(f"There is no resident {shown(resident_id)}.", code="resident.not_found")

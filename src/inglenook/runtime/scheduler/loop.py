@@ -44,6 +44,7 @@ from inglenook.runtime.scheduler.events import (
     Unload,
     Withdraw,
 )
+from inglenook.runtime.scheduler.history import History, What
 from inglenook.runtime.scheduler.ledger import Ledger, Resident
 from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
 from inglenook.runtime.scheduler.snapshot import saving_reason, snapshot
@@ -112,6 +113,7 @@ class Scheduler:
         self._measured_s = float("-inf")
         self._explained: tuple[float, dict[RequestId, Explanation]] = (float("-inf"), {})
         self._usage: dict[DeviceId, DeviceUsage] = {}
+        self._history = History()
         self._closing = False
         self.alive = False
         """Whether `run` runs."""
@@ -209,11 +211,12 @@ class Scheduler:
         return self._explained[1].get(request)
 
     def snapshot(self) -> dict[str, Any]:
-        """Devices, residents, leases and the queue with reasons, as JSON."""
+        """Devices, residents, leases, the queue with reasons, and what was decided lately, as JSON."""
         now_s = self._clock.monotonic()
         explained = policy.explain_all(self._ledger, now_s, self._rules)
         logs = {resident: child.log() for resident, child in self._children.items()}
-        return snapshot(self._ledger, now_s, explained, self._usage, logs)
+        found = snapshot(self._ledger, now_s, explained, self._usage, logs)
+        return found | {"recent": self._history.as_json()}
 
     async def unload(self, resident: ResidentId) -> bool:
         """End an idle resident; False when it is not there or is at work."""
@@ -279,6 +282,7 @@ class Scheduler:
                     resident = self._ledger.became_ready(resident_id, now_s)
                     self._measured_s = float("-inf")
                     self._learn(resident, now_s - resident.started_s)
+                    self._note("ready", resident, f"loaded in {now_s - resident.started_s:.1f} s")
             case Gone(resident_id, failure):
                 self._gone(resident_id, failure, now_s)
             case Measured(usage):
@@ -320,6 +324,7 @@ class Scheduler:
         self._learn(resident, 0.0)
         if failure is None:
             return
+        self._note("failed", resident, failure.message)
         for request in failed:
             self._fail(request.id, ChildFailed(_with_numbers(self._ledger, resident, failure)))
         log.warning("%s", failure.message)
@@ -364,6 +369,8 @@ class Scheduler:
                 case Evict():
                     self._evict(decision)
                 case Refuse(request_id, message, hint):
+                    refused = self._ledger.waiting[request_id].plan.model
+                    self._history.note(self._clock.now(), "refused", refused, None, message)
                     self._ledger.withdraw(request_id)
                     self._fail(request_id, Invalid(message, code="model.too_large", hint=hint))
                 case _:
@@ -412,12 +419,17 @@ class Scheduler:
         plan = request.plan
         if resident.saving:
             plan = replace(plan, options={**plan.options, "saving": resident.saving})
+        self._note("loading", resident, f"asked for by {request.label}")
         self._bring_up(resident_id, plan, device)
 
     def _evict(self, decision: Evict) -> None:
         resident = self._ledger.drain(decision.resident, decision.reason, decision.request)
         log.info("unloading %s from %s: %s", resident.plan.model, resident.device, decision.reason)
+        self._note("unloading", resident, decision.reason)
         self._spawn(self._stop(decision.resident, self._children[decision.resident]))
+
+    def _note(self, what: What, resident: Resident, reason: str) -> None:
+        self._history.note(self._clock.now(), what, resident.plan.model, resident.device, reason)
 
     def _fail(self, request_id: RequestId, error: Exception) -> None:
         self._estimates.pop(request_id, None)
