@@ -22,6 +22,7 @@ from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images.request import Limits
@@ -30,6 +31,9 @@ from inglenook.images.work import ImageWork
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
+from inglenook.outgoing.model import Rules as OutgoingRules
+from inglenook.outgoing.records import OutgoingRecords
+from inglenook.outgoing.service import OutgoingService
 from inglenook.runtime.devices import SystemProbe, system_sources
 from inglenook.runtime.records import FootprintRecords
 from inglenook.runtime.scheduler.ledger import Ledger
@@ -43,6 +47,7 @@ from inglenook.store.database import Database, sqlite_url
 from inglenook.store.lock import DataLock, this_process
 from inglenook.store.migrations import HEAD
 from inglenook.store.overrides import SettingOverrides
+from inglenook.store.secret import kept_secret
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,6 +74,8 @@ class Workshop:
     jobs: JobsService
     gallery: GalleryService
     images: ImagesService
+    links: PictureLinks
+    outgoing: OutgoingService
     watch: "DatabaseWatch"
 
     @property
@@ -146,7 +153,12 @@ async def _running(
         ),
         max_upload_bytes=settings.server.max_upload_bytes,
         max_input_pixels=settings.images.max_input_pixels,
+        block_nsfw=settings.images.block_nsfw,
     )
+    links = PictureLinks(
+        secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
+    )
+    outgoing = _outgoing(settings, database, clock)
     loop_task = asyncio.create_task(scheduler.run(), name="scheduler")
     loop_task.add_done_callback(_scheduler_ended)
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
@@ -154,13 +166,25 @@ async def _running(
     watcher = asyncio.create_task(watch.run(), name="database watch")
     await jobs.start()
     try:
-        yield Workshop(loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images, watch)
+        yield Workshop(
+            loaded, clock, lock, database, catalog, scheduler, jobs, gallery, images, links, outgoing, watch
+        )
     finally:
         await jobs.stop(JOBS_STOP_S)
         await scheduler.close()
         for task in (ticker, watcher, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, loop_task, return_exceptions=True)
+
+
+def _outgoing(settings: Settings, database: Database, clock: Clock) -> OutgoingService:
+    rules = OutgoingRules(
+        offline=settings.outgoing.offline,
+        allow=settings.outgoing.allow,
+        private_hosts=settings.outgoing.private_hosts,
+        ports=settings.outgoing.ports,
+    )
+    return OutgoingService(records=OutgoingRecords(database=database, clock=clock), rules=rules)
 
 
 def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
@@ -284,6 +308,7 @@ def create_app(workshop: Workshop) -> "FastAPI":
     from prometheus_client import CollectorRegistry
     from starlette.staticfiles import StaticFiles
 
+    from inglenook.api.alice import alice_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import health_router, metrics_router
@@ -294,11 +319,14 @@ def create_app(workshop: Workshop) -> "FastAPI":
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
     from inglenook.web.pages import web_router
+    from inglenook.web.reference import reference_router
     from inglenook.web.templating import STATIC, render_problem
 
     app = FastAPI(title="Inglenook", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     images, jobs, gallery, catalog = workshop.images, workshop.jobs, workshop.gallery, workshop.catalog
     runtime, clock = workshop.scheduler, workshop.clock
+    links, outgoing = workshop.links, workshop.outgoing
+    server = workshop.settings.server
     metrics = Metrics(registry=CollectorRegistry())
     app.state.mcp = McpDoor(
         images=images,
@@ -308,24 +336,36 @@ def create_app(workshop: Workshop) -> "FastAPI":
         max_body_bytes=workshop.settings.server.max_upload_bytes,
     )
     for router in (
-        health_router(version=__version__, parts=lambda: _parts(workshop), clock=clock),
+        health_router(version=__version__, parts=lambda: _parts(workshop), runtime=runtime, clock=clock),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
+        alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            links=links,
+            outgoing=outgoing,
+            clock=clock,
+            max_body_bytes=server.max_upload_bytes,
+            own_models=server.data / "models",
+        ),
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
-        studio_router(jobs=jobs, gallery=gallery, runtime=runtime),
+        studio_router(jobs=jobs, gallery=gallery, runtime=runtime, outgoing=outgoing),
         mcp_router(app.state.mcp),
         description_router(),
+        reference_router(),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    server = workshop.settings.server
     frame(
         app,
         identity=MachineOwner(),
         renderers={"": render_problem}
-        | dict.fromkeys(("/v1", "/metrics", "/openapi.json", "/mcp"), render_json),
+        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from inglenook.base.cancel import StopReason
-from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
+from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, ResidentId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.gallery.model import Picture
 from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
+from inglenook.outgoing.model import Bounds, Entry, Fetched
 
 
 class Images(Protocol):
@@ -72,7 +73,7 @@ class Jobs(Protocol):
 
     def describe(self, job: Job) -> Json: ...
 
-    async def counts(self) -> Mapping[JobState, int]: ...
+    async def counts(self, kind: str | None = None) -> Mapping[JobState, int]: ...
 
 
 class Gallery(Protocol):
@@ -84,7 +85,32 @@ class Gallery(Protocol):
 
     def file(self, picture: PictureId, *, caller: PersonId) -> tuple[Path | bytes, str]: ...
 
+    def linked(self, picture: PictureId) -> Picture:
+        """For whoever shows a signed address."""
+        ...
+
     def delete(self, picture: PictureId, *, caller: PersonId) -> None: ...
+
+
+class Links(Protocol):
+    """Signed addresses of pictures."""
+
+    def name(self, picture: PictureId, media_type: str) -> str: ...
+
+    def picture(self, name: str) -> PictureId: ...
+
+
+class Outgoing(Protocol):
+    """The one way out."""
+
+    @property
+    def offline(self) -> bool: ...
+
+    async def fetch(self, url: str, *, purpose: str, bounds: Bounds) -> Fetched: ...
+
+    def ledger(self, *, limit: int, before: int | None = None) -> list[Entry]:
+        """Blocks."""
+        ...
 
 
 class Catalog(Protocol):
@@ -96,6 +122,16 @@ class Catalog(Protocol):
 
     def resolve(self, name: str) -> ModelRecord: ...
 
+    def find(self, name: str) -> ModelRecord: ...
+
+    def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord: ...
+
+    def refresh(self) -> None: ...
+
 
 class Runtime(Protocol):
     def snapshot(self) -> Mapping[str, Any]: ...
+
+    async def unload(self, resident: ResidentId) -> bool:
+        """End an idle resident; False when it is not there or is at work."""
+        ...

@@ -115,6 +115,16 @@ class GalleryService:
         path = self._blobs.path(found.blob)
         return (self._blobs.read(found.blob) if path is None else path), found.media_type
 
+    def linked(self, picture: PictureId) -> Picture:
+        """The record of a picture, for whoever shows its signed address (`gallery.links`).
+
+        Raises NotFound as `get`.
+        """
+        found = self._records.get(picture)
+        if found is None:
+            raise NotFound(f"There is no picture {picture[:80]!r}.", code="picture.not_found")
+        return self.get(found.id, caller=found.owner)
+
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         """Forget it, and its file unless something else needs that. Raises NotFound as `get`."""
         found = self.get(picture, caller=caller)
