@@ -14,6 +14,7 @@ _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")  # SIIT, RFC 2765: IPv4 in another place of the bits
 _RELAYS = ipaddress.ip_network("192.88.99.0/24")  # 6to4 relays, given up by RFC 7526
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # of the IETF's own
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
@@ -31,8 +32,8 @@ def refusal(address: Address) -> str | None:
 
 
 def _refusal_4(address: ipaddress.IPv4Address) -> str | None:
-    if address in _RELAYS:
-        return "a relay address"
+    if address in _RELAYS or address in _PROTOCOLS:
+        return "an address of no single machine"
     return _kind(address)
 
 

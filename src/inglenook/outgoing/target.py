@@ -11,6 +11,7 @@ import httpx
 from inglenook.outgoing.errors import BadAddress
 
 MAX_CHARS = 4096
+MAX_PORT = 65535
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -65,6 +66,8 @@ def parse(url: str) -> Target:
         )
     if parts.userinfo:
         raise BadAddress("The address holds a name or password, which is not sent to anybody.")
+    if not 0 <= (parts.port or 0) <= MAX_PORT:
+        raise BadAddress(f"There is no port {parts.port}; ports end at {MAX_PORT}.")
     host = parts.raw_host.decode("ascii").rstrip(".").lower()
     if not host:
         raise BadAddress("The address names no host.")
