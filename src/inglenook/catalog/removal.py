@@ -56,13 +56,18 @@ def require_removable(record: ModelRecord, *, own: Path, others: Iterable[ModelR
             code="model.not_ours",
             hint=f"delete {record.path} with the program that it belongs to",
         )
-    users = [one.id for one in others if record.path in one.parts.values()]
+    users = [one.id for one in others if one.id != record.id and _lends(record, one)]
     if users:
         raise Conflict(
             f"{record.id} is a part of {', '.join(users[:5])}.",
             code="model.is_part",
             hint="delete what uses it first",
         )
+
+
+def _lends(record: ModelRecord, other: ModelRecord) -> bool:
+    """Whether the other is put together with this one's file, or with a component of its folder."""
+    return any(part.is_relative_to(record.path) for part in other.parts.values())
 
 
 def set_aside(record: ModelRecord) -> SetAside:
