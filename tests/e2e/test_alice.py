@@ -5,7 +5,6 @@ import base64
 import importlib.util
 import io
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from openai import OpenAI
 from PIL import Image
 
 from inglenook.testing.server import RunningServer
+from tests.e2e.workbench import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -270,21 +270,21 @@ def test_a11_description(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++_sde_karras", "euler", "euler_a", "pndm"])
 def test_quick_test_script(http: httpx.Client, scheduler: str) -> None:
-    for model in [model["id"] for model in http.get("/v1/models").json()["data"]][:3]:
-        if model != "tiny" and scheduler != "euler":
-            continue  # the model that ships predicts a flow, which most of these cannot follow; see below
-        config = {"steps": 4, "width": 512, "height": 512, "scheduler": scheduler}
-        message = drawn(http, "a cute cat", model=model, sam_config=config)
-        data = httpx.get(message["image_urls"][0], trust_env=False)
-        assert data.status_code == 200
-        assert len(data.content) > 1000
-        assert message["metadata"]["scheduler"] == scheduler
+    """With the first model of the list. The one that ships, which stands last, predicts a flow, which most of
+    these cannot follow: see the next test."""
+    model = http.get("/v1/models").json()["data"][0]["id"]
+    config = {"steps": 4, "width": 512, "height": 512, "scheduler": scheduler}
+    message = drawn(http, "a cute cat", model=model, sam_config=config)
+    data = httpx.get(message["image_urls"][0], trust_env=False)
+    assert data.status_code == 200
+    assert len(data.content) > 1000
+    assert message["metadata"]["scheduler"] == scheduler
 
 
 def test_a_scheduler_that_does_not_fit_is_refused_and_never_replaced(http: httpx.Client) -> None:
     answer = ask(http, model="starter-200", sam_config={"scheduler": "pndm"})
     assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "scheduler"
+    assert "pndm" in answer.json()["error"]["message"]
     assert ask(http, sam_config={"scheduler": "made_up"}).status_code == 400
 
 
@@ -471,7 +471,10 @@ def test_a_model_is_deleted_after_it_has_drawn(http: httpx.Client, data: Path) -
     assert answer.json() == {"status": "deleted", "model_id": "sd/passing", "modelId": "sd/passing"}
     assert not (data / "models" / "passing").exists()
     assert not list((data / "models").glob(".deleted*"))
-    assert "passing" not in [one["model"] for one in http.get("/v1/runtime").json()["residents"]]
+    eventually(
+        lambda: "passing" not in [one["model"] for one in http.get("/v1/runtime").json()["residents"]],
+        "its process has ended",
+    )
     assert ask(http, model="sd/passing").status_code == 404
 
 
@@ -487,11 +490,8 @@ def test_a_client_that_goes_away_stops_its_drawing(server: RunningServer, http: 
             for line in answer.iter_lines():
                 if '"step"' in line and '"waiting"' not in line.partition('"progress"')[2][:40]:
                     break
-    deadline = time.monotonic() + 60
-    while (job := http.get("/v1/jobs").json()["data"][0])["state"] != "cancelled":
-        assert time.monotonic() < deadline, job["state"]
-        time.sleep(0.05)
-    assert http.get("/v1/runtime").json()["leases"] == []
+    eventually(lambda: http.get("/v1/jobs").json()["data"][0]["state"] == "cancelled", "it is cancelled")
+    eventually(lambda: http.get("/v1/runtime").json()["leases"] == [], "the lease is given back")
 
 
 # ── bad input ───────────────────────────────────────────────────────────────────────────────────────────
@@ -576,9 +576,11 @@ def test_the_openai_package_reads_the_stream(sdk: OpenAI) -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text.startswith("1 image(s) generated successfully.\n\n![picture 1](http://127.0.0.1")
     reached = [chunk.progress for chunk in chunks if hasattr(chunk, "progress")]  # type: ignore[attr-defined]
-    steps = [one["step"] for one in reached if one["step"] is not None]
+    steps = [one["step"] for one in reached if one["stage"] == "denoise"]
+    assert steps
     assert steps == sorted(steps)
-    assert reached[-1]["steps"] == 6
+    assert {one["steps"] for one in reached if one["stage"] == "denoise"} == {6}
+    assert [one["progress"] for one in reached if one["progress"] is not None][-1] == 1
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     assert chunks[-1].usage is not None
     [url] = [chunk for chunk in chunks if chunk.choices][-2].choices[0].delta.image_urls  # type: ignore[attr-defined]

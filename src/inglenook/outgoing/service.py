@@ -230,7 +230,7 @@ class _Exchange:
         host = self.target.host
         if response.status_code != httpx.codes.OK:
             raise NotFetched(f"{host} answered {response.status_code}, not 200.", code="outgoing.status")
-        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         wanted = self.bounds.media_types
         if wanted and not media_type.startswith(wanted):
             said = repr(media_type[:60]) if media_type else "of no declared type"
