@@ -4,6 +4,7 @@
 import base64
 import importlib.util
 import io
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,8 @@ def started(data: Path, watch: Path, **settings: str) -> Iterator[RunningServer]
     """A server whose connections are written into `watch`."""
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH.format(file=str(watch / "calls")))
-    environ = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(watch)}
+    path = os.pathsep.join(filter(None, (str(watch), os.environ.get("PYTHONPATH"))))
+    environ = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     with RunningServer.start(data, environ=environ | settings, timeout_s=180) as running:
         yield running
 
