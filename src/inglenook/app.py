@@ -24,6 +24,7 @@ from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.journal import WORKERS, Journal
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images.importing import PictureImporter
@@ -34,6 +35,9 @@ from inglenook.images.work import ImageWork, Loading
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
+from inglenook.outgoing.model import Rules as OutgoingRules
+from inglenook.outgoing.records import OutgoingRecords
+from inglenook.outgoing.service import OutgoingService
 from inglenook.runtime.devices import SystemProbe, system_sources
 from inglenook.runtime.records import FootprintRecords
 from inglenook.runtime.scheduler.ledger import Ledger
@@ -47,6 +51,7 @@ from inglenook.store.database import Database, sqlite_url
 from inglenook.store.lock import DataLock, this_process
 from inglenook.store.migrations import HEAD
 from inglenook.store.overrides import SettingOverrides
+from inglenook.store.secret import kept_secret
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -76,6 +81,8 @@ class Workshop:
     thumbnails: Thumbnails
     importer: PictureImporter
     images: ImagesService
+    links: PictureLinks
+    outgoing: OutgoingService
     watch: "DatabaseWatch"
 
     @property
@@ -174,7 +181,12 @@ async def _running(
         ),
         max_upload_bytes=settings.server.max_upload_bytes,
         max_input_pixels=settings.images.max_input_pixels,
+        block_nsfw=settings.images.block_nsfw,
     )
+    links = PictureLinks(
+        secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
+    )
+    outgoing = _outgoing(settings, database, clock)
     loop_task = asyncio.create_task(scheduler.run(), name="scheduler")
     loop_task.add_done_callback(_scheduler_ended)
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
@@ -195,6 +207,8 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
+            links=links,
+            outgoing=outgoing,
             watch=watch,
         )
     finally:
@@ -203,6 +217,16 @@ async def _running(
         for task in (ticker, watcher, sweeper, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, sweeper, loop_task, return_exceptions=True)
+
+
+def _outgoing(settings: Settings, database: Database, clock: Clock) -> OutgoingService:
+    rules = OutgoingRules(
+        offline=settings.outgoing.offline,
+        allow=settings.outgoing.allow,
+        private_hosts=settings.outgoing.private_hosts,
+        ports=settings.outgoing.ports,
+    )
+    return OutgoingService(records=OutgoingRecords(database=database, clock=clock), rules=rules)
 
 
 def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
@@ -342,6 +366,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from prometheus_client import CollectorRegistry
     from starlette.staticfiles import StaticFiles
 
+    from inglenook.api.alice import alice_router
     from inglenook.api.alice.gallery import gallery_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
@@ -353,11 +378,14 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
     from inglenook.web.pages import web_router
+    from inglenook.web.reference import reference_router
     from inglenook.web.templating import STATIC, render_problem
 
     app = FastAPI(title="Inglenook", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     images, jobs, gallery, catalog = workshop.images, workshop.jobs, workshop.gallery, workshop.catalog
     runtime, clock = workshop.scheduler, workshop.clock
+    links, outgoing = workshop.links, workshop.outgoing
+    server = workshop.settings.server
     metrics = Metrics(registry=CollectorRegistry())
     app.state.mcp = McpDoor(
         images=images,
@@ -367,8 +395,20 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         max_body_bytes=workshop.settings.server.max_upload_bytes,
     )
     for router in (
-        health_router(version=__version__, parts=lambda: _parts(workshop), clock=clock),
+        health_router(version=__version__, parts=lambda: _parts(workshop), runtime=runtime, clock=clock),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
+        alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            links=links,
+            outgoing=outgoing,
+            clock=clock,
+            max_body_bytes=server.max_upload_bytes,
+            own_models=server.data / "models",
+        ),
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
@@ -379,6 +419,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             importer=workshop.importer,
             runtime=runtime,
             catalog=catalog,
+            outgoing=outgoing,
             journal=journal,
             public_hours=workshop.settings.gallery.public_hours,
         ),
@@ -390,16 +431,16 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         ),
         mcp_router(app.state.mcp),
         description_router(),
+        reference_router(),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    server = workshop.settings.server
     frame(
         app,
         identity=MachineOwner(),
         renderers={"": render_problem}
-        | dict.fromkeys(("/v1", "/metrics", "/openapi.json", "/mcp"), render_json),
+        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,

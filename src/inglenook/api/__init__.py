@@ -4,8 +4,11 @@
 errors.py       how an error looks in JSON, also in the OpenAPI description
 bodies.py       reading what a client sends, within bounds
 openai/         pictures and models as OpenAI's clients ask for them
-studio/         our own routes: jobs, pictures, runtime, schedulers
+alice/          pictures by chat, LoRAs, signed addresses, as ALICE's clients ask for them
+chat.py         /v1/chat/completions: which kind of model answers
+studio/         our own routes: jobs, pictures, runtime, schedulers, outgoing connections
 health.py       /livez, /readyz, /health, /metrics
 metrics.py      what /metrics counts
+summary.py      /metrics in JSON
 description.py  /openapi.json
 """

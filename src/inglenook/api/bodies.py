@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a client sends, read within bounds: a JSON object, or a form with files."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,10 @@ from inglenook.door.problem import shown
 
 MAX_JSON_BYTES = 4 * MIB
 """The largest JSON body; no request of ours needs more, and it is parsed at one go."""
+MAX_JSON_VALUES = 200_000
+"""Most commas, and so most values: what bounds the memory of a body that is mostly structure."""
+_LARGE_BYTES = 1 * MIB
+"""A body from here up is not parsed on the event loop."""
 MAX_FIELD_BYTES = 1 * MIB
 MAX_FIELDS = 64
 MAX_FILES = 20
@@ -24,12 +29,15 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def json_object(request: Request) -> dict[str, Any]:
+async def json_object(request: Request, *, limit_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The body as a JSON object. `NaN` and `Infinity` come out as floats, for the field's check to refuse.
+
+    Args:
+        limit_bytes: of the body.
 
     Raises:
         Invalid: another media type, no JSON, or no object.
-        TooLarge: over `MAX_JSON_BYTES`.
+        TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
     """
     kind = media_type(request)
     if kind != "application/json":
@@ -38,9 +46,12 @@ async def json_object(request: Request) -> dict[str, Any]:
             code="request.media_type",
             hint="send the header Content-Type: application/json",
         )
-    body = await _bounded(request, MAX_JSON_BYTES)
+    body = await _bounded(request, limit_bytes)
+    if body.count(b",") > MAX_JSON_VALUES:
+        message = f"A JSON body may have {MAX_JSON_VALUES} values at most."
+        raise TooLarge(message, code="request.too_large")
     try:
-        value = json.loads(body)
+        value = json.loads(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(json.loads, body)
     except RecursionError:
         raise Invalid("The body is nested too deeply.", code="request.not_json") from None
     except ValueError as error:

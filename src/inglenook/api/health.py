@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/livez, /readyz, /health for what watches over the server, and /metrics, which is closed: it tells more."""
+"""/livez, /readyz, /health (also /api/health) for what watches over the server, and /metrics, which is
+closed: it tells more.
+
+Health has our names and ALICE's side by side. Meters come in two forms, by what `Accept` asks for.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.metrics import Metrics
+from inglenook.api.summary import SUMMARY, models_loaded, summary, wants_summary
 from inglenook.base.clock import Clock
-from inglenook.door.caller import caller
+from inglenook.door.caller import FromCaller
 from inglenook.door.services import Jobs, Runtime
 
 Parts = Callable[[], Mapping[str, str | None]]
@@ -19,11 +25,16 @@ Parts = Callable[[], Mapping[str, str | None]]
 
 _HEALTH: dict[str, Any] = {
     "type": "object",
-    "required": ["status", "version", "uptime_s", "parts"],
+    "required": ["status", "version", "uptime_s", "parts", "gpuAvailable", "modelsLoaded"],
     "properties": {
         "status": {"type": "string", "enum": ["ok", "starting"]},
         "version": {"type": "string"},
         "uptime_s": {"type": "number"},
+        "uptimeSeconds": {"type": "number"},
+        "gpuAvailable": {"type": "boolean"},
+        "gpuStatsAvailable": {"type": "boolean"},
+        "modelsLoaded": {"type": "integer"},
+        "backend": {"type": ["string", "null"]},
         "parts": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }
@@ -37,7 +48,7 @@ _READY: dict[str, Any] = {
 }
 
 
-def health_router(*, version: str, parts: Parts, clock: Clock) -> APIRouter:
+def health_router(*, version: str, parts: Parts, runtime: Runtime, clock: Clock) -> APIRouter:
     """Open routes. The uptime counts from this call."""
     router = APIRouter(tags=["health"])
     began_s = clock.monotonic()
@@ -60,36 +71,72 @@ def health_router(*, version: str, parts: Parts, clock: Clock) -> APIRouter:
         return json_response({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
     @router.get(
+        "/api/health",
+        summary="How the server is (also as /health)",
+        responses={200: answer("Always 200.", _HEALTH), **errors()},
+    )
+    @router.get(
         "/health", summary="How the server is", responses={200: answer("Always 200.", _HEALTH), **errors()}
     )
     async def health() -> Response:
         states = {name: "ready" if lacking is None else lacking for name, lacking in parts().items()}
         ready = all(state == "ready" for state in states.values())
+        uptime_s = round(clock.monotonic() - began_s, 3)
         return json_response(
             {
                 "status": "ok" if ready else "starting",
                 "version": version,
-                "uptime_s": round(clock.monotonic() - began_s, 3),
+                "uptime_s": uptime_s,
+                "uptimeSeconds": uptime_s,
                 "parts": states,
+                **accelerator_of(runtime.snapshot()),
             }
         )
 
     return router
 
 
+def accelerator_of(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """ALICE's words for the runtime's state: what there is, and how many models are in memory."""
+    devices = snapshot["devices"]
+    gpus = [device for device in devices if device.get("kind", "cpu") != "cpu"]
+    first = (gpus or devices)[:1]
+    return {
+        "gpuAvailable": bool(gpus),
+        "gpuStatsAvailable": any(device.get("used_bytes") is not None for device in gpus),
+        "modelsLoaded": models_loaded(snapshot),
+        "backend": _backend(first[0]) if first else None,
+    }
+
+
+def _backend(device: Mapping[str, Any]) -> str:
+    kind = str(device.get("kind", device["id"])).upper()
+    name = device.get("name")
+    return f"PyTorch ({kind} - {name})" if name else f"PyTorch ({kind})"
+
+
 def metrics_router(*, metrics: Metrics, jobs: Jobs, runtime: Runtime) -> APIRouter:
-    router = APIRouter(tags=["health"], dependencies=[Depends(caller)])
+    router = APIRouter(tags=["health"])
 
     @router.get(
         "/metrics",
-        summary="Meters in Prometheus' text format",
+        summary="Meters in Prometheus' text format, or a summary in JSON, by what Accept asks for",
         responses={
-            200: {"description": "All meters.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            200: {
+                "description": "All meters, or the summary.",
+                "content": {
+                    "text/plain": {"schema": {"type": "string"}},
+                    "application/json": {"schema": SUMMARY},
+                },
+            },
             **errors(),
         },
     )
-    async def exposition() -> Response:
+    async def meters(request: Request, who: FromCaller) -> Response:
+        if wants_summary(request.headers.get("accept")):
+            return json_response(await summary(jobs=jobs, snapshot=runtime.snapshot(), person=who.person))
         text = metrics.text(jobs=await jobs.counts(), runtime=runtime.snapshot())
-        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"})
+        headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store", "vary": "accept"}
+        return Response(text, headers=headers)
 
     return router

@@ -21,6 +21,9 @@ BUILTIN_MODELS = Path(__file__).with_name("builtin")
 AUTO = ModelId("auto")
 """Stands for the default picture model; no model can have it as its id."""
 
+ALICE_PREFIX = "sd/"
+"""ALICE's clients write it before every picture model."""
+
 _FIELDS = {ModelKind.LORA: "loras", ModelKind.EMBEDDING: "prompt", ModelKind.VAE: "vae"}
 """The field of a request that names a thing of this kind."""
 
@@ -86,21 +89,38 @@ class CatalogService:
         return [record for record in self._all().values() if kind is None or record.kind is kind]
 
     def get(self, model_id: ModelId) -> ModelRecord:
-        """The model with exactly this id, usable or not.
+        """The model with exactly this id (or with `sd/` before it), usable or not.
 
         Raises:
             ModelNotFound: there is none; the hint names the nearest ids.
         """
-        record = self._all().get(model_id)
+        known = self._all()
+        record = known.get(model_id) or known.get(ModelId(model_id.removeprefix(ALICE_PREFIX)))
         if record is None:
             raise self._not_found(model_id)
         return record
+
+    def find(self, name: str) -> ModelRecord:
+        """The model that a client means, of any kind, usable or not.
+
+        Args:
+            name: "auto" (the default picture model), an id, the last part of an id, or the folder of a single
+                file, if only one model fits; in other case or with other separators if nothing fits better.
+                With or without `sd/` before it.
+
+        Raises:
+            ModelNotFound, ModelAmbiguous: as `resolve`.
+        """
+        if name == AUTO:
+            return self._automatic(ModelKind.IMAGE)
+        record = self._all().get(ModelId(name))
+        return self._by_last_part(name) if record is None else record
 
     def resolve(self, name: str, *, kind: ModelKind = ModelKind.IMAGE) -> ModelRecord:
         """The model that a client means, and that can be used.
 
         Args:
-            name: "auto" (picture models only), an id, or the last part of an id if only one model ends in it.
+            name: as `find` takes it; "auto" for picture models only.
 
         Raises:
             ModelNotFound: nothing of that name; or "auto", and there is no usable model.
@@ -109,9 +129,7 @@ class CatalogService:
         """
         if name == AUTO:
             return self._automatic(kind)
-        record = self._all().get(ModelId(name))
-        if record is None:
-            record = self._by_last_part(name)
+        record = self.find(name)
         if record.problem is not None:
             fact, _, hint = record.problem.partition("\nhint: ")
             raise ModelUnusable(f"Model {record.id} cannot be used: {fact}", hint=hint or None, field="model")
@@ -124,17 +142,20 @@ class CatalogService:
 
     def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord:
         """What goes with a model (a LoRA, an embedding, a VAE), usable or not, by its id or the last part of
-        one, in any case. Only things of that kind are looked at, so that a checkpoint may share the name.
+        one, in any case and with any of `_ - space`; the kind may stand before it (`lora/name`). Only things
+        of that kind are looked at, so that a checkpoint may share the name.
 
         Raises:
             ModelNotFound: nothing of that kind has the name; the hint names the nearest.
             ModelAmbiguous: several end in it.
         """
-        wanted = name.strip().lower()
+        wanted = name.strip().lower().removeprefix(f"{kind}/")
+        loose = squashed(wanted)
         field = _FIELDS.get(kind, "model")
         for known in (self._of_kind(kind), self.list(kind)):  # the second look: it was put there a moment ago
             exact = [one for one in known if one.id.lower() == wanted]
-            matches = exact or [one for one in known if one.id.rpartition("/")[2].lower() == wanted]
+            matches = exact or [one for one in known if _last(one).lower() == wanted]
+            matches = matches or [one for one in known if loose in (squashed(one.id), squashed(_last(one)))]
             if len(matches) == 1:
                 return matches[0]
             if matches:
@@ -173,8 +194,9 @@ class CatalogService:
 
     def _by_last_part(self, name: str) -> ModelRecord:
         self.refresh()  # it may have been put there a moment ago
-        matches = [r for r in self._all().values() if name in (r.id, r.id.rpartition("/")[2])]
-        matches = [r for r in matches if r.id == name] or matches
+        matches = _matches(name, list(self._all().values()))
+        if not matches and name.startswith(ALICE_PREFIX):
+            matches = _matches(name.removeprefix(ALICE_PREFIX), list(self._all().values()))
         if not matches:
             raise self._not_found(name)
         if len(matches) > 1:
@@ -193,6 +215,31 @@ class CatalogService:
             else "`inglenook models` or GET /v1/models lists what is there"
         )
         return ModelNotFound(f"There is no model {name[:200]!r}.", hint=hint, field="model")
+
+
+def squashed(name: str) -> str:
+    """Without case and without what people write between words."""
+    return "".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _last(record: ModelRecord) -> str:
+    return record.id.rpartition("/")[2]
+
+
+def _matches(name: str, records: Sequence[ModelRecord]) -> Sequence[ModelRecord]:
+    """What `name` may mean, by the first of these that finds anything: the id; its last part; the folder of a
+    single file, which ALICE names it after; the last part without case and separators."""
+    loose = squashed(name)
+    for fits in (
+        lambda one: one.id == name,
+        lambda one: _last(one) == name,
+        lambda one: one.layout == "single" and one.id.rpartition("/")[0].rpartition("/")[2] == name,
+        lambda one: loose != "" and squashed(_last(one)) == loose,
+    ):
+        found = [one for one in records if fits(one)]
+        if found:
+            return found
+    return []
 
 
 def _find(root: Path) -> list[Found]:

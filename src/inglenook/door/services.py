@@ -14,6 +14,7 @@ from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
+from inglenook.outgoing.model import Bounds, Entry, Fetched
 
 
 class Images(Protocol):
@@ -85,7 +86,7 @@ class Jobs(Protocol):
 
     def describe(self, job: Job) -> Json: ...
 
-    async def counts(self) -> Mapping[JobState, int]: ...
+    async def counts(self, kind: str | None = None) -> Mapping[JobState, int]: ...
 
 
 class Gallery(Protocol):
@@ -145,6 +146,10 @@ class Gallery(Protocol):
 
     def restore(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]: ...
 
+    def linked(self, picture: PictureId) -> Picture:
+        """For whoever shows a signed address."""
+        ...
+
     def delete(self, picture: PictureId, *, caller: PersonId) -> None: ...
 
     def empty_trash(self, *, caller: PersonId) -> int: ...
@@ -166,6 +171,27 @@ class Thumbnails(Protocol):
     def path(self, picture: Picture) -> Path: ...
 
 
+class Links(Protocol):
+    """Signed addresses of pictures."""
+
+    def name(self, picture: PictureId, media_type: str) -> str: ...
+
+    def picture(self, name: str) -> PictureId: ...
+
+
+class Outgoing(Protocol):
+    """The one way out."""
+
+    @property
+    def offline(self) -> bool: ...
+
+    async def fetch(self, url: str, *, purpose: str, bounds: Bounds) -> Fetched: ...
+
+    def ledger(self, *, limit: int, before: int | None = None) -> list[Entry]:
+        """Blocks."""
+        ...
+
+
 class Catalog(Protocol):
     """Blocks."""
 
@@ -175,8 +201,16 @@ class Catalog(Protocol):
 
     def resolve(self, name: str) -> ModelRecord: ...
 
+    def find(self, name: str) -> ModelRecord: ...
+
+    def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord: ...
+
+    def refresh(self) -> None: ...
+
 
 class Runtime(Protocol):
     def snapshot(self) -> Mapping[str, Any]: ...
 
-    async def unload(self, resident: ResidentId) -> bool: ...
+    async def unload(self, resident: ResidentId) -> bool:
+        """End an idle resident; False when it is not there or is at work."""
+        ...

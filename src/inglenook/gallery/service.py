@@ -288,6 +288,16 @@ class GalleryService:
         """Take pictures out of the trash, as they were. Those that this call has taken out."""
         return self._records.restore(caller, _wanted(pictures))
 
+    def linked(self, picture: PictureId) -> Picture:
+        """The record of a picture, for whoever shows its signed address (`gallery.links`).
+
+        Raises NotFound as `get`.
+        """
+        found = self._records.get(picture)
+        if found is None:
+            raise NotFound(f"There is no picture {picture[:80]!r}.", code="picture.not_found")
+        return self.get(found.id, caller=found.owner)
+
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         """Forget it for good, and its file unless something else needs that; also out of the trash.
 

@@ -10,6 +10,7 @@ A tag is taken out of the text; what weights words, as in (cat:1.2), is left to 
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from inglenook.images.errors import BadRequest
@@ -68,6 +69,16 @@ def parse(prompt: str, *, field: str = "prompt") -> Parsed:
 
     text = _EMBEDDING.sub(embedding, _LORA.sub(lora, prompt))
     return Parsed(_tidied(text) if loras else text, tuple(loras), tuple(embeddings))
+
+
+def renamed(prompt: str, rename: Callable[[str], str]) -> str:
+    """The prompt with the names in its LoRA tags replaced by what `rename` makes of them."""
+
+    def tag(match: re.Match[str]) -> str:
+        weight = "" if match[2] is None else f":{match[2]}"
+        return f"<lora:{rename(match[1].strip())}{weight}>"
+
+    return _LORA.sub(tag, prompt)
 
 
 def _weight(name: str, text: str | None, field: str) -> float:

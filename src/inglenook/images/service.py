@@ -13,6 +13,7 @@ from inglenook.catalog.model import ModelKind
 from inglenook.catalog.service import CatalogService
 from inglenook.images import prompt as prompts
 from inglenook.images.canvas import Extended, Margins, Rectangle, extended, rectangle_mask
+from inglenook.images.decency import indecent_word
 from inglenook.images.errors import BadRequest
 from inglenook.images.intake import intake, mask_from, overlaid, to_png
 from inglenook.images.model import MAX_LORAS, ImageRequest
@@ -32,6 +33,7 @@ SEED_BITS = 32
 class ImagesService:
     """Args:
     max_upload_bytes, max_input_pixels: bounds of an input picture.
+    block_nsfw: refuse prompts with words of `images.decency`.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class ImagesService:
         limits: Limits,
         max_upload_bytes: int,
         max_input_pixels: int,
+        block_nsfw: bool = False,
     ) -> None:
         self._catalog = catalog
         self._jobs = jobs
         self._blobs = blobs
         self._max_upload_bytes = max_upload_bytes
         self._max_input_pixels = max_input_pixels
+        self._block_nsfw = block_nsfw
         self.limits = limits
 
     async def submit(
@@ -179,6 +183,8 @@ class ImagesService:
                 hint="give a mask of the same size as the picture",
             )
         found = self._find(request)
+        if self._block_nsfw:
+            _require_decent(found.prompt)
         return plan(
             request,
             record,
@@ -226,6 +232,17 @@ class ImagesService:
         if not self._blobs.exists(blob):
             raise BadRequest(f"There is no input picture {blob[:12]}….", field=field, hint="upload it again")
         return self._blobs.read(blob)
+
+
+def _require_decent(prompt: str) -> None:
+    word = indecent_word(prompt)
+    if word is not None:
+        raise BadRequest(
+            f"The prompt holds {word!r}, and this server draws no pornography (images.block_nsfw).",
+            code="image.nsfw",
+            field="prompt",
+            hint="leave it out; what a negative prompt says is never blocked",
+        )
 
 
 def _seeds_of_key(key: str, n: int) -> tuple[int, ...]:

@@ -117,9 +117,11 @@ class JobRecords:
         states = [state.value for state in UNFINISHED]
         return self._many(sa.select(_table).where(_column.state.in_(states)).order_by(_column.number))
 
-    def counts(self) -> Mapping[JobState, int]:
-        """How many jobs there are in each state."""
+    def counts(self, kind: str | None = None) -> Mapping[JobState, int]:
+        """How many jobs, of one kind or of all, there are in each state."""
         query = sa.select(_column.state, sa.func.count()).group_by(_column.state)
+        if kind is not None:
+            query = query.where(_column.kind == kind)
         with self._database.read() as connection:
             found = {JobState(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}

@@ -151,9 +151,9 @@ class JobsService:
         )
         return [self._runner.newest(job) for job in rows]
 
-    async def counts(self) -> Mapping[JobState, int]:
-        """How many jobs there are in each state, of everybody."""
-        return await self._blocking.run(self._records.counts)
+    async def counts(self, kind: str | None = None) -> Mapping[JobState, int]:
+        """How many jobs, of one kind or of all, there are in each state, of everybody."""
+        return await self._blocking.run(self._records.counts, kind)
 
     def describe(self, job: Job) -> Json:
         """The job as JSON, with why it waits when it does."""

@@ -21,6 +21,7 @@ from inglenook.settings.fields import (
     LoopbackHost,
     ModelName,
     ModelNames,
+    Ports,
     Seconds,
     SecondsOrNever,
     Whole,
@@ -326,6 +327,20 @@ class ImageSettings(Section):
         says="Environment for AMD GPUs that need one of their own; auto asks the kernel which GPU it is.",
         accepts="auto, none, gfx1102 or gfx1103",
     )
+    block_nsfw: bool = setting(
+        False,
+        says="Refuse prompts with plainly pornographic words, whichever way they come in.",
+        accepts="true or false",
+    )
+    link_lifetime_s: SecondsOrNever = setting(
+        None,
+        says="How long a signed address of a picture (/images/…) works; never lets it end with the picture.",
+        accepts="number, or never",
+        unit="seconds",
+        none="never",
+        ge=60,
+        le=3650 * 86400,
+    )
 
 
 class GallerySettings(Section):
@@ -362,6 +377,35 @@ class GallerySettings(Section):
         unit="pixels",
         ge=64,
         le=1024,
+    )
+
+
+class OutgoingSettings(Section):
+    """What the server itself asks of other machines; every connection stands in `GET /v1/outgoing`."""
+
+    offline: bool = setting(
+        False,
+        says="Open no connection to any other machine, whoever asks for it.",
+        accepts="true or false",
+    )
+    allow: HostNames = setting(
+        (),
+        says="Hosts that may be asked, with all below them; empty allows every public one that is named.",
+        accepts="list of host names",
+        max_length=256,
+    )
+    private_hosts: HostNames = setting(
+        (),
+        says="Hosts that may be asked although their address is a private one, for instance a file server.",
+        accepts="list of host names",
+        max_length=64,
+    )
+    ports: Ports = setting(
+        (80, 443),
+        says="Ports that may be connected to.",
+        accepts="list of ports",
+        min_length=1,
+        max_length=64,
     )
 
 
@@ -403,6 +447,7 @@ class Settings(Section):
     jobs: JobSettings = Field(default_factory=JobSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     gallery: GallerySettings = Field(default_factory=GallerySettings)
+    outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
 

@@ -193,6 +193,7 @@ HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_list)]
 ModelName = Annotated[ModelId, BeforeValidator(_model_id)]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_list)]
 Budgets = Annotated[Mapping[Device, Annotated[Bytes, Field(ge=0, le=1 << 50)]], BeforeValidator(_map)]
+Ports = Annotated[tuple[Annotated[Whole, Field(ge=1, le=65535)], ...], BeforeValidator(_list)]
 Devices = Annotated[Literal["auto"] | tuple[str, ...], BeforeValidator(_devices)]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from inglenook.api.alice import alice_router
 from inglenook.api.description import description_router
 from inglenook.api.errors import render_json
 from inglenook.api.health import health_router, metrics_router
@@ -27,9 +28,12 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.door.caller import Identity, MachineOwner
 from inglenook.door.frame import frame
+from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.model import Picture
 from inglenook.images.model import ImageRequest
 from inglenook.jobs.model import EventType, Job, JobError, JobEvent, JobState, Json, Receipt, as_json
+from inglenook.outgoing.errors import NotFetched
+from inglenook.outgoing.model import Bounds, Entry, Fetched
 from inglenook.testing.clock import FakeClock
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -82,6 +86,9 @@ class Gallery:
     ) -> tuple[Path | bytes, str]:
         found = self.get(picture, caller=caller)
         return self.files[picture], found.media_type
+
+    def linked(self, picture: PictureId) -> Picture:
+        return self.get(picture, caller=OWNER)
 
     def delete(self, picture: PictureId, *, caller: PersonId) -> None:
         del self.pictures[self.get(picture, caller=caller).id]
@@ -180,8 +187,8 @@ class Jobs:
     def describe(self, job: Job) -> Json:
         return as_json(job)
 
-    async def counts(self) -> Mapping[JobState, int]:
-        states = [job.state for job in self.jobs.values()]
+    async def counts(self, kind: str | None = None) -> Mapping[JobState, int]:
+        states = [job.state for job in self.jobs.values() if kind in (None, job.kind)]
         return {state: states.count(state) for state in JobState}
 
 
@@ -286,19 +293,25 @@ def model(model_id: str, **fields: Any) -> ModelRecord:
 
 class Catalog:
     def __init__(self) -> None:
+        self.refreshed = 0
         self.records = [
             model("starter", builtin=True, created=1.0),
             model("family/with/slashes"),
             model("broken", problem="its header is cut off"),
             model("a-lora", kind=ModelKind.LORA),
+            model("loras/Water_Colour v2", kind=ModelKind.LORA),
+            model("a-llama", kind=ModelKind.LANGUAGE, problem="cannot be run yet"),
         ]
 
-    def list(self) -> list[ModelRecord]:
-        return self.records
+    def list(self, kind: ModelKind | None = None) -> list[ModelRecord]:
+        return [record for record in self.records if kind in (None, record.kind)]
+
+    def refresh(self) -> None:
+        self.refreshed += 1
 
     def get(self, model_id: ModelId) -> ModelRecord:
         for record in self.records:
-            if record.id == model_id:
+            if record.id in (model_id, model_id.removeprefix("sd/")):
                 return record
         raise NotFound(
             f"There is no model {model_id!r}.", code="model.not_found", hint="nearest: starter", field="model"
@@ -307,31 +320,74 @@ class Catalog:
     def resolve(self, name: str) -> ModelRecord:
         return self.records[0] if name == "auto" else self.get(ModelId(name))
 
+    find = resolve
+
+    def resolve_part(self, name: str, kind: ModelKind) -> ModelRecord:
+        wanted = name.removeprefix("lora/")
+        for record in self.list(kind):
+            if wanted in (record.id, record.id.rpartition("/")[2]):
+                return record
+        raise NotFound(f"There is no {kind} {name!r}.", code="model.not_found", hint="nearest: a-lora")
+
 
 class Runtime:
+    def __init__(self) -> None:
+        self.devices: list[dict[str, Any]] = [
+            {"id": "cpu", "total_bytes": 100, "budget_bytes": 80, "reserved_bytes": 30, "used_bytes": 40}
+        ]
+        self.residents: list[dict[str, Any]] = [{"id": "res_1", "model": "starter", "state": "ready"}]
+        self.leases: list[dict[str, Any]] = []
+
     def snapshot(self) -> Mapping[str, Any]:
         return {
-            "devices": [
-                {"id": "cpu", "total_bytes": 100, "budget_bytes": 80, "reserved_bytes": 30, "used_bytes": 40}
-            ],
-            "residents": [{"id": "res_1", "model": "starter", "state": "ready"}],
-            "leases": [],
+            "devices": self.devices,
+            "residents": self.residents,
+            "leases": self.leases,
             "queue": [{"reason": {"kind": "memory", "text": "no room"}}],
             "recent": [],
         }
 
     async def unload(self, resident: ResidentId) -> bool:
-        return resident == "res_1"
+        """Those that are at work stay."""
+        held = {lease["resident"] for lease in self.leases}
+        before = len(self.residents)
+        self.residents = [one for one in self.residents if one["id"] != resident or one["id"] in held]
+        return len(self.residents) < before
 
 
 class Nothing:
     """What no test in this folder asks for: `tests/integration/test_gallery_doors.py` has the real ones."""
 
 
+class Outgoing:
+    """`pages` holds what is at each address; everything else cannot be reached."""
+
+    def __init__(self) -> None:
+        self.offline = False
+        self.pages: dict[str, bytes] = {}
+        self.entries: list[Entry] = []
+
+    async def fetch(self, url: str, *, purpose: str, bounds: Bounds) -> Fetched:
+        number = len(self.entries) + 1
+        self.entries.append(Entry(number, NOW, "example.org", 443, "192.0.2.1", purpose, 200, 5, None))
+        if url not in self.pages:
+            raise NotFetched("example.org answered 404, not 200.", code="outgoing.status")
+        return Fetched(self.pages[url], "image/png")
+
+    def ledger(self, *, limit: int, before: int | None = None) -> list[Entry]:
+        return [one for one in reversed(self.entries) if before is None or one.number < before][:limit]
+
+
 class Workshop:
     """The whole application over these services."""
 
-    def __init__(self, *, max_body_bytes: int = 1 << 20, identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_body_bytes: int = 1 << 20,
+        identity: Identity | None = None,
+        own_models: Path = Path("nowhere"),
+    ) -> None:
         self.clock = FakeClock(NOW)
         self.gallery = Gallery()
         self.jobs = Jobs()
@@ -341,8 +397,22 @@ class Workshop:
         self.journal = Journal()
         self.metrics = Metrics(registry=CollectorRegistry())
         self.app = FastAPI(title="test", docs_url=None, redoc_url=None, openapi_url=None)
-        runtime = Runtime()
+        self.runtime = runtime = Runtime()
+        self.outgoing = Outgoing()
+        self.links = PictureLinks(secret=b"s" * 32, lifetime_s=None, clock=self.clock)
         for router in (
+            alice_router(
+                images=self.images,
+                jobs=self.jobs,
+                gallery=self.gallery,
+                catalog=self.catalog,
+                runtime=runtime,
+                links=self.links,
+                outgoing=self.outgoing,
+                clock=self.clock,
+                max_body_bytes=max_body_bytes,
+                own_models=own_models,
+            ),
             openai_router(
                 images=self.images,
                 jobs=self.jobs,
@@ -359,9 +429,10 @@ class Workshop:
                 runtime=runtime,
                 catalog=self.catalog,
                 journal=self.journal,
+                outgoing=self.outgoing,
                 public_hours=168,
             ),
-            health_router(version="1.2.3", parts=lambda: self.parts, clock=self.clock),
+            health_router(version="1.2.3", parts=lambda: self.parts, runtime=runtime, clock=self.clock),
             metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
             description_router(),
         ):

@@ -43,14 +43,16 @@ def _loaded(snapshot: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_json(record: ModelRecord, states: Mapping[str, str]) -> dict[str, Any]:
-    """OpenAI's four fields, and ours: `state` is `available`, `unusable` (then `problem` says why), or the
-    state of the process that holds the model."""
+    """OpenAI's four fields (`owned_by` also as ALICE spells it), and ours: `state` is `available`, `unusable`
+    (then `problem` says why), or the state of the process that holds the model."""
+    owner = "inglenook" if record.builtin else "local"
     idle = "available" if record.problem is None else "unusable"
     return {
         "id": record.id,
         "object": "model",
         "created": int(record.created),
-        "owned_by": "inglenook" if record.builtin else "local",
+        "owned_by": owner,
+        "ownedBy": owner,
         "title": record.title or record.id,
         "kind": record.kind,
         "family": record.family,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own routes under /v1: jobs, pictures, the runtime, the schedulers."""
+"""Our own routes under /v1: jobs, pictures, the runtime, schedulers, outgoing connections."""
 
 from fastapi import APIRouter
 
@@ -7,10 +7,11 @@ from inglenook.api.studio.imports import imports_router
 from inglenook.api.studio.jobs import jobs_router
 from inglenook.api.studio.journal import journal_router
 from inglenook.api.studio.marks import marks_router
+from inglenook.api.studio.outgoing import outgoing_router
 from inglenook.api.studio.pictures import pictures_router
 from inglenook.api.studio.runtime import runtime_router
 from inglenook.base.journal import Journal
-from inglenook.door.services import Catalog, Gallery, Importer, Jobs, Runtime, Thumbnails
+from inglenook.door.services import Catalog, Gallery, Importer, Jobs, Outgoing, Runtime, Thumbnails
 
 __all__ = ["studio_router"]
 
@@ -24,6 +25,7 @@ def studio_router(
     runtime: Runtime,
     catalog: Catalog,
     journal: Journal,
+    outgoing: Outgoing,
     public_hours: int,
 ) -> APIRouter:
     """Args:
@@ -37,4 +39,5 @@ def studio_router(
     router.include_router(pictures_router(gallery=gallery, thumbnails=thumbnails))
     router.include_router(runtime_router(runtime=runtime, catalog=catalog))
     router.include_router(journal_router(journal=journal))
+    router.include_router(outgoing_router(outgoing=outgoing))
     return router
