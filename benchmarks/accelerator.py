@@ -22,6 +22,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ from inglenook.workers.image.worker import quieten
 ROUNDS = 2
 SHORT = 4
 """The short run has a fourth of the steps."""
+
+PREVIEWS = 12
+"""As many as the page asks for (`web/form.py`; this runs where only the worker's packages are)."""
 
 Draw = Callable[[int, int], Any]
 """Seed, steps → uint8 (height, width, 3)."""
@@ -162,7 +166,7 @@ def _machine(device: str) -> dict[str, str]:
 
 
 def _measured(model: Model, args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Both sides as they are, then both compiled."""
+    """Both sides as they are, ours with previews, then both compiled."""
     dtype = args.dtype or ("float32" if args.device == "cpu" else model.dtype)
     modules = _modules(model, dtype, args.device, tiny=args.tiny)
     family = _family(model, modules, dtype, args.device)
@@ -175,6 +179,7 @@ def _measured(model: Model, args: argparse.Namespace) -> Iterator[tuple[str, dic
     }
     with _clock(args.device) as now:
         yield "as it is", {**settings, **_compare(sides, steps, args, now)}
+        yield "previews", {**settings, **_previews(model, family, side_px, steps, args, now)}
         if not args.no_compile:
             _compile(model, modules, args.compile)
             figures = _compare(sides, steps, args, now)
@@ -224,6 +229,31 @@ def _compare(
     }
 
 
+def _previews(
+    model: Model,
+    family: Family,
+    side_px: int,
+    steps: int,
+    args: argparse.Namespace,
+    now: Callable[[], float],
+) -> dict[str, Any]:
+    """A picture with previews against one without, ours both, as often as the page asks for them."""
+    every = max(1, steps // (PREVIEWS + 1))
+    times: dict[str, list[float]] = {"with": [], "without": []}
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {
+            "with": _ours(model, family, side_px, preview_every=every, previews=Path(folder)),
+            "without": _ours(model, family, side_px),
+        }
+        for seed in range(2 * args.rounds + 1):
+            for name, draw in sides.items():
+                began = now()
+                draw(seed, steps)
+                times[name].append(now() - began)
+    shares = [a / b - 1 for a, b in zip(times["with"][1:], times["without"][1:], strict=True)]
+    return {"preview_every": every, "share_of_picture": statistics.median(shares)}
+
+
 @contextmanager
 def _clock(device: str) -> Iterator[Callable[[], float]]:
     """Seconds by the wall once the device has done all it was given; CPU seconds on a CPU."""
@@ -248,13 +278,15 @@ def _peak_gb(device: str) -> float:
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.startswith("cuda") else 0.0
 
 
-def _ours(model: Model, family: Family, side_px: int) -> Draw:
-    worker = Worker(family)
+def _ours(
+    model: Model, family: Family, side_px: int, *, preview_every: int = 0, previews: Path | None = None
+) -> Draw:
+    worker = Worker(family, previews=previews)
 
     def draw(seed: int, steps: int) -> Any:
         return worker.draw(
             prompt=_prompt(seed), width=side_px, height=side_px, steps=steps, seeds=(seed,),
-            guidance_scale=model.guidance, scheduler=model.scheduler,
+            guidance_scale=model.guidance, scheduler=model.scheduler, preview_every=preview_every,
         )  # fmt: skip
 
     return draw

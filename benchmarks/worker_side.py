@@ -15,17 +15,22 @@ from inglenook.workers.image.families.registry import load_family
 from inglenook.workers.image.spool import Spool
 
 
-class NoFiles(Spool):
-    """Keeps the last picture instead of writing it; gives out `references` by name."""
+class LastPicture(Spool):
+    """Keeps the last picture instead of writing it; gives out `references` by name.
 
-    def __init__(self) -> None:
-        super().__init__(Path())
+    Args:
+        previews: where previews are really written; None keeps them to itself too.
+    """
+
+    def __init__(self, previews: Path | None = None) -> None:
+        super().__init__(previews or Path())
+        self._writes_previews = previews is not None
         self.last: Any = None
         self.references: dict[str, Any] = {}
 
     def write(self, stem: str, pixels: Any) -> str:
         self.last = pixels
-        return stem
+        return super().write(stem, pixels) if stem == "preview" and self._writes_previews else stem
 
     def read_rgb(self, name: str, *, width: int | None = None, height: int | None = None) -> Any:
         return self.references[name]
@@ -37,9 +42,15 @@ class Worker:
     spool: its last picture, and the pictures that it can be given.
     """
 
-    def __init__(self, family: Family, *, send: Callable[[Message], None] = lambda message: None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        *,
+        send: Callable[[Message], None] = lambda message: None,
+        previews: Path | None = None,
+    ) -> None:
         self.family = family
-        self.spool = NoFiles()
+        self.spool = LastPicture(previews)
         self._studio = Studio(
             family=family,
             saving=0,
