@@ -14,7 +14,8 @@ Steps a second come from the difference between a long and a short run, so that 
 decoding do not count in them; seconds a picture hold everything. On a GPU these are seconds by the wall,
 waited for; on a CPU they are CPU seconds. Compiled is what diffusers recommends: `regional` compiles the
 repeated blocks with `fullgraph=True`, `full` the whole network with `max-autotune`; UNets and VAEs work in
-`channels_last` then. It happens in the shared modules, so it speeds up both.
+`channels_last` then. `worker` is what our own setting `images.compile` does, in its mode `default`. Each
+happens in the shared modules, so it speeds up both.
 """
 
 import argparse
@@ -144,7 +145,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, help="unless each model's own")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--steps", type=int, help="unless each model's own; at least 2")
-    parser.add_argument("--compile", choices=("regional", "full"), default="regional")
+    parser.add_argument("--compile", choices=("regional", "full", "worker"), default="regional")
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled runs out")
     parser.add_argument("--tiny", action="store_true", help="narrow layers and small pictures")
     parser.add_argument("--out", type=Path, help="write the JSON there too, after every part")
@@ -181,7 +182,7 @@ def _measured(model: Model, args: argparse.Namespace) -> Iterator[tuple[str, dic
         yield "as it is", {**settings, **_compare(sides, steps, args, now)}
         yield "previews", {**settings, **_previews(model, family, side_px, steps, args, now)}
         if not args.no_compile:
-            _compile(model, modules, args.compile)
+            _compile(model, family, modules, args.compile)
             figures = _compare(sides, steps, args, now)
             yield "compiled", {**settings, "compile": args.compile, **figures}
     if args.device.startswith("cuda"):
@@ -322,8 +323,11 @@ def _prompt(seed: int) -> str:
     return f"a red fox in the snow, the {seed}th of many"
 
 
-def _compile(model: Model, modules: Mapping[str, Any], how: str) -> None:
+def _compile(model: Model, family: Family, modules: Mapping[str, Any], how: str) -> None:
     network = modules[model.network]
+    if how == "worker":
+        family.compile("default", None)
+        return
     if model.network == "unet":
         network.to(memory_format=torch.channels_last)
         modules["vae"].to(memory_format=torch.channels_last)
