@@ -367,6 +367,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from starlette.staticfiles import StaticFiles
 
     from inglenook.api.alice import alice_router
+    from inglenook.api.alice.answers import signed_url
     from inglenook.api.alice.gallery import gallery_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
@@ -375,6 +376,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.openai import openai_router
     from inglenook.api.studio import studio_router
+    from inglenook.door.address import base_url
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
     from inglenook.web.pages import web_router
@@ -426,6 +428,9 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         gallery_router(
             gallery=gallery,
             clock=clock,
+            address=lambda request, picture: signed_url(
+                base_url(request), links, picture.id, picture.media_type
+            ),
             page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),

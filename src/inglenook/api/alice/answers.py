@@ -34,6 +34,11 @@ _MODES: Mapping[str, str] = {"text": "txt2img"}
 """Our modes in ALICE's words; whatever begins from a picture is img2img."""
 
 
+def signed_url(base: str, links: Links, picture: PictureId, media_type: str) -> str:
+    """An address that needs no key. `base`: of the server, with a final slash."""
+    return f"{base}images/{links.name(picture, media_type)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What of a request shapes its answer.
@@ -57,7 +62,7 @@ class Reply:
 
     def urls(self, parts: list[Mapping[str, Any]]) -> list[str]:
         return [
-            f"{self.base_url}images/{self.links.name(PictureId(part['picture_id']), part['media_type'])}"
+            signed_url(self.base_url, self.links, PictureId(part["picture_id"]), part["media_type"])
             for part in parts
         ]
 

@@ -14,7 +14,7 @@ PLACES: Mapping[str, str] = {
     "": "/",
     "index.html": "/",
     "generate.html": "/",
-    "gallery.html": "/",
+    "gallery.html": "/gallery",
     "style.css": "/static/inglenook.css",
     "app.js": "/static/live.js",
 }

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of docs/benchmarks.md, one for each part that is measured: figures to lines of Markdown."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Found = dict[str, Any]
+
+_MB, _KB = 1e6, 1e3
+
+
+def server(found: Found) -> list[str]:
+    probes = (
+        ("idle", found["health_idle_ms"], ""),
+        ("while a model loads", found["health_while_a_model_loads_ms"], "p99 under 50 ms"),
+        ("while pictures are drawn", found["health_while_pictures_are_drawn_ms"], "p99 under 50 ms"),
+    )
+    return [
+        "## The server",
+        "",
+        *_table(
+            ("what", "measured", "expected before"),
+            [
+                (
+                    "from the command to `/readyz`, first start on an empty folder",
+                    _s(found["first_start_s"]),
+                    "",
+                ),
+                ("the same, later starts", _s(found["start_s"]), "under 1 s of import and start"),
+                ("resident memory of the idle server", f"{found['idle_rss_mb']:.0f} MB", "under 150 MB"),
+                *(
+                    (
+                        f"`/health` {words}, p50 / p99 of {figures['samples']}",
+                        f"{figures['p50']:.1f} / {figures['p99']:.1f} ms",
+                        expected,
+                    )
+                    for words, figures, expected in probes
+                ),
+            ],
+        ),
+    ]
+
+
+def page(found: Found) -> list[str]:
+    return [
+        "## What a page weighs",
+        "",
+        "All that a browser fetches for its first look at a page of an empty gallery: HTML, sheets, scripts and icons.",
+        f"Expected: under {found['budget_bytes'] / _KB:.0f} kB uncompressed, and no request to another host.",
+        "",
+        *_table(
+            ("page", "requests", "to other hosts", "as it is", "gzip", "as sent", "HTML / sheets / scripts"),
+            [
+                (
+                    f"`{place}`",
+                    figures["requests"],
+                    figures["foreign_requests"],
+                    f"**{figures['bytes'] / _KB:.0f} kB**",
+                    f"{figures['gzip_bytes'] / _KB:.0f} kB",
+                    f"{figures['sent_bytes'] / _KB:.0f} kB",
+                    " / ".join(
+                        f"{figures['kinds'].get(kind, 0) / _KB:.0f}"
+                        for kind in ("text/html", "text/css", "text/javascript")
+                    )
+                    + " kB",
+                )
+                for place, figures in found["pages"].items()
+            ],
+        ),
+    ]
+
+
+def step_loop(found: Found) -> list[str]:
+    return [
+        "## Our step loop against `pipeline(...)`",
+        "",
+        "CPU seconds on one thread, in turn. Above 1: ours is faster. Expected: at least 0.97.",
+        "",
+        *_table(
+            ("model", "diffusers", "ours", "ratio of speeds"),
+            [
+                (
+                    name,
+                    f"{figures['diffusers_cpu_s']:.3f} s",
+                    f"{figures['ours_cpu_s']:.3f} s",
+                    f"**{figures['speed_ratio']:.3f}**",
+                )
+                for name, figures in found.items()
+            ],
+        ),
+    ]
+
+
+def families(found: Found) -> list[str]:
+    steps = {figures["steps"] for figures in found.values()}
+    return [
+        "## Every family against `pipeline(...)`",
+        "",
+        f"Random models of a few million parameters, 64 x 64 pixels, {max(steps)} steps, from the prompt to the pixels; the same",
+        "steps, seed and settings on both sides. CPU seconds on one thread, in turn; above 1: ours is faster. Expected: at",
+        "least 0.97, and pictures that differ by 0 or 1 of 255, so that the work is the same.",
+        "",
+        *_table(
+            ("model", "diffusers", "ours", "ratio of speeds", "largest difference"),
+            [
+                (
+                    name,
+                    f"{figures['diffusers_cpu_s']:.3f} s",
+                    f"{figures['ours_cpu_s']:.3f} s",
+                    f"**{figures['speed_ratio']:.3f}**",
+                    f"{figures['largest_difference_of_255']} of 255",
+                )
+                for name, figures in found.items()
+            ],
+        ),
+    ]
+
+
+def lora(found: Found) -> list[str]:
+    ours, theirs = found["ours"], found["diffusers"]
+    return [
+        "## Changing the LoRAs",
+        "",
+        f"A LoRA of rank 16 on {found['layers']} layers ({found['lora_bytes'] / _MB:.1f} MB), a random model of Stable Diffusion 1's",
+        f"structure, one step of 256 x 256 pixels ({found['step_cpu_s']:.2f} CPU s). Milliseconds of CPU time, and the share of that",
+        "step. Diffusers keeps both LoRAs loaded as adapters, except where it says otherwise. Expected: under a tenth of a",
+        "step, also with the file to be read.",
+        "",
+        *_table(
+            ("change", "ours", "diffusers"),
+            [
+                (what, _change(ours.get(what)), _change(theirs.get(what)))
+                for what in dict.fromkeys([*ours, *theirs])
+            ],
+        ),
+    ]
+
+
+def _change(figures: Found | None) -> str:
+    return "" if figures is None else f"{figures['ms']:.1f} ms ({_percent(figures['share_of_step'])})"
+
+
+def previews(found: Found) -> list[str]:
+    return [
+        "## Previews",
+        "",
+        "One preview for 512 x 512 pixels, from the latents to the PNG on disk, beside one step of a random network that is",
+        "much smaller than a real one, so that the shares are upper bounds for a CPU. As often as the page asks for them.",
+        "CPU seconds on one thread. Expected: at most 2 % of the step. The map of colours is measured once a model.",
+        "",
+        *_table(
+            ("model", "network", "step", "preview", "at every", "share of a step", "map, once"),
+            [
+                (
+                    name,
+                    f"{figures['parameters'] / 1e6:.0f} M",
+                    f"{figures['step_cpu_s']:.2f} s",
+                    f"{figures['preview_cpu_s'] * 1000:.1f} ms",
+                    f"step {figures['preview_every']}",
+                    f"**{_percent(figures['share_of_step'])}**",
+                    f"{figures['map_once_cpu_s'] * 1000:.0f} ms",
+                )
+                for name, figures in found.items()
+            ],
+        ),
+    ]
+
+
+def prompts(found: Found) -> list[str]:
+    return [
+        "## Reading a prompt again",
+        "",
+        "CLIP ViT-L of Stable Diffusion 1's size, random, with guidance; CPU seconds on one thread. Expected: the second",
+        "time takes at most 2 % of the first.",
+        "",
+        *_table(
+            ("what", "measured"),
+            [
+                ("a new prompt", f"{found['first_cpu_s'] * 1000:.0f} ms"),
+                (
+                    "the same with another seed",
+                    f"{found['again_cpu_s'] * 1000:.2f} ms (**{_percent(found['share'])}**)",
+                ),
+            ],
+        ),
+    ]
+
+
+def clients(found: Found) -> list[str]:
+    one, many, slow = (
+        found["one_client_pictures_per_s"],
+        found["eight_clients"],
+        found["eight_clients_and_a_slow_reader"],
+    )
+    return [
+        "## Eight clients at once",
+        "",
+        "The model that ships, whole requests over HTTP. All are one person, as long as there are no accounts, so fairness",
+        "here is that of arrival; turns between people are measured with the scheduler's tests.",
+        "",
+        *_table(
+            ("what", "measured"),
+            [
+                ("one client alone", f"{one:.2f} pictures/s"),
+                (
+                    "eight clients",
+                    f"{many['pictures_per_s']:.2f} pictures/s "
+                    f"({found['throughput_ratio_eight_to_one']:.2f} times one client)",
+                ),
+                ("wait, median / longest", f"{many['median_wait_s']:.2f} / {many['longest_wait_s']:.2f} s"),
+                (
+                    "largest mean wait of a client over the smallest",
+                    f"{many['largest_mean_wait_over_smallest']:.2f}",
+                ),
+                (
+                    "eight clients beside one that never reads its stream",
+                    f"{slow['pictures_per_s']:.2f} pictures/s "
+                    f"({found['throughput_ratio_with_to_without_slow_reader']:.2f} of the throughput without it, "
+                    "whose own picture is drawn too)",
+                ),
+            ],
+        ),
+    ]
+
+
+def scheduler(found: Found) -> list[str]:
+    return [
+        "## The scheduler alone",
+        "",
+        "Fake engines, no processes.",
+        "",
+        "```json",
+        json.dumps(found, indent=1),
+        "```",
+        "",
+    ]
+
+
+def gallery(found: Found) -> list[str]:
+    """A column for each database that is installed."""
+    databases = [name for name in ("sqlite", "postgresql") if name in found]
+    return [
+        f"## A gallery of {found['pictures']:,} pictures",
+        "",
+        "Calls of the gallery's service, records read and all, in milliseconds; a page is 48 pictures.",
+        "",
+        *_table(
+            ("what", *databases),
+            [(what, *(found[name]["ms"][what] for name in databases)) for what in found[databases[0]]["ms"]],
+        ),
+    ]
+
+
+def accelerator(found: Found) -> list[str]:
+    """What `benchmarks/accelerator.py` wrote on a machine with a GPU; nothing of it is measured again."""
+    machine = found["machine"]
+    return [
+        "## Models of real size on a GPU",
+        "",
+        f"Not part of this run: measured {machine['date']} on {machine['device']} (torch {machine['torch']}, diffusers "
+        f"{machine['diffusers']}; {machine['clock']}) by",
+        "`python -m benchmarks.accelerator`. Random weights of the real sizes. Steps a second without reading the prompt",
+        "and decoding, seconds a picture with both; the memory is the most that tensors took at once. Compiled with what",
+        "diffusers recommends, on both sides. Ratios above 1: ours is faster. Expected: at least 0.97 of diffusers.",
+        "",
+        *_table(
+            (
+                "model",
+                "",
+                "ours",
+                "diffusers",
+                "ratio of steps",
+                "ratio of pictures",
+                "peak, ours / diffusers",
+            ),
+            [
+                (
+                    f"{name}, {part['side_px']}², {part['dtype']}, {part['steps']} steps",
+                    kind if kind == "as it is" else f"{kind} ({part['compile']})",
+                    _speed(part["ours"]),
+                    _speed(part["diffusers"]),
+                    f"**{part['speed_ratio']:.3f}**",
+                    f"{part['picture_ratio']:.3f}",
+                    f"{_gb(part['ours']['peak_gb'])} / {_gb(part['diffusers']['peak_gb'])}",
+                )
+                for name, kinds in found["models"].items()
+                for kind, part in kinds.items()
+                if "ours" in part
+            ],
+        ),
+        "What previews, as often as the page asks for them, add to a picture. Expected: at most 2 %.",
+        "",
+        *_table(
+            ("model", "a preview at every", "share of a picture"),
+            [
+                (
+                    name,
+                    f"step {kinds['previews']['preview_every']}",
+                    _percent(kinds["previews"]["share_of_picture"]),
+                )
+                for name, kinds in found["models"].items()
+                if "previews" in kinds
+            ],
+        ),
+    ]
+
+
+def _speed(side: Found) -> str:
+    return f"{side['steps_per_s']:.2f} it/s, {side['picture_s']:.2f} s"
+
+
+def _gb(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.1f} GB"
+
+
+def _s(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:
+    """With the empty line that ends it."""
+    return [
+        f"| {' | '.join(heads)} |",
+        f"| {' | '.join('---' for _ in heads)} |",
+        *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows),
+        "",
+    ]
+
+
+SECTIONS: Mapping[str, Callable[[Found], list[str]]] = {
+    "server": server,
+    "page": page,
+    "step_loop": step_loop,
+    "families": families,
+    "lora": lora,
+    "previews": previews,
+    "prompts": prompts,
+    "clients": clients,
+    "gallery": gallery,
+    "scheduler": scheduler,
+}
+"""In the order of the page. Each is a module beside this one, run as a process of its own."""

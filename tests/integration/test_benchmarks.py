@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run and say what their tables show. Not how fast anything is: that is for their own page."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from benchmarks import __main__ as all_parts
+from benchmarks import page, tables
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def answer(kind: str, text: str) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": f"{kind}; charset=utf-8"}, text=text)
+
+
+def test_every_section_has_a_module_that_measures_it() -> None:
+    assert [part for part in tables.SECTIONS if importlib.util.find_spec(f"benchmarks.{part}") is None] == []
+
+
+def test_a_part_that_is_not_there_is_refused_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "famlies"])
+    with pytest.raises(SystemExit):
+        all_parts.main()
+    told = capsys.readouterr().err
+    assert "no part 'famlies'" in told
+    assert "families" in told
+
+
+def test_the_page_says_so_when_no_gpu_was_measured() -> None:
+    assert "Not measured: anything on a GPU" in all_parts.page({}, None)
+
+
+PAGE = """
+<link rel="stylesheet" href="/a.css"> <link rel="canonical" href="/no"> <script defer src="/b.js"></script>
+<a href="/no"></a> <img src="/c.svg"> <img src="/no" loading="lazy">
+<div hx-get="/d" hx-trigger="load, every 5s"></div> <div hx-get="/no" hx-trigger="click"></div>
+"""
+SHEET = "@import 'x.css'; a { background: url(y.svg) } b { background: url('data:z') }"
+SCRIPT = "import { a } from './a.js';\nconst b = 'import c';\nimport './d.js'"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"),
+    [
+        ("text/html", PAGE, ["/a.css", "/b.js", "/c.svg", "/d"]),
+        ("text/css", SHEET, ["x.css", "y.svg"]),
+        ("text/javascript", SCRIPT, ["./a.js", "./d.js"]),
+        ("image/svg+xml", '<image href="/no"/>', []),
+    ],
+)
+def test_what_a_browser_fetches_by_itself_is_found(kind: str, text: str, named: list[str]) -> None:
+    assert list(page.named_in(answer(kind, text))) == named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["lora", "prompts"])
+def test_a_part_measures_what_its_table_shows(part: str) -> None:
+    lines = tables.SECTIONS[part](run(f"benchmarks.{part}", "1"))
+    assert sum(line.startswith("| ") for line in lines) > 3
+
+
+@pytest.mark.slow
+def test_a_model_of_every_family_is_drawn_alike_by_the_code_for_a_gpu(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    options = "--tiny --device cpu --no-compile --rounds 1 --out"
+    found = run("benchmarks.accelerator", *options.split(), str(out))
+    assert json.loads(out.read_text()) == found
+    assert list(found["models"]) == ["sd15", "sdxl", "flux"]
+    for kinds in found["models"].values():
+        assert kinds["as it is"]["largest_difference_of_255"] <= 1
+        assert kinds["as it is"]["ours"]["steps_per_s"] > 0
+    shown = "\n".join(tables.accelerator(found))
+    assert "sdxl, 64², float32, 4 steps" in shown
+    assert "step 1" in shown
