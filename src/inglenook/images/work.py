@@ -419,10 +419,9 @@ def load_plan(
 
 
 def preview_every(drawing: Drawing) -> int:
-    """Steps between two previews, so that about `drawing.previews` come before the last step; 0 for none."""
-    if drawing.previews == 0:
-        return 0
-    return max(1, drawing.steps // (drawing.previews + 1))
+    """Steps between two previews, so that no more than `drawing.previews` come before the last step; 0 for
+    none."""
+    return 0 if drawing.previews == 0 else math.ceil(drawing.steps / (drawing.previews + 1))
 
 
 def parameters_of(drawing: Drawing, made: PictureMade) -> dict[str, Any]:

@@ -17,7 +17,8 @@ def test_the_label_in_the_queue_never_holds_the_prompt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("previews", "steps", "every"), [(0, 20, 0), (1, 20, 10), (3, 20, 5), (100, 20, 1), (3, 2, 1)]
+    ("previews", "steps", "every"),
+    [(0, 20, 0), (1, 20, 10), (3, 20, 5), (100, 20, 1), (3, 2, 1), (12, 25, 2), (2, 14, 5)],
 )
 def test_previews_are_spread_over_the_steps(previews: int, steps: int, every: int) -> None:
     assert preview_every(planned(request(previews=previews, steps=steps))) == every

@@ -168,8 +168,10 @@ def believed(picture: Picture) -> torch.Tensor:
         return asked - answer * (timestep.to(torch.float32) / config["num_train_timesteps"])
     if prediction == "sample":
         return answer
-    index = timestep.round().long().clamp(0, config["num_train_timesteps"] - 1).cpu()
-    signal = picture.scheduler.alphas_cumprod[index].to(asked.device, torch.float32).clamp(min=1e-4)
+    index = timestep.round().long().clamp(0, config["num_train_timesteps"] - 1)
+    # The table goes to the device rather than the index to the host, which would have to wait for it.
+    signals = picture.scheduler.alphas_cumprod.to(asked.device, torch.float32)
+    signal = signals[index.to(asked.device)].clamp(min=1e-4)
     if prediction == "v_prediction":
         return signal.sqrt() * asked - (1 - signal).sqrt() * answer
     return (asked - (1 - signal).sqrt() * answer) / signal.sqrt()

@@ -5,9 +5,25 @@ import gc
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 
 log = logging.getLogger(__name__)
+
+
+class Fetched:
+    """A tensor on its way to host memory. `host`: where it will be; `arrived`: a device's event, or None when
+    it is there."""
+
+    def __init__(self, host: torch.Tensor, arrived: Any) -> None:
+        self._host = host
+        self._arrived = arrived
+
+    def numpy(self) -> np.ndarray:
+        """Waits until it is there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._host.numpy()
 
 
 class Device:
@@ -23,6 +39,21 @@ class Device:
     def fuses_attention(self) -> bool:
         """Whether attention runs as one kernel that never writes the scores to memory. Metal has none."""
         return self.torch.type != "mps"
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether work is submitted faster than it is done, so that asking for a result holds it up."""
+        return self.torch.type == "cuda"
+
+    def fetch(self, tensor: torch.Tensor) -> Fetched:
+        """Bring a tensor to host memory without waiting for it, where the device runs ahead."""
+        if not self.runs_ahead:
+            return Fetched(tensor.cpu(), None)
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(self.torch))
+        return Fetched(host, arrived)
 
     def held_bytes(self) -> int | None:
         """What this process's allocator holds of the device, used or cached; None on a CPU."""

@@ -26,10 +26,11 @@ from inglenook.wire.image import (
 from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise, hires
 from inglenook.workers.image.denoise import Picture, Plan, Source
+from inglenook.workers.image.device import Fetched
 from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.families.family import Family, Text, as_input
 from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
-from inglenook.workers.image.preview import preview_pixels
+from inglenook.workers.image.preview import preview_levels
 from inglenook.workers.image.schedulers import check_steps
 from inglenook.workers.image.spool import Spool
 from inglenook.workers.image.textcache import TextCache, picture_key, text_key
@@ -81,6 +82,7 @@ class Studio:
         self._send = send
         self._should_stop = should_stop
         self._clock = clock
+        self._begun: Fetched | None = None
         self._texts = TextCache(family.device.torch)
 
     def execute(self, draw: Draw) -> LastWord:
@@ -243,6 +245,7 @@ class Studio:
 
     def _denoise(self, draw: Draw, picture: Picture, index: int, before: int, steps: int) -> None:
         """All steps of one pass. `before` of the picture's `steps` have been taken in an earlier one."""
+        self._begun = None  # a preview of another pass
         while not picture.finished:
             self._stop_if_asked(index, before + picture.done + 1)
             denoise.advance(self._family, picture)
@@ -264,11 +267,13 @@ class Studio:
         return hires.from_pixels(self._family, second, pixels)
 
     def _preview(self, draw: Draw, picture: Picture) -> str | None:
-        if draw.preview_every == 0 or picture.done % draw.preview_every:
-            return None
-        return self._spool.write(
-            "preview", preview_pixels(self._family.preview_map(), denoise.believed(picture))
-        )
+        """The file of a preview that is there. Where the device runs ahead, that is the one of the step
+        before: waiting for this step's own would hold the device up."""
+        device, begun = self._family.device, None
+        if draw.preview_every and picture.done % draw.preview_every == 0:
+            begun = device.fetch(preview_levels(self._family.preview_map(), denoise.believed(picture)))
+        ready, self._begun = (self._begun, begun) if device.runs_ahead else (begun, None)
+        return None if ready is None else self._spool.write("preview", ready.numpy())
 
     def _stop_if_asked(self, index: int, step: int) -> None:
         if self._should_stop():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 LinearMap = tuple[torch.Tensor, torch.Tensor]
-"""`(channels, 3)` and `(3,)`, on the CPU: latents @ first + second = RGB in [0, 1], roughly."""
+"""`(channels, 3)` and `(3,)`, on one device: latents @ first + second = RGB in [0, 1], roughly."""
 
 _SIDE_LATENTS = 16
 """Side of the measured picture, in latents: 256 points for the few unknowns of the map."""
@@ -34,12 +34,18 @@ def measure_map(encode: Callable[[torch.Tensor], torch.Tensor], pixels_per_laten
     return solved[:-1], solved[-1]
 
 
-def preview_pixels(linear: LinearMap, latents: torch.Tensor) -> np.ndarray:
-    """uint8 (height, width, 3): one pixel a latent, roughly the colours of the finished picture."""
+def preview_levels(linear: LinearMap, latents: torch.Tensor) -> torch.Tensor:
+    """uint8 (height, width, 3) on the map's device: one pixel a latent, roughly the colours of the finished
+    picture."""
     weights, offset = linear
-    points = latents[0].float().cpu().permute(1, 2, 0)
+    points = latents[0].float().to(weights.device).permute(1, 2, 0)
     colours = torch.nan_to_num(points @ weights + offset)
-    return (colours.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return (colours.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def preview_pixels(linear: LinearMap, latents: torch.Tensor) -> np.ndarray:
+    """`preview_levels` in host memory."""
+    return preview_levels(linear, latents).cpu().numpy()
 
 
 def _patches() -> torch.Tensor:

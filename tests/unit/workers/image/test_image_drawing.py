@@ -13,6 +13,7 @@ from PIL import Image
 from tests.unit.workers.image.bench import SIDE_PX, STARTER, STEPS, Bench, a_draw, opened, reload
 
 from inglenook.wire.image import DrawCancelled, DrawFailed, Drawn, Notice, PictureMade, Progress
+from inglenook.workers.image.device import Device, Fetched
 
 
 class ShortOfMemory:
@@ -250,6 +251,30 @@ def test_previews_come_at_every_nth_step_and_are_as_small_as_the_latents(sd1: Be
         with Image.open(sd1.spool / name) as preview:
             assert (preview.size, preview.mode) == ((8, 8), "RGB")
     assert not list(sd1.spool.glob(".*")), "no unfinished file is left"
+
+
+class Ahead(Device):
+    """A device that is said to run ahead, as a GPU does."""
+
+    runs_ahead = True
+
+    def fetch(self, tensor: torch.Tensor) -> Fetched:
+        return Fetched(tensor.cpu(), None)
+
+
+def test_a_device_that_runs_ahead_shows_each_preview_one_step_later(
+    sd1: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> dict[int, bytes]:
+        sd1.execute(preview_every=2, scheduler="euler", seeds=(4, 5))
+        named = {(p.picture, p.step): p.preview for p in sd1.said(Progress) if p.stage == "denoise"}
+        return {key: (sd1.spool / name).read_bytes() for key, name in named.items() if name}
+
+    at_once = shown()
+    monkeypatch.setattr(sd1.family, "device", Ahead("cpu"))
+    later = shown()
+    assert list(at_once) == [(0, 2), (0, 4), (1, 2), (1, 4)]
+    assert later == {(picture, step + 1): data for (picture, step), data in at_once.items()}
 
 
 def test_an_empty_prompt_draws(benches: dict[str, Bench]) -> None:

@@ -180,9 +180,10 @@ class LatentModel(Family):
 
     def preview_map(self) -> LinearMap:
         if self._preview_map is None:
-            self._preview_map = measure_map(
+            weights, offset = measure_map(
                 lambda pixels: self.scale(self.posterior(pixels).mean), self.pixels_per_latent
             )
+            self._preview_map = weights.to(self.device.torch), offset.to(self.device.torch)
         return self._preview_map
 
     def guided(self, text: Text, ask: Ask) -> torch.Tensor:
