@@ -303,6 +303,7 @@ def accelerator(found: Found) -> list[str]:
                 if "previews" in kinds
             ],
         ),
+        *(line for note in found.get("notes", ()) for line in (note, "")),
     ]
 
 
