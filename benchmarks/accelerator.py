@@ -94,7 +94,7 @@ MODELS: Mapping[str, Model] = {
             "text_encoder": _TINY_CLIP,
         },
     ),
-    # Its VAE overflows in float16, which the two sides mend in ways that do not go together in shared modules.
+    # Its VAE overflows in float16; how the two sides mend that does not go together in shared modules.
     "sdxl": Model(
         "sdxl", "StableDiffusionXLPipeline", 1024, 24, "bfloat16", "euler", 6.0,
         {
