@@ -429,7 +429,7 @@ def test_the_sidecar_chooses_parts_and_the_variant(root: Path) -> None:
     assert (dev.problem, dev.variant) == (None, "kontext")
     assert dev.parts["vae"] == root / "vae" / "other.safetensors"
     assert dev.image is not None
-    assert dev.image.modes == frozenset({"text", "edit"})
+    assert dev.image.modes == frozenset({"text", "edit", "inpaint"})
     assert dev.image.guidance_scale == 2.5
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
-from tests.unit.api.services import Jobs, Runtime
+from tests.unit.api.services import Catalog, Jobs, Outgoing, Runtime
 
 from inglenook.api.errors import render_json
 from inglenook.api.studio import studio_router
@@ -64,6 +64,8 @@ class Doors:
                 thumbnails=self.thumbnails,
                 importer=importer,
                 runtime=Runtime(),
+                catalog=Catalog(),
+                outgoing=Outgoing(),
                 journal=Journal(),
                 public_hours=168,
             )

@@ -248,7 +248,7 @@ def test_an_error_in_a_draw_fails_that_draw_only(starter: LiveWorker) -> None:
 
 
 def test_what_the_model_cannot_do_is_refused_and_the_next_draw_works(starter: LiveWorker) -> None:
-    last = starter.draw(scheduler="euler")[-1]
+    last = starter.draw(scheduler="ddim")[-1]
     assert isinstance(last, DrawFailed)
     assert (last.code, "unipc" in last.message) == ("draw.invalid", True)
     assert isinstance(starter.draw(scheduler="unipc")[-1], Drawn)

@@ -302,7 +302,7 @@ class ImageSettings(Section):
         None,
         says="How hard memory is spared from the start: 0 not at all, 1 slices, 2 also VAE tiles, 3 also "
         "parts kept in host memory; auto takes the least with which a model fits its device.",
-        accepts="0 to 3, or auto",
+        accepts="level, or auto",
         unit="levels",
         none="auto",
         ge=0,

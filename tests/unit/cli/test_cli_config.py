@@ -56,6 +56,21 @@ images.max_pixels          4194304               default
 images.max_input_pixels    64000000              default
 images.max_pictures        10                    default
 images.max_steps           150                   default
+images.dtype               auto                  default
+images.saving              auto                  default
+images.vae_on_cpu          False                 default
+images.compile             off                   default
+images.profile             auto                  default
+images.block_nsfw          False                 default
+images.link_lifetime_s     never                 default
+gallery.trash_days         30                    default
+gallery.public_hours       168                   default
+gallery.page_size          100                   default
+gallery.thumbnail_px       256                   default
+outgoing.offline           False                 default
+outgoing.allow             []                    default
+outgoing.private_hosts     []                    default
+outgoing.ports             [80, 443]             default
 models.folders             []                    default
 models.pinned              []                    default
 store.database_url         ********              file {file}:11

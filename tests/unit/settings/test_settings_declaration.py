@@ -14,7 +14,13 @@ from inglenook.settings.declaration import extra_of, sections
 from inglenook.settings.problems import all_keys
 
 ROOT = Path(__file__).parents[3]
-SUFFIX_OF_UNIT = {"seconds": "_s", "bytes": "_bytes", "pixels": ("_px", "_pixels")}
+SUFFIX_OF_UNIT = {
+    "seconds": "_s",
+    "hours": "_hours",
+    "days": "_days",
+    "bytes": "_bytes",
+    "pixels": ("_px", "_pixels"),
+}
 COUNTS = {"jobs", "pictures", "steps", "levels", "threads", "port"}
 
 
