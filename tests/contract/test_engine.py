@@ -22,7 +22,7 @@ from inglenook.testing.child import EXIT_AT_START, Behaviour
 from inglenook.testing.devices import fake_device
 from inglenook.testing.engines import FakeChild, FakeEngine, ScriptedEngine
 
-STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-200"
+STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-339"
 CPU = fake_device("cpu", 10**9)
 WAIT_S = 60.0
 GRACE_S = 0.5

@@ -42,9 +42,9 @@ def test_a_job_is_seen_to_come_to_run_and_to_end_without_a_reload(nook: Watched,
     expect(page.locator("#now-residents")).to_contain_text("at work")
     expect(page.locator("#now-devices")).to_contain_text("reserved")
     expect(page.locator("#now-devices .embers")).to_have_attribute("aria-label", re.compile("of .* reserved"))
-    expect(page.locator("#now-queue")).to_contain_text("Next in line: starter-200 is at work")
+    expect(page.locator("#now-queue")).to_contain_text("Next in line: starter-339 is at work")
     expect(page.locator(f"#{waiting}")).to_contain_text("Next in line")
-    expect(page.locator("#now-recent")).to_contain_text("starter-200 is ready", timeout=PATIENCE_MS)
+    expect(page.locator("#now-recent")).to_contain_text("starter-339 is ready", timeout=PATIENCE_MS)
     page.locator(f"#cancel-{waiting}").click()
     expect(page.locator(f"#{waiting}")).to_contain_text("cancelled")
     expect(page.locator("#now-queue")).to_contain_text("Nobody waits")
@@ -104,8 +104,8 @@ def test_the_log_is_live_can_be_paused_and_filtered_and_holds_no_prompt(
 ) -> None:
     bench.draw(prompt=SECRET_WORDS)
     page = nook.open("/activity")
-    expect(page.locator("#log")).to_contain_text("loading starter-200")
-    expect(page.locator("#log")).to_contain_text("The image worker of starter-200")
+    expect(page.locator("#log")).to_contain_text("loading starter-339")
+    expect(page.locator("#log")).to_contain_text("The image worker of starter-339")
     assert "zebra" not in log_lines(page)
     assert "zebra" not in bench.http.get("/v1/runtime/log?limit=1000").text
     page.locator("#log-pause").click()
@@ -119,7 +119,7 @@ def test_the_log_is_live_can_be_paused_and_filtered_and_holds_no_prompt(
     page.select_option("#log-level", "error")
     expect(page.locator("#log > .log-info")).to_have_count(0)
     page.select_option("#log-level", "info")
-    expect(page.locator("#log")).to_contain_text("loading starter-200")
+    expect(page.locator("#log")).to_contain_text("loading starter-339")
 
 
 def test_a_page_that_lost_the_server_goes_on_where_things_are(nook: Watched, bench: Workbench) -> None:

@@ -284,7 +284,7 @@ def test_quick_test_script(http: httpx.Client, scheduler: str) -> None:
 
 
 def test_a_scheduler_that_does_not_fit_is_refused_and_never_replaced(http: httpx.Client) -> None:
-    answer = ask(http, model="starter-200", sam_config={"scheduler": "pndm"})
+    answer = ask(http, model="starter-339", sam_config={"scheduler": "pndm"})
     assert answer.status_code == 400
     assert "pndm" in answer.json()["error"]["message"]
     assert ask(http, sam_config={"scheduler": "made_up"}).status_code == 400
@@ -467,7 +467,7 @@ def test_a_model_is_deleted_after_it_has_drawn(http: httpx.Client, data: Path) -
 
     shutil.copytree(data / "models" / "tiny", data / "models" / "passing")
     assert drawn(http, model="sd/passing", sam_config={"steps": 1, "width": 64, "height": 64})
-    assert http.delete("/v1/models/starter-200").status_code == 403
+    assert http.delete("/v1/models/starter-339").status_code == 403
     answer = http.delete("/v1/models/sd/passing")
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"status": "deleted", "model_id": "sd/passing", "modelId": "sd/passing"}

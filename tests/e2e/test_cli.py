@@ -205,7 +205,7 @@ def test_a_job_can_be_cancelled_and_done_again_from_another_terminal(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--model", "starter-10"), "hint: nearest: starter-200; `auto` takes the default\n"),
+        (("--model", "starter-10"), "hint: nearest: starter-339; `auto` takes the default\n"),
         (("--size", "9999x64"), "error: "),
         (("--steps", "100000"), "error: "),
         (("--scheduler", "eular"), "euler"),
@@ -229,7 +229,7 @@ def test_the_doctor_finds_all_that_is_needed_and_the_server(server: RunningServe
     found = {one["part"]: one for one in done.json}
     assert found["server"]["text"] == f"runs at {server.base_url} (process {server.pid})"
     assert found["database"]["text"].startswith("SQLite, schema ")
-    assert "starter-200" in found["models"]["text"]
+    assert "starter-339" in found["models"]["text"]
     assert found["cpu"]["mark"] == "ok"
 
 
@@ -241,11 +241,11 @@ def test_the_models_are_listed_with_what_is_wrong_with_them(tmp_path: Path) -> N
     assert done.code == 0
     rows = [line.split() for line in done.out.splitlines()]
     assert rows[0] == ["model", "kind", "family", "size", "state"]
-    assert ["starter-200", "image", "sd1"] in [row[:3] for row in rows]
+    assert ["starter-339", "image", "sd1"] in [row[:3] for row in rows]
     assert any(row[0] == "broken" and row[-3:] == ["cannot", "be", "used"] for row in rows)
     assert "broken: " in done.err
     listed = run("models", "--json", folder=tmp_path, data=data).json
-    assert [one["id"] for one in listed if one["problem"] is None] == ["starter-200"]
+    assert [one["id"] for one in listed if one["problem"] is None] == ["starter-339"]
 
 
 def test_a_port_that_is_taken_is_told_with_who_has_it(server: RunningServer, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_words_used_before_are_found_with_the_keyboard(nook: Watched, page: Page
 
 def test_another_model_brings_its_fields_and_what_was_typed_stays(page: Page) -> None:
     fill(page, prompt="a fox", steps="9", scheduler="ddim", hires_scale="1.5")
-    page.select_option("#model", "starter-200")
+    page.select_option("#model", "starter-339")
     expect(page.locator("#fold-hires")).to_contain_text("no second pass")
     expect(page.locator("#steps")).to_have_value("9")
     expect(page.locator("#parameters .notice")).to_contain_text("ddim does not go with this model")

@@ -46,7 +46,7 @@ def said(installed: Path, server: RunningServer) -> dict[str, Any]:
 
 
 def test_models_are_listed(said: dict[str, Any]) -> None:
-    assert "starter-200" in said["models"]
+    assert "starter-339" in said["models"]
 
 
 def test_pictures_come_with_their_seeds_and_without_their_background(said: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ def test_a_prompt_becomes_a_picture_before_ones_eyes(nook: Watched) -> None:
     assert is_loaded(page, f"#{name} img")
     made = str(page.locator(f"#{name} [data-picture]").first.get_attribute("data-picture"))
     expect(page.locator(f"#pictures > [data-picture={made}]")).to_be_visible()
-    expect(page.locator("#fire")).to_contain_text("starter-200")
+    expect(page.locator("#fire")).to_contain_text("starter-339")
     expect(page.locator("#model-state")).to_contain_text("ready")
     expect(page.locator("#prompt")).to_have_value("a red fox")
 
@@ -55,7 +55,7 @@ def test_two_jobs_wait_in_line_and_a_cancel_says_what_it_did(nook: Watched) -> N
     page = nook.open()
     first = draw(page, "a blue house", **LONG)
     second = draw(page, "a red castle")
-    expect(page.locator(f"#{second} [data-line]")).to_contain_text(re.compile("in line: .*starter-200"))
+    expect(page.locator(f"#{second} [data-line]")).to_contain_text(re.compile("in line: .*starter-339"))
     page.locator(f"#{second}").get_by_role("button", name="Cancel").click()
     expect(page.locator(f"#{second}")).to_contain_text("Left the queue before anything was drawn.")
     expect(page.locator(f"#{first}")).to_have_class(re.compile("is-running"), timeout=PATIENCE_MS)

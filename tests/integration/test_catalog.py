@@ -80,7 +80,7 @@ def test_a_fresh_install_has_the_starter_model_and_it_is_the_automatic_one(root:
 
 def test_without_its_sidecar_the_starter_model_still_tells_its_native_size(root: Path) -> None:
     shutil.copytree(
-        BUILTIN_MODELS / "starter-200", root / "copy", ignore=shutil.ignore_patterns("inglenook.json")
+        BUILTIN_MODELS / "starter-339", root / "copy", ignore=shutil.ignore_patterns("inglenook.json")
     )
     record = only(catalog(root))
     assert record.title == "copy"

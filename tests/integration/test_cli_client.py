@@ -259,16 +259,16 @@ def test_an_existing_file_is_refused_before_the_server_is_asked(script: Script, 
 
 def test_a_refusal_of_the_server_is_told_in_its_words(script: Script) -> None:
     error = {
-        "message": "There is no model 'x'. Hint: nearest: starter-200.",
+        "message": "There is no model 'x'. Hint: nearest: starter-339.",
         "type": "invalid_request_error",
         "param": "model",
         "code": "model_not_found",
-        "hint": "nearest: starter-200",
+        "hint": "nearest: starter-339",
     }
     script.submit = (404, {"error": error})
     done = run("image", "a fox", "-o", "fox.png", "--model", "x")
     assert done.exit_code == 1
-    assert done.stderr == "error: There is no model 'x'.\nhint: nearest: starter-200\n"
+    assert done.stderr == "error: There is no model 'x'.\nhint: nearest: starter-339\n"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"error": 3}', b"\xff", b""])

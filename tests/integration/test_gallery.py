@@ -57,7 +57,7 @@ def add(gallery: GalleryService, data: bytes = b"png", *, owner: PersonId = OWNE
         "media_type": "image/png",
         "width": 64,
         "height": 32,
-        "model": ModelId("starter-200"),
+        "model": ModelId("starter-339"),
         "prompt": "a red fox",
         "seed": 2**63 - 1,
         "parameters": {"steps": 4, "sizes": [1, 2], "none": None},
@@ -222,7 +222,7 @@ def test_the_tags_and_the_models_are_counted_without_the_trash(gallery: GalleryS
     add(gallery, b"4", owner=BOB, tags=["fox"])
     gallery.trash([gone.id], caller=OWNER)
     assert list(gallery.tags(OWNER)) == [("fox", 2), ("snow", 1)]
-    assert list(gallery.models(OWNER)) == [("starter-200", 2)]
+    assert list(gallery.models(OWNER)) == [("starter-339", 2)]
 
 
 def test_favourites_are_marked_and_found(gallery: GalleryService) -> None:

@@ -34,7 +34,7 @@ from inglenook.wire.image import (
 )
 from inglenook.wire.message import Message
 
-STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-200"
+STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-339"
 WAIT_S = 120
 
 BUSYBODY = """

@@ -93,7 +93,7 @@ def test_width_without_height_is_refused() -> None:
 
 
 def test_the_starter_models_sidecar_says_what_it_can_do() -> None:
-    sidecar = read_sidecar(BUILTIN_MODELS / "starter-200")
+    sidecar = read_sidecar(BUILTIN_MODELS / "starter-339")
     assert sidecar is not None
     new = apply(PLAIN, sidecar.image, name="n")
     assert (new.native_px, new.fixed, new.width, new.height) == (32, ((32, 32),), 512, 512)

@@ -180,6 +180,6 @@ def test_models_are_counted_and_what_is_wrong_is_told(tmp_path: Path) -> None:
         Mark.NOTE, "models", f"the folder {away} does not exist", "correct models.folders"
     )
     assert usable.mark is Mark.OK
-    assert "starter-200" in usable.text
+    assert "starter-339" in usable.text
     assert broken.mark is Mark.NOTE
     assert broken.text.startswith("broken: ")

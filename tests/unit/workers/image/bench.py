@@ -28,7 +28,7 @@ from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.families.registry import load_family
 from inglenook.workers.image.spool import Spool
 
-STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-200"
+STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-339"
 SIDE_PX = 64
 STEPS = 5
 PIPELINES: dict[tuple[bool, str], Any] = {
