@@ -35,6 +35,7 @@ class Mix:
     large_word: float = 0.03
     background: float = 0.14
     pair: float = 0.06
+    style_word: float = 0.25  # of the sets whose word need not be said
     no_caption: float = 0.10
     fresh_weight: float = (
         1.5  # of a noun that starter-100 does not know: it starts later, so it is shown more often
@@ -139,7 +140,9 @@ def draw_example(rng: np.random.Generator, sprites: Sprites, mix: Mix, weights: 
     paper = pictures.background_colour(background or "white")
     name = _name(rng, sprites, noun, mix)
     subject = Subject(sprites.nouns[noun].name, name, word, size_word)
-    return Example(pictures.over(canvas, paper), captions.one_object(rng, subject, background), (subject,))
+    said = SETS[style].always_said or rng.random() < mix.style_word
+    caption = captions.one_object(rng, subject, background, SETS[style].style if said else None)
+    return Example(pictures.over(canvas, paper), caption, (subject,))
 
 
 def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray) -> Example:
@@ -147,7 +150,7 @@ def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray) -> Ex
     half = pictures.SIZE_PX // 2
     subjects: list[Subject] = []
     for place, noun in enumerate(rng.choice(len(weights), 2, replace=False, p=weights).tolist()):
-        style, colour = _style_and_colour(rng, sprites, noun, 0.3)
+        style, colour = _style_and_colour(rng, sprites, noun, 0.3, unsaid=True)
         side = int(rng.integers(half - 1, half + 2))
         left = place * (pictures.SIZE_PX - side)
         top = int(rng.integers(6, pictures.SIZE_PX - side - 5))
@@ -159,9 +162,10 @@ def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray) -> Ex
 
 
 def _style_and_colour(
-    rng: np.random.Generator, sprites: Sprites, noun: int, recolour: float
+    rng: np.random.Generator, sprites: Sprites, noun: int, recolour: float, *, unsaid: bool = False
 ) -> tuple[int, int]:
-    styles = sprites.styles(noun)
+    """`unsaid`: only sets whose word need not stand in the caption."""
+    styles = [style for style in sprites.styles(noun) if not (unsaid and SETS[style].always_said)]
     shares = np.array([SETS[style].share for style in styles])
     style = int(rng.choice(styles, p=shares / shares.sum()))
     colour = int(rng.choice(sprites.colours(noun, style))) if rng.random() < recolour else -1
