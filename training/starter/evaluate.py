@@ -248,8 +248,8 @@ class Evaluation:
         self.rows["seeds"] = (self.model.draw([with_article(name) for name in names], seeds), names)
 
     def styles(self) -> dict[str, float]:
-            right = [self._nearest_style(one, k) == style for one, k in zip(drawn, nouns, strict=True)]
-        drawings (in all styles, as they are and mirrored) one of that style? Chance is one in as many."""
+        """Every style by its word, over the first 40 nouns that all sets draw: is the nearest of the noun's
+        own drawings (in all styles, as they are and mirrored) one of that style? Chance is one in as many."""
         sprites = self.bank.sprites
         nouns = [k for k in range(len(self.bank.nouns)) if len(sprites.styles(k)) == len(SETS)][:40]
         result = {"chance": 1 / len(SETS)}
