@@ -20,7 +20,9 @@ from training.starter.data import KEYWORDS, SETS
 
 # The versions that the shipped model was made with.
 NPM_VERSIONS = {
+    "@iconify-json/fluent-emoji": "1.2.7",
     "@iconify-json/fluent-emoji-flat": "1.2.6",
+    "@iconify-json/fluent-emoji-high-contrast": "1.2.6",
     "@iconify-json/noto": "1.2.9",
     "@iconify-json/noto-v1": "1.2.5",
     "emojilib": "4.0.3",

@@ -88,8 +88,15 @@ class Subject:
         return " ".join(word for word in (self.size, adjective, self.colour, self.name) if word)
 
 
-def one_object(rng: np.random.Generator, subject: Subject, background: str | None) -> str:
-    """A caption for a single object; background is a colour word where one is drawn."""
+STYLE_TEMPLATES: tuple[str, ...] = ("{}, {} style", "{}, {} style", "{} in {} style")
+"""How a style is asked for: the picture, then the style's word."""
+
+
+def one_object(
+    rng: np.random.Generator, subject: Subject, background: str | None, style: str | None = None
+) -> str:
+    """A caption for a single object; background is a colour word where one is drawn, style a style's word
+    where it is to be said."""
     plain = rng.random() < 0.55
     adjective = None if plain or rng.random() < 0.6 else str(rng.choice(ADJECTIVES))
     text = subject.phrase(adjective)
@@ -104,6 +111,8 @@ def one_object(rng: np.random.Generator, subject: Subject, background: str | Non
         text += str(rng.choice([" on a {} background", " with a {} background", ", {} background"])).format(
             background
         )
+    if style is not None:
+        text = str(rng.choice(STYLE_TEMPLATES)).format(text, style)
     if not plain and rng.random() < 0.5:
         text += str(rng.choice(SUFFIXES))
     return text
@@ -128,4 +137,4 @@ def all_words() -> set[str]:
     """Every fixed word that a caption can hold, for the tokenizer."""
     texts = (*PREFIXES, *SUFFIXES, *ADJECTIVES, *SMALL_WORDS, *LARGE_WORDS, *NEGATIVES, *HELD_OUT_TEMPLATES)
     words = {word.strip(",") for text in texts for word in text.split() if "{" not in word}
-    return words | {"a", "an", "the", "on", "with", "background", "and", "next", "to", "two"}
+    return words | {"a", "an", "the", "on", "with", "background", "and", "next", "to", "two", "in", "style"}

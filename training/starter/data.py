@@ -34,14 +34,18 @@ class PictureSet:
     package: str
     spdx: str
     share: float  # of the training pictures of a noun that has all sets
+    style: str  # the word that asks for it: "a cat, flat style"
+    always_said: bool = False  # its pictures are only shown with the word, or plain prompts would drift to it
 
 
 # Refused, though its metadata says Apache-2.0: fxemoji. Its own LICENSE.md puts only the code under
 # Apache-2.0 and the drawings under CC BY 4.0. Refused as well: twemoji, openmoji, emojione (CC BY, CC BY-SA).
 SETS: tuple[PictureSet, ...] = (
-    PictureSet("@iconify-json/fluent-emoji-flat", "MIT", 0.65),
-    PictureSet("@iconify-json/noto", "Apache-2.0", 0.22),
-    PictureSet("@iconify-json/noto-v1", "Apache-2.0", 0.13),
+    PictureSet("@iconify-json/fluent-emoji-flat", "MIT", 0.56, "flat"),
+    PictureSet("@iconify-json/noto", "Apache-2.0", 0.18, "shaded"),
+    PictureSet("@iconify-json/noto-v1", "Apache-2.0", 0.10, "blob"),
+    PictureSet("@iconify-json/fluent-emoji", "MIT", 0.09, "glossy", always_said=True),
+    PictureSet("@iconify-json/fluent-emoji-high-contrast", "MIT", 0.07, "stencil", always_said=True),
 )
 KEYWORDS: tuple[str, ...] = ("emojilib", "unicode-emoji-json")  # both MIT
 

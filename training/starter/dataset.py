@@ -35,6 +35,7 @@ class Mix:
     large_word: float = 0.03
     background: float = 0.14
     pair: float = 0.06
+    style_word: float = 0.25  # of the sets whose word need not be said
     no_caption: float = 0.10
     fresh_weight: float = (
         1.5  # of a noun that starter-100 does not know: it starts later, so it is shown more often
@@ -99,33 +100,40 @@ class Sprites:
         return sprite
 
 
-def draw_example(rng: np.random.Generator, sprites: Sprites, mix: Mix, weights: np.ndarray) -> Example:
-    """Draw one example; weights (nouns,) sum to 1."""
+def draw_example(
+    rng: np.random.Generator,
+    sprites: Sprites,
+    mix: Mix,
+    weights: np.ndarray,
+    size_px: int = pictures.SIZE_PX,
+) -> Example:
+    """Draw one example of size_px a side, a multiple of 32; weights (nouns,) sum to 1."""
+    unit = size_px // pictures.SIZE_PX  # pixels that stand where the small model has one
     if rng.random() < mix.pair:
-        return _pair(rng, sprites, weights)
+        return _pair(rng, sprites, weights, size_px)
     noun = int(rng.choice(len(weights), p=weights))
     style, colour = _style_and_colour(rng, sprites, noun, mix.recolour)
     word = _colour_word(rng, sprites, noun, style, colour, mix.natural_colour_word)
     size_word: str | None = None
-    side = pictures.SIZE_PX
+    side = size_px
     chance = rng.random()
     if chance < mix.small:
-        size_word, side = str(rng.choice(captions.SMALL_WORDS)), int(rng.integers(15, 20))
+        size_word, side = str(rng.choice(captions.SMALL_WORDS)), int(rng.integers(15 * unit, 20 * unit))
     elif chance < mix.small + mix.large_word:
         size_word = str(rng.choice(captions.LARGE_WORDS))
     elif rng.random() < mix.scaled:
-        side = int(rng.integers(25, pictures.SIZE_PX))
-    slack = pictures.SIZE_PX - side
+        side = int(rng.integers(25 * unit, size_px))
+    slack = size_px - side
     left = top = slack // 2
     if rng.random() < mix.shifted:
         reach = (
-            slack // 2 + 1
+            slack // 2 + unit
         )  # sprites have a margin of a pixel or more, so one beyond the edge cuts nothing
         left, top = (
             int(rng.integers(left - reach, left + reach + 1)),
             int(rng.integers(top - reach, top + reach + 1)),
         )
-    canvas = pictures.place(sprites.sprite(noun, style, colour), side, left, top)
+    canvas = pictures.place(sprites.sprite(noun, style, colour), side, left, top, size_px)
     if rng.random() < mix.mirror:
         canvas = pictures.mirror(canvas)
     shown = COLOUR_NAMES[colour] if colour >= 0 else sprites.natural_colour(noun, style)
@@ -139,19 +147,21 @@ def draw_example(rng: np.random.Generator, sprites: Sprites, mix: Mix, weights: 
     paper = pictures.background_colour(background or "white")
     name = _name(rng, sprites, noun, mix)
     subject = Subject(sprites.nouns[noun].name, name, word, size_word)
-    return Example(pictures.over(canvas, paper), captions.one_object(rng, subject, background), (subject,))
+    said = SETS[style].always_said or rng.random() < mix.style_word
+    caption = captions.one_object(rng, subject, background, SETS[style].style if said else None)
+    return Example(pictures.over(canvas, paper), caption, (subject,))
 
 
-def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray) -> Example:
-    picture: pictures.Array = np.ones((pictures.SIZE_PX, pictures.SIZE_PX, 3), np.float32)
-    half = pictures.SIZE_PX // 2
+def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray, size_px: int) -> Example:
+    picture: pictures.Array = np.ones((size_px, size_px, 3), np.float32)
+    half, unit = size_px // 2, size_px // pictures.SIZE_PX
     subjects: list[Subject] = []
     for place, noun in enumerate(rng.choice(len(weights), 2, replace=False, p=weights).tolist()):
-        style, colour = _style_and_colour(rng, sprites, noun, 0.3)
-        side = int(rng.integers(half - 1, half + 2))
-        left = place * (pictures.SIZE_PX - side)
-        top = int(rng.integers(6, pictures.SIZE_PX - side - 5))
-        canvas = pictures.place(sprites.sprite(noun, style, colour), side, left, top)
+        style, colour = _style_and_colour(rng, sprites, noun, 0.3, unsaid=True)
+        side = int(rng.integers(half - unit, half + 2 * unit))
+        left = place * (size_px - side)
+        top = int(rng.integers(6 * unit, size_px - side - 5 * unit))
+        canvas = pictures.place(sprites.sprite(noun, style, colour), side, left, top, size_px)
         picture = pictures.over(canvas, picture)
         word = COLOUR_NAMES[colour] if colour >= 0 else None
         subjects.append(Subject(sprites.nouns[noun].name, sprites.nouns[noun].name, word))
@@ -159,9 +169,10 @@ def _pair(rng: np.random.Generator, sprites: Sprites, weights: np.ndarray) -> Ex
 
 
 def _style_and_colour(
-    rng: np.random.Generator, sprites: Sprites, noun: int, recolour: float
+    rng: np.random.Generator, sprites: Sprites, noun: int, recolour: float, *, unsaid: bool = False
 ) -> tuple[int, int]:
-    styles = sprites.styles(noun)
+    """`unsaid`: only sets whose word need not stand in the caption."""
+    styles = [style for style in sprites.styles(noun) if not (unsaid and SETS[style].always_said)]
     shares = np.array([SETS[style].share for style in styles])
     style = int(rng.choice(styles, p=shares / shares.sum()))
     colour = int(rng.choice(sprites.colours(noun, style))) if rng.random() < recolour else -1
@@ -190,11 +201,19 @@ def _name(rng: np.random.Generator, sprites: Sprites, noun: int, mix: Mix) -> st
 
 
 class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """batches[k] -> pictures float32 (B, 3, 32, 32) in [-1, 1] and token ids int64 (B, T)."""
+    """batches[k] -> pictures float32 (B, 3, size_px, size_px) in [-1, 1] and token ids int64 (B, T)."""
 
     def __init__(
-        self, sprites: Sprites, tokenizer: CLIPTokenizer, *, mix: Mix, batch: int, seed: int
+        self,
+        sprites: Sprites,
+        tokenizer: CLIPTokenizer,
+        *,
+        mix: Mix,
+        batch: int,
+        seed: int,
+        size_px: int = pictures.SIZE_PX,
     ) -> None:
+        self.size_px = size_px
         self.sprites, self.tokenizer, self.mix, self.batch, self.seed = sprites, tokenizer, mix, batch, seed
         weights = np.array([1.0 if noun.trial_name else mix.fresh_weight for noun in sprites.nouns])
         self.weights = weights / weights.sum()
@@ -202,7 +221,9 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def examples(self, step: int) -> list[Example]:
         """The examples of batch `step`, with their true captions."""
         rng = np.random.default_rng([self.seed, step])
-        return [draw_example(rng, self.sprites, self.mix, self.weights) for _ in range(self.batch)]
+        return [
+            draw_example(rng, self.sprites, self.mix, self.weights, self.size_px) for _ in range(self.batch)
+        ]
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         examples = self.examples(step)

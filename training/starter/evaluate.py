@@ -24,6 +24,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from training.starter import captions, metrics, pictures
+from training.starter.data import SETS
 from training.starter.dataset import Sprites
 from training.starter.metrics import Features
 from training.starter.pictures import Array
@@ -134,7 +135,7 @@ class Bank:
         drawn: list[Array] = []
         owner: list[int] = []
         for noun in range(len(nouns)):
-            for style in sprites.styles(noun):
+            for style in plain_styles(sprites, noun):
                 picture = render(sprites, noun, style)
                 drawn += [picture, pictures.mirror(picture)]
                 owner += [noun, noun]
@@ -143,6 +144,11 @@ class Bank:
     def find(self, name: str) -> int:
         """The index of a plain noun; -1 if a shortened vocabulary lacks it."""
         return next((k for k, noun in enumerate(self.nouns) if noun.name == name), -1)
+
+
+def plain_styles(sprites: Sprites, noun: int) -> list[int]:
+    """Those that a prompt without a style's word may be drawn in."""
+    return [style for style in sprites.styles(noun) if not SETS[style].always_said]
 
 
 def render(sprites: Sprites, noun: int, style: int, colour: int = -1) -> Array:
@@ -176,6 +182,7 @@ class Evaluation:
             ("negative_prompt", self.negative_prompt),
             ("backgrounds", self.backgrounds),
             ("two_objects", self.two_objects),
+            ("styles", self.styles),
             ("speed", self.speed),
         ]
         for name, test in tests:
@@ -239,6 +246,33 @@ class Evaluation:
         names = [noun.name for noun in self.bank.nouns[:24] for _ in range(8)]
         seeds = [5000 + k for k in range(len(names))]
         self.rows["seeds"] = (self.model.draw([with_article(name) for name in names], seeds), names)
+
+    def styles(self) -> dict[str, float]:
+        """Every style by its word, over the first 40 nouns that all sets draw: is the nearest of the noun's
+        own drawings (in all styles, as they are and mirrored) one of that style? Chance is one in as many."""
+        sprites = self.bank.sprites
+        nouns = [k for k in range(len(self.bank.nouns)) if len(sprites.styles(k)) == len(SETS)][:40]
+        result = {"chance": 1 / len(SETS)}
+        shown: tuple[list[Array], list[str]] = ([], [])
+        for style, picture_set in enumerate(SETS):
+            prompts = [f"{with_article(self.bank.nouns[k].name)}, {picture_set.style} style" for k in nouns]
+            drawn = self.model.draw(prompts, [7000 + k for k in nouns])
+            right = [
+                self._nearest_style(picture, k) == style for picture, k in zip(drawn, nouns, strict=True)
+            ]
+            result[picture_set.style] = float(np.mean(right))
+            shown[0].extend(drawn[:24])
+            shown[1].extend(f"{self.bank.nouns[k].name}, {picture_set.style}" for k in nouns[:24])
+        self.rows["styles"] = shown
+        return result
+
+    def _nearest_style(self, picture: Array, noun: int) -> int:
+        sprites = self.bank.sprites
+        distances = []
+        for style in sprites.styles(noun):
+            drawing = render(sprites, noun, style)
+            distances.append(metrics.nearest_rmse(picture, np.stack([drawing, pictures.mirror(drawing)])))
+        return int(sprites.styles(noun)[int(np.argmin(distances))])
 
     def colours(self) -> dict[str, float]:
         """48 random noun + colour pairs that both models were trained on."""

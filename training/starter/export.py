@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 4: write a checkpoint's averaged weights as an ordinary diffusers pipeline folder in float16.
 
-python -m training.starter.export --checkpoint WORK/run/last.pt --words WORK/words --out starter-200
+python -m training.starter.export --checkpoint WORK/run/last.pt --words WORK/words --out starter-339
 """
 
 import argparse
@@ -16,8 +16,10 @@ from training.starter.model import ModelConfig, TextToImage, pipeline
 from training.starter.words import copy_tokenizer
 
 SIZE_LIMIT_BYTES = 30_000_000  # what the installed package may carry
-# Copied beside the weights: the card as README.md, and what the program's catalog reads.
-BESIDE = {"model-card.md": "README.md", "inglenook.json": "inglenook.json"}
+# What lies beside the weights, by the side in pixels: the card, which becomes README.md with the notices of
+# the training pictures after it, and what the program's catalog reads.
+CARDS = {32: ("model-card.md", "inglenook.json"), 64: ("model-card-64.md", "inglenook-64.json")}
+NOTICES = "model-card-notices.md"
 
 
 def main() -> None:
@@ -40,14 +42,13 @@ def export(checkpoint: Path, words: Path, out: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(words / "tokenizer")
     model = TextToImage(sizes, len(tokenizer))
     model.load_state_dict(state["average"])
-    whole = pipeline(model.eval().half(), tokenizer)
+    whole = pipeline(model.eval().half(), tokenizer, sizes.shift)
     whole.vae.half()
     whole.save_pretrained(out)
     copy_tokenizer(
         words / "tokenizer", out / "tokenizer"
     )  # with the vocab.json and merges.txt of older programs
-    for source, target in BESIDE.items():
-        shutil.copyfile(Path(__file__).with_name(source), out / target)
+    write_card(sizes.size_px, out)
     for file in out.rglob("*.safetensors"):
         file.chmod(
             0o644
@@ -56,6 +57,16 @@ def export(checkpoint: Path, words: Path, out: Path) -> None:
     if size > SIZE_LIMIT_BYTES:
         raise ValueError(f"{out.name} takes {size:,} bytes, over the limit of {SIZE_LIMIT_BYTES:,}")
     print(f"{state['images']:,} images -> {out}, {size / 1e6:.1f} MB")
+
+
+def write_card(size_px: int, out: Path) -> None:
+    """Write README.md and inglenook.json for a model of size_px a side. Raises KeyError for a side that no
+    card was written for."""
+    here = Path(__file__)
+    card, sidecar = CARDS[size_px]
+    texts = [here.with_name(name).read_text(encoding="utf-8") for name in (card, NOTICES)]
+    (out / "README.md").write_text("\n".join(texts), encoding="utf-8")
+    shutil.copyfile(here.with_name(sidecar), out / "inglenook.json")
 
 
 if __name__ == "__main__":

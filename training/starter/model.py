@@ -52,6 +52,22 @@ class ModelConfig:
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**known)
 
+    @property
+    def shift(self) -> float:
+        """By how much noise must grow for larger pictures to hide as much: the ratio of the sides, after
+        Esser et al. 2024 (resolution-dependent shifting of timesteps)."""
+        return self.size_px / 32
+
+
+SIZES: dict[str, ModelConfig] = {
+    "small": ModelConfig(),
+    "wide": ModelConfig(channels=(24, 64, 128, 192)),
+    "large": ModelConfig(
+        channels=(16, 32, 64, 128, 160), attention=(False, False, False, True, False), size_px=64
+    ),
+}
+"""The networks that were trained, by name: 4.8 million parameters; 10 million; 64 pixels a side."""
+
 
 class TextToImage(nn.Module):
     """Text encoder and UNet, trained together."""
@@ -159,12 +175,12 @@ def identity_vae() -> AutoencoderTiny:
     return vae.eval()
 
 
-def sampler() -> DPMSolverMultistepScheduler:
-    """The scheduler that is saved with the model."""
+def sampler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
+    """The scheduler that is saved with the model; shift as `ModelConfig.shift`."""
     return DPMSolverMultistepScheduler(
         prediction_type="flow_prediction",
         use_flow_sigmas=True,
-        flow_shift=1.5,
+        flow_shift=1.5 * shift,
         algorithm_type="dpmsolver++",
         solver_order=2,
         lower_order_final=True,
@@ -172,14 +188,14 @@ def sampler() -> DPMSolverMultistepScheduler:
     )
 
 
-def pipeline(model: TextToImage, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+def pipeline(model: TextToImage, tokenizer: CLIPTokenizer, shift: float = 1.0) -> StableDiffusionPipeline:
     """Wrap the parts as an ordinary pipeline."""
     return StableDiffusionPipeline(
         vae=identity_vae(),
         text_encoder=model.text,
         tokenizer=tokenizer,
         unet=model.unet,
-        scheduler=sampler(),
+        scheduler=sampler(shift),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

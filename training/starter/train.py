@@ -11,6 +11,7 @@ from with more images.
 
 import argparse
 import json
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import CLIPTokenizer
 
 from training.starter.dataset import Batches, Mix, Sprites
-from training.starter.model import ModelConfig, TextToImage, to_latents, warm_start
+from training.starter.model import SIZES, ModelConfig, TextToImage, to_latents, warm_start
 from training.starter.muon import Muon
 from training.starter.vocabulary import read_vocabulary
 
@@ -55,6 +56,7 @@ class TrainConfig:
     workers: int = 0
     compile: bool = False
     save_every: int = 200
+    by_clock: bool = False  # the learning rate falls with the seconds instead of the images
 
 
 def main() -> None:
@@ -80,23 +82,48 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--workers", type=int, default=0, help="loader processes; a GPU needs about 12")
+    parser.add_argument("--ema", type=float, default=0.998, help="share of the average kept at each step")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between two checkpoints")
+    parser.add_argument(
+        "--by-clock",
+        action="store_true",
+        help="let the learning rate fall with --seconds instead of --images: for a machine that is lent",
+    )
+    parser.add_argument("--sizes", choices=SIZES, default="small", help="which network")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
-    config = TrainConfig(**vars(parser.parse_args()))
-    train(config, mix=Mix(), sizes=ModelConfig())
+    arguments = vars(parser.parse_args())
+    sizes = SIZES[arguments.pop("sizes")]
+    config = TrainConfig(**arguments)
+    if config.by_clock and config.seconds is None:
+        parser.error("--by-clock needs --seconds")
+    train(config, mix=Mix(), sizes=sizes)
 
 
-def learning_rate_factor(step: int, images: int, config: TrainConfig) -> float:
-    """The share of the peak rate at a step after `images` pictures: up, flat, cosine down to 2 %."""
-    start = config.images * (1 - config.decay_share)
-    progress = min(1.0, max(0.0, (images - start) / max(1.0, config.images - start)))
+def share_done(images: int, config: TrainConfig, elapsed_s: float = 0.0) -> float:
+    """How much of the run is over: 0 at its start, 1 at its end. By the clock it needs config.seconds, and
+    raises ValueError without."""
+    if not config.by_clock:
+        return images / config.images
+    if config.seconds is None:
+        raise ValueError("by_clock needs seconds: without them the run has no end to count towards")
+    return elapsed_s / max(1e-9, config.seconds)
+
+
+def learning_rate_factor(step: int, images: int, config: TrainConfig, elapsed_s: float = 0.0) -> float:
+    """The share of the peak rate at a step after `images` pictures: up, flat, cosine down to 2 %. By the
+    clock, `elapsed_s` of this run counts instead."""
+    start = 1 - config.decay_share
+    past = share_done(images, config, elapsed_s) - start
+    progress = min(1.0, max(0.0, past / max(1e-9, config.decay_share)))
     return min(1.0, (step + 1) / config.warmup_steps) * (
         0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * progress)))
     )
 
 
-def noise_levels(count: int, generator: torch.Generator) -> torch.Tensor:
-    """u (count,) in (0, 1]: mostly high noise, where the object is decided, and some of everything."""
-    u = torch.sigmoid(torch.randn(count, generator=generator) + 0.8)
+def noise_levels(count: int, generator: torch.Generator, shift: float = 1.0) -> torch.Tensor:
+    """u (count,) in (0, 1]: mostly high noise, where the object is decided, and some of everything; shift as
+    `ModelConfig.shift`."""
+    u = torch.sigmoid(torch.randn(count, generator=generator) + 0.8 + math.log(shift))
     kind = torch.rand(count, generator=generator)
     uniform = torch.rand(count, generator=generator)
     u = torch.where(kind < 0.15, uniform, u)
@@ -129,7 +156,9 @@ def train(config: TrainConfig, *, mix: Mix, sizes: ModelConfig) -> TextToImage:
     tokenizer = CLIPTokenizer.from_pretrained(Path(config.words) / "tokenizer")
     catalog = json.loads((Path(config.data) / "catalog.json").read_text(encoding="utf-8"))
     sprites = Sprites(Path(config.data), read_vocabulary(count=config.nouns), catalog)
-    batches = Batches(sprites, tokenizer, mix=mix, batch=config.batch, seed=config.seed)
+    batches = Batches(
+        sprites, tokenizer, mix=mix, batch=config.batch, seed=config.seed, size_px=sizes.size_px
+    )
 
     model, average = TextToImage(sizes, len(tokenizer)), TextToImage(sizes, len(tokenizer))
     optimisers = make_optimisers(model.to(device, memory_format=torch.channels_last), config)
@@ -162,16 +191,17 @@ def train(config: TrainConfig, *, mix: Mix, sizes: ModelConfig) -> TextToImage:
             log, {"config": asdict(config), "mix": asdict(mix), "sizes": sizes.as_dict(), "from_step": step}
         )
         for pictures, ids in loader:
-            factor = learning_rate_factor(step, images, config)
-            if before_decay and images >= config.images * (1 - config.decay_share):
+            run_s = time.monotonic() - started
+            factor = learning_rate_factor(step, images, config, run_s)
+            if before_decay and share_done(images, config, run_s) >= 1 - config.decay_share:
                 before_decay = False
-                if (
-                    images < config.images * (1 - config.decay_share) + config.batch
-                ):  # not when resumed inside it
+                # Not when resumed inside it. By the clock each run has a decay of its own.
+                inside = images >= config.images * (1 - config.decay_share) + config.batch
+                if config.by_clock or not inside:
                     _save(out / "stable.pt", model, average, optimisers, step, images, elapsed_s, sizes, mix)
             optimisers[0].param_groups[0]["lr"] = config.lr * factor
             optimisers[1].param_groups[0]["lr"] = config.lr * config.muon_ratio * factor
-            total_loss += _step(network, model, optimisers, pictures, ids, step, config)
+            total_loss += _step(network, model, optimisers, pictures, ids, step, config, sizes.shift)
             step, images, counted = step + 1, images + config.batch, counted + 1
             with torch.no_grad():
                 # Early on the average forgets faster, or it would hold the random start for long.
@@ -205,6 +235,7 @@ def _step(
     ids: torch.Tensor,
     step: int,
     config: TrainConfig,
+    shift: float,
 ) -> torch.Tensor:
     """One update; returns the loss, detached. pictures (B, 3, H, W) in [-1, 1], ids (B, T)."""
     device = torch.device(config.device)
@@ -212,7 +243,7 @@ def _step(
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     clean = to_latents(pictures)
     noise = torch.randn(clean.shape, generator=generator)
-    u = noise_levels(len(clean), generator)
+    u = noise_levels(len(clean), generator, shift)
     clean, noise, u, ids = (t.to(device, non_blocking=True) for t in (clean, noise, u, ids))
     level = u.view(-1, 1, 1, 1)
     noisy = ((1 - level) * clean + level * noise).contiguous(memory_format=torch.channels_last)

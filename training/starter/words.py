@@ -24,6 +24,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoModel, AutoTokenizer, CLIPTextModel, CLIPTokenizer
 
 from training.starter import captions
+from training.starter.data import SETS
 from training.starter.vocabulary import COLOUR_NAMES, read_vocabulary
 
 WIDTH = 192  # of a word vector, and of the text encoder
@@ -94,6 +95,7 @@ def caption_words(keywords: dict[str, list[str]]) -> set[str]:
         name for noun in read_vocabulary() for name in (*noun.names, noun.trial_name, *noun.held_out_names)
     ]
     words = {word for phrase in phrases for word in phrase.split()} | captions.all_words() | set(COLOUR_NAMES)
+    words |= {item.style for item in SETS}
     words |= {"grey"} | {word for group in keywords.values() for word in group}
     return {word for word in words if re.fullmatch("[a-z]+", word)}
 
