@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /images/{name}: a picture by its signed address, for whoever has that address."""
 
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from inglenook.api.errors import errors
-from inglenook.base.errors import NotFound
+from inglenook.api.files import picture_file
 from inglenook.door.services import Gallery, Links
 from inglenook.gallery.model import Picture
 
@@ -39,7 +38,7 @@ def images_router(*, gallery: Gallery, links: Links) -> APIRouter:
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         kept, media_type = gallery.file(picture.id, caller=picture.owner)
-        return _file(
+        return picture_file(
             picture, kept, media_type if media_type in _SHOWN else "application/octet-stream", headers
         )
 
@@ -57,13 +56,3 @@ def _headers(picture: Picture) -> dict[str, str]:
         # Whoever has the address may show the picture, also in another program's page.
         "cross-origin-resource-policy": "cross-origin",
     }
-
-
-def _file(picture: Picture, kept: Path | bytes, media_type: str, headers: dict[str, str]) -> Response:
-    if isinstance(kept, bytes):
-        return Response(kept, media_type=media_type, headers=headers)
-    try:
-        stat = kept.stat()
-    except FileNotFoundError:
-        raise NotFound(f"The file of the picture {picture.id} is gone.", code="blob.not_found") from None
-    return FileResponse(kept, media_type=media_type, headers=headers, stat_result=stat)

@@ -2,7 +2,6 @@
 """GET /v1/pictures: what was made, as records and as files."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -10,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from inglenook.api.errors import answer, errors, json_response
+from inglenook.api.files import picture_file
 from inglenook.api.studio.pages import MAX_PAGE, is_id, page
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import PictureId
@@ -118,7 +118,7 @@ def pictures_router(*, gallery: Gallery, thumbnails: Thumbnails) -> APIRouter:
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         kept, media_type = gallery.file(picture.id, caller=who.person, trashed=trashed)
-        return _file_response(picture, kept, media_type if media_type in SUFFIXES else _OPAQUE, headers)
+        return picture_file(picture, kept, media_type if media_type in SUFFIXES else _OPAQUE, headers)
 
     @router.get(
         "/{picture_id}/thumbnail",
@@ -161,18 +161,6 @@ def _file_headers(picture: Picture) -> dict[str, str]:
         "content-disposition": f'{how}; filename="{file_name(picture)}"',
         **_SANDBOX,
     }
-
-
-def _file_response(
-    picture: Picture, kept: Path | bytes, media_type: str, headers: dict[str, str]
-) -> Response:
-    if isinstance(kept, bytes):
-        return Response(kept, media_type=media_type, headers=headers)
-    try:
-        stat = kept.stat()
-    except FileNotFoundError:
-        raise NotFound(f"The file of the picture {picture.id} is gone.", code="blob.not_found") from None
-    return FileResponse(kept, media_type=media_type, headers=headers, stat_result=stat)
 
 
 def picture_id_of(text: str) -> PictureId:
