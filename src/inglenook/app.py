@@ -23,7 +23,10 @@ from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.journal import WORKERS, Journal
 from inglenook.catalog.service import CatalogService
+from inglenook.chat.model import Defaults
+from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -81,6 +84,7 @@ class Workshop:
     thumbnails: Thumbnails
     importer: PictureImporter
     images: ImagesService
+    chat: ChatService
     links: PictureLinks
     outgoing: OutgoingService
     watch: "DatabaseWatch"
@@ -183,6 +187,7 @@ async def _running(
         max_input_pixels=settings.images.max_input_pixels,
         block_nsfw=settings.images.block_nsfw,
     )
+    chat = ChatService(scheduler=scheduler, catalog=catalog, defaults=_language_defaults(settings))
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
@@ -207,6 +212,7 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
+            chat=chat,
             links=links,
             outgoing=outgoing,
             watch=watch,
@@ -217,6 +223,18 @@ async def _running(
         for task in (ticker, watcher, sweeper, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, sweeper, loop_task, return_exceptions=True)
+
+
+def _language_defaults(settings: Settings) -> Defaults:
+    language = settings.language
+    return Defaults(
+        context=language.context,
+        max_context=language.max_context,
+        parallel=language.parallel,
+        flash_attention=language.flash_attention,
+        cache_type_k=language.cache_type_k,
+        cache_type_v=language.cache_type_v,
+    )
 
 
 def _outgoing(settings: Settings, database: Database, clock: Clock) -> OutgoingService:
@@ -252,8 +270,15 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         compile_cache=settings.server.data / "compiled",
         profile=settings.images.profile,
     )
+    llama = LlamaEngine(
+        spool_root=spool,
+        find=lambda: None,
+        start_timeout_s=runtime.start_timeout_s,
+        stop_grace_s=runtime.stop_grace_s,
+        threads=runtime.cpu_threads,
+    )
     return Scheduler(
-        engines={engine.name: engine},
+        engines={engine.name: engine, llama.name: llama},
         ledger=Ledger(probe.devices(), book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,

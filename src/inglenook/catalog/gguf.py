@@ -10,11 +10,12 @@ All numbers are little-endian; a text is its length (u64) and its bytes.
 """
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from inglenook.catalog.errors import CorruptModel
 from inglenook.catalog.identity import Identity
-from inglenook.catalog.model import ModelKind
+from inglenook.catalog.model import LanguageFacts, LanguageTask, ModelKind
 
 MAX_BYTES = 64 * 1024
 """As much is read of a file. The field that is looked for stands first in files of every program."""
@@ -40,7 +41,9 @@ def identify_gguf(path: Path) -> Identity:
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES)
-    architecture = _architecture(data, path.name)
+    fields = _fields(data, path.name)
+    found = fields.get("general.architecture")
+    architecture = found if isinstance(found, str) else None
     if architecture is None:
         return Identity(ModelKind.OTHER, None, "it is a GGUF file that does not say what it holds")
     if architecture in _PICTURES:
@@ -50,10 +53,31 @@ def identify_gguf(path: Path) -> Identity:
     if architecture in _ENCODERS:
         problem = "text encoders are not read from GGUF files yet\nhint: get it as .safetensors"
         return Identity(ModelKind.TEXT_ENCODER, None, problem, role=_ENCODERS[architecture])
-    return Identity(ModelKind.LANGUAGE, None, "language models are not served yet")
+    return Identity(ModelKind.LANGUAGE, None, language=_facts(architecture, fields))
 
 
-def _architecture(data: bytes, name: str) -> str | None:
+def _facts(architecture: str, fields: Mapping[str, str | int]) -> LanguageFacts:
+    def number(name: str) -> int:
+        value = fields.get(f"{architecture}.{name}", 0)
+        return value if isinstance(value, int) else 0
+
+    heads, width = number("attention.head_count"), number("embedding_length")
+    embeds = architecture in ("bert", "nomic-bert", "jina-bert-v2", "gemma-embedding")
+    return LanguageFacts(
+        task=LanguageTask.EMBEDDING if embeds else LanguageTask.CHAT,
+        architecture=architecture,
+        context=number("context_length"),
+        width=width,
+        heads=heads,
+        kv_heads=number("attention.head_count_kv") or heads,
+        key_width=number("attention.key_length") or width // max(heads, 1),
+        value_width=number("attention.value_length") or width // max(heads, 1),
+        layer_bytes=(0,) * number("block_count"),
+    )
+
+
+def _fields(data: bytes, name: str) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
     if data[:4] != b"GGUF":
         raise CorruptModel(f"{name} does not begin as a GGUF file does.", hint="fetch it again")
     try:
@@ -64,15 +88,17 @@ def _architecture(data: bytes, name: str) -> str | None:
         for _ in range(min(fields, MAX_FIELDS)):
             key, place = _text(data, place)
             (kind,) = struct.unpack_from("<I", data, place)
-            if key == "general.architecture" and kind == _TEXT:
-                return _text(data, place + 4)[0]
+            if kind == _TEXT:
+                found[key] = _text(data, place + 4)[0]
+            elif kind in (4, 5, 10, 11):
+                found[key] = int.from_bytes(data[place + 4 : place + 4 + _SIZES[kind]], "little")
             place = _skip(data, place + 4, kind)
     except (struct.error, IndexError):
         if len(data) < MAX_BYTES:
             raise CorruptModel(
                 f"{name} ends inside its header.", hint="the file is cut off; fetch it again"
             ) from None
-    return None
+    return found
 
 
 def _text(data: bytes, place: int) -> tuple[str, int]:

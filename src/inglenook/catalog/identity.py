@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from inglenook.catalog.model import LoraFacts, ModelKind, Need
+from inglenook.catalog.model import LanguageFacts, LoraFacts, ModelKind, Need, SpeechFacts
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor names to shapes, as a header gives them."""
@@ -18,7 +18,7 @@ class Identity:
     problem: why the model cannot be used, or None.
     variant: one of the family's; "" is the plain one.
     shaped: the variant follows from shapes, and nobody may say otherwise.
-    fits, role, widths, needs, lora: see `ModelRecord`.
+    fits, role, widths, needs, lora, language, speech: see `ModelRecord`.
     places: prefixes of a single file's tensor names → the component below each, the first that fits.
     """
 
@@ -32,6 +32,8 @@ class Identity:
     widths: Mapping[str, int] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
     lora: LoraFacts | None = None
+    language: LanguageFacts | None = None
+    speech: SpeechFacts | None = None
     places: tuple[tuple[str, str], ...] = ()
 
 

@@ -17,7 +17,17 @@ class ModelKind(StrEnum):
     EMBEDDING = "embedding"  # a textual inversion
     VAE = "vae"
     TEXT_ENCODER = "text_encoder"
+    PROJECTOR = "projector"  # what turns pictures into tokens of a language model (mmproj)
+    SPEECH = "speech"
     OTHER = "other"
+
+
+class LanguageTask(StrEnum):
+    """What a language model is for, by its header."""
+
+    CHAT = "chat"  # also plain completion
+    EMBEDDING = "embedding"
+    RERANK = "rerank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,68 @@ class LoraFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageFacts:
+    """What a language model's header tells. Nothing of it is trusted further than memory estimates and lists.
+
+    Attributes:
+        architecture: GGUF's word (`llama`, `qwen3`, `bert` …).
+        context: tokens that it was trained for (its native length).
+        width: columns of its stream (`embedding_length`).
+        heads, kv_heads: of attention; `kv_heads` of the layer that has most.
+        key_width, value_width: columns of one head.
+        layer_bytes: weights of each layer, in order; its length is the number of layers.
+        other_bytes: weights outside of the layers: embeddings and output.
+        quantisation: of most weights, as its users write it (`Q4_K_M`, `F16` …).
+        template: the chat template in Jinja; "" where there is none.
+        pooling: of an embedding model, where it says.
+        experts: how many a layer has; 0 of a dense model.
+        sliding_window: tokens that the windowed layers look back; 0 where all look at everything.
+        recurrent: it keeps a state instead of keys and values, in some layers at least.
+        shards: the files of a split model, in order; empty for a single file.
+        size_label: what its makers call its size (`135M`).
+    """
+
+    task: LanguageTask
+    architecture: str
+    context: int
+    width: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    key_width: int = 0
+    value_width: int = 0
+    vocabulary: int = 0
+    layer_bytes: tuple[int, ...] = ()
+    other_bytes: int = 0
+    quantisation: str = ""
+    template: str = ""
+    pooling: str | None = None
+    experts: int = 0
+    sliding_window: int = 0
+    recurrent: bool = False
+    shards: tuple[Path, ...] = ()
+    size_label: str = ""
+
+    @property
+    def layers(self) -> int:
+        return len(self.layer_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechFacts:
+    """What a speech model's files tell.
+
+    Attributes:
+        engine: `faster-whisper` (a folder of CTranslate2) or `whisper.cpp` (a `ggml` file).
+        languages: codes that it knows; ("en",) for an English-only model.
+        mels: bands of its spectrogram, 80 or 128.
+    """
+
+    engine: Literal["faster-whisper", "whisper.cpp"]
+    languages: tuple[str, ...] = ()
+    mels: int = 80
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRecord:
     """One model.
 
@@ -118,6 +190,7 @@ class ModelRecord:
         needs: what `parts` must hold; `named_parts` says by slot which one the sidecar asks for.
         part_parameters: number of scalars of each of `parts`, which `parameters` does not count.
         lora: of a LoRA, what it changes.
+        language, speech: of a model of that kind.
     """
 
     id: ModelId
@@ -146,6 +219,8 @@ class ModelRecord:
     named_parts: dict[str, str] = field(default_factory=dict)
     part_parameters: dict[str, int] = field(default_factory=dict)
     lora: LoraFacts | None = None
+    language: LanguageFacts | None = None
+    speech: SpeechFacts | None = None
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
     not loaded."""

@@ -132,6 +132,8 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         needs=identity.needs,
         named_parts=notes.sidecar.image.parts,
         lora=identity.lora,
+        language=identity.language,
+        speech=identity.speech,
     )
 
 

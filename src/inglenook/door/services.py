@@ -2,13 +2,15 @@
 """What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from inglenook.base.cancel import StopReason
+from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, ResidentId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.chat.service import Exchange, Hear
 from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.model import ImageRequest
@@ -190,6 +192,22 @@ class Outgoing(Protocol):
     def ledger(self, *, limit: int, before: int | None = None) -> list[Entry]:
         """Blocks."""
         ...
+
+
+class Language(Protocol):
+    """Language models: loaded when they are asked for."""
+
+    def exchange(
+        self,
+        model: ModelRecord,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+        keep_s: float | None = None,
+        context: int | None = None,
+        hear: Hear | None = None,
+    ) -> AbstractAsyncContextManager[Exchange]: ...
 
 
 class Catalog(Protocol):

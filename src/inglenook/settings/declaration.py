@@ -343,6 +343,66 @@ class ImageSettings(Section):
     )
 
 
+class LanguageSettings(Section):
+    """Language models, and the llama.cpp that runs them."""
+
+    default_model: ModelName = setting(
+        "auto",
+        says="Model that answers chats when a request names none; auto chooses among those that are there.",
+        accepts="auto, or the id of a model",
+    )
+    embedding_model: ModelName = setting(
+        "auto",
+        says="Model that makes embeddings when a request names none; auto chooses among those there.",
+        accepts="auto, or the id of a model",
+    )
+    speech_model: ModelName = setting(
+        "auto",
+        says="Model that writes down speech when a request names none; auto chooses among those there.",
+        accepts="auto, or the id of a model",
+    )
+    context: WholeOrAuto = setting(
+        None,
+        says="Tokens of one conversation; auto takes what the model was trained for, up to max_context.",
+        accepts="whole number, or auto",
+        unit="tokens",
+        none="auto",
+        ge=256,
+        le=16_777_216,
+    )
+    max_context: Whole = setting(
+        32_768,
+        says="Most tokens of one conversation, whatever a model or a request asks for.",
+        accepts="whole number",
+        unit="tokens",
+        ge=256,
+        le=16_777_216,
+    )
+    parallel: Whole = setting(
+        4,
+        says="Conversations that one loaded model carries on at once.",
+        accepts="whole number",
+        unit="conversations",
+        ge=1,
+        le=64,
+    )
+    flash_attention: Literal["auto", "on", "off"] = setting(
+        "auto",
+        says="Whether attention is computed in tiles, which saves memory; auto leaves it to llama.cpp.",
+        accepts="auto, on or off",
+    )
+    cache_type_k: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] = setting(
+        "f16",
+        says="Type in which keys of past tokens are kept; smaller ones save memory.",
+        accepts="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
+    )
+    cache_type_v: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] = setting(
+        "f16",
+        says="Type in which values of past tokens are kept; other than f16 needs flash attention.",
+        accepts="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
+    )
+
+
 class GallerySettings(Section):
     """Pictures that were made."""
 
@@ -446,6 +506,7 @@ class Settings(Section):
     runtime: RuntimeSettings = Field(default_factory=RuntimeSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
+    language: LanguageSettings = Field(default_factory=LanguageSettings)
     gallery: GallerySettings = Field(default_factory=GallerySettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
