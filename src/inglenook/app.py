@@ -131,7 +131,10 @@ async def _running(
     data = settings.server.data
     blobs = LocalBlobs(data / "blobs")
     catalog = CatalogService(
-        roots=settings.model_folders, builtin=BUILTIN_MODELS, picture_model=settings.images.default_model
+        roots=settings.model_folders,
+        builtin=BUILTIN_MODELS,
+        starters=settings.starter_folder,
+        picture_model=settings.images.default_model,
     )
     scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
     job_records = JobRecords(database=database)

@@ -517,6 +517,11 @@ class Settings(Section):
         """All folders that hold models of the person; the data folder's own comes first."""
         return (self.server.data / "models", *self.models.folders)
 
+    @property
+    def starter_folder(self) -> Path:
+        """The folder of the starters: models out of packages, which count as built in."""
+        return self.server.data / "starters"
+
 
 def sections() -> Mapping[str, type[Section]]:
     """Each section's class by its name, in the order of the file."""
