@@ -27,6 +27,7 @@ from inglenook.chat.model import Defaults
 from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
+from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -275,7 +276,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     )
     llama = LlamaEngine(
         spool_root=spool,
-        find=lambda: None,
+        find=LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder).find,
         start_timeout_s=runtime.start_timeout_s,
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,
