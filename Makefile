@@ -8,6 +8,7 @@ VENV ?= .venv
 HOST ?=
 PORT ?=
 DATA ?=
+STARTERS ?= yes
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 
@@ -21,7 +22,7 @@ INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pytho
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 	@echo
-	@echo 'settings: HOST=127.0.0.1 PORT=8190 DATA=/some/folder PYTHON=python3.12'
+	@echo 'settings: HOST=127.0.0.1 PORT=8190 DATA=/some/folder PYTHON=python3.12 STARTERS=no'
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo 'Installing into $(VENV): a few minutes and about 7 GB the first time (PyTorch is most of it).'
@@ -37,8 +38,8 @@ $(DEV_STAMP): $(STAMP)
 	  || { $(BIN)/python -m pip install --quiet --upgrade pip && $(BIN)/python -m pip install --quiet --group dev -c constraints.txt; }
 	@touch $@
 
-serve: $(STAMP) ## start the server with the model that ships, and print its address
-	@exec $(BIN)/inglenook serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))
+serve: $(STAMP) ## start the server with small models for everything, and print its address
+	@exec $(BIN)/inglenook serve $(if $(filter no,$(STARTERS)),,--with-starters) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))
 
 test: $(DEV_STAMP) ## all that CI runs: checks, the everyday tests, the slow tests
 	@$(MAKE) --no-print-directory static

@@ -12,6 +12,9 @@ from inglenook.store.database import Database, sqlite_url
 from inglenook.testing import parts
 from inglenook.testing.clock import FakeClock
 from inglenook.testing.postgres import ThrowAwayPostgres, can_run
+from tests.starters import chat_model, embedding_model, speech_model
+
+__all__ = ["chat_model", "embedding_model", "speech_model"]
 
 
 @contextmanager

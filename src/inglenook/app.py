@@ -27,6 +27,7 @@ from inglenook.chat.model import Defaults
 from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
+from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -131,7 +132,10 @@ async def _running(
     data = settings.server.data
     blobs = LocalBlobs(data / "blobs")
     catalog = CatalogService(
-        roots=settings.model_folders, builtin=BUILTIN_MODELS, picture_model=settings.images.default_model
+        roots=settings.model_folders,
+        builtin=BUILTIN_MODELS,
+        starters=settings.starter_folder,
+        picture_model=settings.images.default_model,
     )
     scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
     job_records = JobRecords(database=database)
@@ -272,7 +276,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     )
     llama = LlamaEngine(
         spool_root=spool,
-        find=lambda: None,
+        find=LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder).find,
         start_timeout_s=runtime.start_timeout_s,
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,

@@ -36,14 +36,18 @@ class CatalogService:
     Args:
         roots: the person's model folders, in order; one that does not exist is passed over.
         builtin: the folder of the models that came with the package; its models stand last.
+        starters: the folder of the starters, which count as built in; their models stand before those.
         picture_model: what "auto" means: a name that `resolve` takes, or "auto" for the first usable model in
             the order of `list`: the person's own before those that came with the package.
 
     Nothing is read before the first call.
     """
 
-    def __init__(self, *, roots: Sequence[Path], builtin: Path, picture_model: str = AUTO) -> None:
-        self._roots = [(root, False) for root in roots] + [(builtin, True)]
+    def __init__(
+        self, *, roots: Sequence[Path], builtin: Path, starters: Path | None = None, picture_model: str = AUTO
+    ) -> None:
+        shipped = [builtin] if starters is None else [starters, builtin]
+        self._roots = [(root, False) for root in roots] + [(root, True) for root in shipped]
         self._picture_model = picture_model
         self._lock = threading.Lock()
         self._read: dict[Path, tuple[Fingerprint, ModelRecord]] = {}

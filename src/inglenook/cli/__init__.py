@@ -21,6 +21,7 @@ from inglenook.cli.mcp import mcp
 from inglenook.cli.models import models
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
+from inglenook.cli.starters import starters
 
 
 class Program(click.Group):
@@ -43,7 +44,7 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, bring, models, jobs, mcp, config, doctor):
+for command in (serve, image, bring, models, jobs, mcp, starters, config, doctor):
     program.add_command(command)
 
 

@@ -44,16 +44,17 @@ def found_models(settings: "Settings") -> "list[ModelRecord]":
     from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
 
     catalog = CatalogService(
-        roots=settings.model_folders, builtin=BUILTIN_MODELS, picture_model=settings.images.default_model
+        roots=settings.model_folders,
+        builtin=BUILTIN_MODELS,
+        starters=settings.starter_folder,
+        picture_model=settings.images.default_model,
     )
     return catalog.list()
 
 
 def _row(record: "ModelRecord") -> list[str]:
-    if record.problem is not None:
-        state = "cannot be used"
-    else:
-        state = "came with the package" if record.builtin else "usable"
+    usable = "built in" if record.builtin else "usable"
+    state = usable if record.problem is None else "cannot be used"
     size = format_bytes(record.weights_bytes)
     return [record.id, str(record.kind), _family(record), size, state]
 

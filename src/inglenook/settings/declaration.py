@@ -24,6 +24,8 @@ from inglenook.settings.fields import (
     Ports,
     Seconds,
     SecondsOrNever,
+    ServerProgram,
+    WebAddress,
     Whole,
     WholeOrAuto,
 )
@@ -346,6 +348,18 @@ class ImageSettings(Section):
 class LanguageSettings(Section):
     """Language models, and the llama.cpp that runs them."""
 
+    server: ServerProgram = setting(
+        "auto",
+        says="The llama.cpp that is used; auto takes the first that works: the package xllamacpp, llama-server "
+        "on PATH, our own folder (`inglenook engines`).",
+        accepts="auto, package, path, own, or the path of a llama-server",
+    )
+    releases: WebAddress = setting(
+        "https://api.github.com/repos/ggml-org/llama.cpp/releases",
+        says="Where `inglenook engines install --release` asks which releases of llama.cpp there are; for a "
+        "mirror that answers alike.",
+        accepts="address",
+    )
     default_model: ModelName = setting(
         "auto",
         says="Model that answers chats when a request names none; auto chooses among those that are there.",
@@ -516,6 +530,16 @@ class Settings(Section):
     def model_folders(self) -> tuple[Path, ...]:
         """All folders that hold models of the person; the data folder's own comes first."""
         return (self.server.data / "models", *self.models.folders)
+
+    @property
+    def engine_folder(self) -> Path:
+        """The folder of programs that were installed for this server alone."""
+        return self.server.data / "engines"
+
+    @property
+    def starter_folder(self) -> Path:
+        """The folder of the starters: models out of packages, which count as built in."""
+        return self.server.data / "starters"
 
 
 def sections() -> Mapping[str, type[Section]]:

@@ -23,6 +23,9 @@ from inglenook.base.units import format_bytes, parse_bytes
 FOLDER_CONTEXT = "folder"
 """Key of the validation context: the folder against which a relative path is read."""
 
+SERVER_WORDS = ("auto", "package", "path", "own")
+"""What `language.server` may be beside a path."""
+
 _DEVICE = re.compile(r"cpu|mps|(cuda|rocm|vulkan):\d{1,3}")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
@@ -167,6 +170,23 @@ def _model_id(value: object) -> str:
     return name
 
 
+def _server(value: object, info: ValidationInfo) -> str:
+    """One of the words, or an absolute path; a relative one counts from the folder of the file."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() in SERVER_WORDS:
+        return text.lower()
+    if "/" not in text and "\\" not in text:
+        raise refuse("is neither a known word nor a path", "write auto, package, path, own, or a path")
+    return str(_folder(text, info))
+
+
+def _web_address(value: object) -> str:
+    text = value.strip().rstrip("/") if isinstance(value, str) else ""
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise refuse("is not an address", "write it like https://example.org/releases")
+    return text
+
+
 def _devices(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() == "auto":
         return "auto"
@@ -190,6 +210,8 @@ Device = Annotated[str, BeforeValidator(_device)]
 DatabaseUrl = Annotated[SecretStr | None, BeforeValidator(_database_url)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(_list)]
 HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_list)]
+ServerProgram = Annotated[str, BeforeValidator(_server)]
+WebAddress = Annotated[str, BeforeValidator(_web_address)]
 ModelName = Annotated[ModelId, BeforeValidator(_model_id)]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_list)]
 Budgets = Annotated[Mapping[Device, Annotated[Bytes, Field(ge=0, le=1 << 50)]], BeforeValidator(_map)]
