@@ -22,8 +22,10 @@ from inglenook import __version__
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.journal import WORKERS, Journal
-from inglenook.catalog.service import CatalogService
+from inglenook.catalog.model import LanguageTask
+from inglenook.catalog.service import AUTO, CatalogService
 from inglenook.chat.model import Defaults
+from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
@@ -43,6 +45,7 @@ from inglenook.outgoing.model import Rules as OutgoingRules
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.service import OutgoingService
 from inglenook.runtime.devices import SystemProbe, system_sources
+from inglenook.runtime.readahead import ReadAhead, SystemReader
 from inglenook.runtime.records import FootprintRecords
 from inglenook.runtime.scheduler.ledger import Ledger
 from inglenook.runtime.scheduler.loop import Scheduler
@@ -191,7 +194,20 @@ async def _running(
         max_input_pixels=settings.images.max_input_pixels,
         block_nsfw=settings.images.block_nsfw,
     )
-    chat = ChatService(scheduler=scheduler, catalog=catalog, defaults=_language_defaults(settings))
+    chat = ChatService(
+        scheduler=scheduler,
+        catalog=catalog,
+        records=OptionRecords(database=database, clock=clock),
+        clock=clock,
+        defaults=_language_defaults(settings),
+        default_names={
+            LanguageTask.CHAT: settings.language.default_model,
+            LanguageTask.EMBEDDING: settings.language.embedding_model,
+            LanguageTask.RERANK: AUTO,
+        },
+        pinned=frozenset(settings.models.pinned),
+    )
+    await asyncio.to_thread(chat.open)
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
@@ -288,11 +304,13 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
             aging_s=runtime.aging_s,
             patience_s=runtime.switch_patience_s,
             idle_unload_s=runtime.idle_unload_s,
+            max_loaded=runtime.max_loaded,
         ),
         clock=clock,
         probe=probe,
         book=book,
         stop_grace_s=runtime.stop_grace_s,
+        ahead=ReadAhead(SystemReader()) if runtime.read_ahead else None,
     )
 
 

@@ -92,6 +92,14 @@ class CatalogService:
         self.refresh()
         return [record for record in self._all().values() if kind is None or record.kind is kind]
 
+    def known(self, kind: ModelKind | None = None) -> Sequence[ModelRecord]:
+        """As `list`, by what the last look at the folders found."""
+        return [record for record in self._all().values() if kind is None or record.kind is kind]
+
+    def has(self, model_id: ModelId) -> bool:
+        """Whether there is a model with exactly this id, by what the last look at the folders found."""
+        return model_id in self._all()
+
     def get(self, model_id: ModelId) -> ModelRecord:
         """The model with exactly this id (or with `sd/` before it), usable or not.
 

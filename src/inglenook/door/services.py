@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, ResidentId
 from inglenook.base.work import WorkClass
-from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
+from inglenook.chat.model import Counters, KeptOptions, ModelState
 from inglenook.chat.service import Exchange, Hear
 from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
@@ -197,6 +198,56 @@ class Outgoing(Protocol):
 class Language(Protocol):
     """Language models: loaded when they are asked for."""
 
+    def find(self, name: str | None) -> ModelRecord:
+        """A model of any kind by id, alias or last part; None and "auto": what chats by default, and where
+        nothing can, what draws. Blocks."""
+        ...
+
+    def resolve(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
+        """A language model that can do the task; None and "auto": the default of the task. Blocks."""
+        ...
+
+    def aliases(self) -> Mapping[str, ModelId]:
+        """Further names, and what they stand for."""
+        ...
+
+    def task_of(self, model: ModelRecord) -> LanguageTask | None: ...
+
+    def defaults_for(self, model: ModelRecord) -> Mapping[str, Any]:
+        """For what a request does not name, by llama.cpp's names, and `system`; only what is set."""
+        ...
+
+    def options(self, model: ModelId) -> KeptOptions: ...
+
+    async def set_options(
+        self, model: ModelRecord, changes: Mapping[str, Any], *, person: PersonId
+    ) -> KeptOptions: ...
+
+    async def reset_options(self, model: ModelRecord, *, person: PersonId) -> KeptOptions: ...
+
+    async def preload(
+        self,
+        model: ModelRecord,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        keep_s: float | None = None,
+        hear: Hear | None = None,
+        task: LanguageTask | None = None,
+    ) -> ModelState:
+        """Return when it is loaded."""
+        ...
+
+    async def unload(self, model: ModelRecord) -> ModelState:
+        """Now when it is idle, when its work is done when it is not. Raises `NotLoaded`."""
+        ...
+
+    async def pin(self, model: ModelRecord, pinned: bool, *, person: PersonId) -> ModelState: ...
+
+    def state(self, model: ModelRecord) -> ModelState: ...
+
+    def counters(self) -> Mapping[ModelId, Counters]: ...
+
     def exchange(
         self,
         model: ModelRecord,
@@ -207,7 +258,10 @@ class Language(Protocol):
         keep_s: float | None = None,
         context: int | None = None,
         hear: Hear | None = None,
-    ) -> AbstractAsyncContextManager[Exchange]: ...
+        task: LanguageTask | None = None,
+    ) -> AbstractAsyncContextManager[Exchange]:
+        """Hold a slot of the loaded model; see `ChatService.exchange`."""
+        ...
 
 
 class Catalog(Protocol):

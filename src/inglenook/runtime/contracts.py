@@ -7,6 +7,7 @@ Values and protocols only. Nothing here decides, waits or touches the system.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from inglenook.base.errors import InglenookError
@@ -71,6 +72,11 @@ class LoadPlan:
         weight: how much dearer than its seconds an eviction of it is: > 1 keeps it longer.
         pinned: never evicted.
         capacity: how many leases it can serve at once.
+        variant: the same model loaded for another use (`embedding`); a resident of its own.
+        form: how it is loaded, at most 16 characters; footprints are learned for each form apart.
+        fixed: what it needs is settled when it is loaded: work never makes it grow.
+        keep_s: seconds that it stays loaded unused, `math.inf` for ever; None: as the rules say.
+        files: what a load reads, in order: read ahead when it is known to come next.
         options: what the engine needs to load it; opaque here, but for `saving`: the level that was chosen,
             which stands in the plan that the engine gets.
     """
@@ -85,10 +91,15 @@ class LoadPlan:
     scale: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     saving_bytes: tuple[Mapping[str, int], ...] = ()
+    variant: str = ""
+    form: str = ""
+    fixed: bool = False
+    keep_s: float | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def key(self) -> tuple[str, ModelId]:
-        return (self.engine, self.model)
+        return (f"{self.engine}/{self.variant}" if self.variant else self.engine, self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,8 @@ class Request:
         arrived_s: monotonic seconds.
         devices: only these, in this order of preference; empty for any.
         expected_s: how long the lease is expected to be held, when that is known.
+        keep_s: how long the resident then stays loaded unused, until another request says something else;
+            `math.inf` for ever; None leaves it as it is.
     """
 
     id: RequestId
@@ -112,6 +125,7 @@ class Request:
     arrived_s: float
     devices: tuple[DeviceId, ...] = ()
     expected_s: float | None = None
+    keep_s: float | None = None
 
 
 class ResidentState(StrEnum):
@@ -174,6 +188,7 @@ class WaitKind(StrEnum):
     DRAINING = "draining"  # room is being made
     BACKOFF = "backoff"  # the model's child failed a moment ago; it is tried again soon
     BEHIND = "behind"  # somebody who came first waits for the same memory
+    LIMIT = "limit"  # as many models are loaded as may be, and they are at work or pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +297,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class FootprintKey:
-    """Under which a footprint is kept; `saving` is the saving level at which it was measured."""
+    """Under which a footprint is kept; `engine` with the plan's variant, `saving` is the saving level at which
+    it was measured."""
 
     engine: str
     model: ModelId
     device_kind: str
     scale: int
     saving: int = 0
+    form: str = ""
 
 
 class FootprintBook(Protocol):
@@ -310,6 +327,7 @@ class Lease:
     Attributes:
         saving: the saving level at which the work fits into `reserved_bytes`.
         saving_reason: why it is above 0, for people; None where it is not.
+        loaded: the plan with which the resident was loaded, which may differ from the request's own.
     """
 
     id: LeaseId
@@ -323,3 +341,4 @@ class Lease:
     release: Callable[[], None]
     saving: int = 0
     saving_reason: str | None = None
+    loaded: LoadPlan | None = None

@@ -75,12 +75,16 @@ class FootprintRecords:
 _SAVING = " saving "
 """Between an engine's name and a saving level, in the column of engines: a model that spares memory is, to
 this book, one that another engine has loaded."""
+_FORM = " form "
+"""Then how it was loaded, for the same reason."""
 
 
 def _engine_text(key: FootprintKey) -> str:
-    return f"{key.engine}{_SAVING}{key.saving}" if key.saving else key.engine
+    text = f"{key.engine}{_SAVING}{key.saving}" if key.saving else key.engine
+    return f"{text}{_FORM}{key.form}" if key.form else text
 
 
 def _key(row: Any) -> FootprintKey:
-    engine, _, saving = row.engine.partition(_SAVING)
-    return FootprintKey(engine, ModelId(row.model), row.device_kind, row.scale, int(saving or 0))
+    text, _, form = row.engine.partition(_FORM)
+    engine, _, saving = text.partition(_SAVING)
+    return FootprintKey(engine, ModelId(row.model), row.device_kind, row.scale, int(saving or 0), form)

@@ -176,6 +176,21 @@ class RuntimeSettings(Section):
         ge=1,
         le=7 * 86400,
     )
+    max_loaded: WholeOrAuto = setting(
+        None,
+        says="Models that may be loaded at once, those being loaded and unloaded counted; auto leaves it to "
+        "memory.",
+        accepts="whole number, or auto",
+        unit="models",
+        none="auto",
+        ge=1,
+        le=1024,
+    )
+    read_ahead: bool = setting(
+        True,
+        says="Read the files of the model that is loaded next while it waits for its memory.",
+        accepts="true or false",
+    )
     start_timeout_s: Seconds = setting(
         120.0,
         says="A model that is not loaded after so long is given up.",

@@ -19,7 +19,7 @@ from inglenook.runtime.contracts import (
     ResidentState,
     WaitKind,
 )
-from inglenook.runtime.scheduler.ledger import Ledger, Resident
+from inglenook.runtime.scheduler.ledger import Keeping, Ledger, Resident
 from inglenook.runtime.scheduler.policy import (
     Decision,
     Evict,
@@ -68,6 +68,7 @@ class Machine:
         person: str = OWNER,
         work_class: WorkClass = WorkClass.INTERACTIVE,
         devices: tuple[str, ...] = (),
+        keep_s: float | None = None,
         settle: bool = True,
     ) -> Request:
         number = next(self.numbers)
@@ -80,6 +81,7 @@ class Machine:
             order=number,
             arrived_s=self.now_s,
             devices=tuple(DeviceId(device) for device in devices),
+            keep_s=keep_s,
         )
         self.submitted[request.id] = request
         self.ledger.submit(request)
@@ -125,6 +127,18 @@ class Machine:
         self.ledger.drain(resident, "somebody asked for it")
         self.settle()
 
+    def leave(self, resident: ResidentId) -> None:
+        self.ledger.leave(resident)
+        self.settle()
+
+    def keep(self, model: ModelId, *, pinned: bool, keep_s: float | None) -> None:
+        self.ledger.keep(model, Keeping(pinned, keep_s))
+        self.settle()
+
+    def keep_loaded(self, model: ModelId, keep_s: float) -> None:
+        self.ledger.keep_loaded(model, keep_s)
+        self.settle()
+
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
         self.settle()
@@ -160,11 +174,18 @@ class Machine:
                 backoff = self.ledger.backoff.get(request.plan.key)
                 assert backoff is None or backoff.until_s <= self.now_s, "started during its back-off"
                 resident_id = ResidentId(f"res{next(self.numbers):04}")
-                self.ledger.begin(resident_id, request, device_id, self.now_s)
+                resident = self.ledger.begin(resident_id, request, device_id, self.now_s)
+                said = self.ledger.keeping.get(request.plan.model)
+                assert resident.pinned == (request.plan.pinned if said is None else said.pinned)
             case Evict(resident_id, reason, request_id):
                 victim = self.ledger.residents[resident_id]
                 assert victim.is_idle, "only what is idle is evicted"
-                assert not victim.plan.pinned, "pinned ones never"
+                assert victim.leaving or not victim.pinned, "pinned ones never, unless somebody asked for it"
+                if request_id is None and not victim.leaving:
+                    assert victim.idle_since_s is not None
+                    most_s = self.rules.idle_unload_s if victim.keep_s is None else victim.keep_s
+                    assert most_s is not None, "nobody wanted it to go"
+                    assert self.now_s - victim.idle_since_s >= most_s, "it was to be kept for longer"
                 assert reason
                 self.ledger.drain(resident_id, reason, request_id)
             case Refuse(request_id, message, _):
@@ -177,14 +198,19 @@ class Machine:
 
     def _serve(self, request: Request, resident: Resident) -> None:
         assert resident.state is ResidentState.READY, "only a child that is ready serves"
+        assert not resident.leaving, "what is to go gets no more work"
         assert resident.plan.key == request.plan.key
         assert not request.devices or resident.device in request.devices
         assert request.id in self.submitted
         assert request.id not in self.withdrawn
         lease = LeaseId(f"lease{next(self.numbers):04}")
+        reserved = resident.reserved_bytes
         self.ledger.grant(request.id, resident.id, lease, self.now_s)
         self.served.append(request)
         device = self.ledger.devices[resident.device]
+        if request.plan.fixed:
+            assert resident.reserved_bytes == reserved, "what is fixed at load has grown with work"
+            return
         need = self.ledger.footprint_bytes(
             request.plan, device, min(resident.saving, len(request.plan.saving_bytes))
         )
@@ -192,7 +218,11 @@ class Machine:
         assert need <= resident.reserved_bytes, "it works with less than it needs"
 
     def _check_refusal(self, request: Request) -> None:
-        """By an arithmetic of its own: with everything unloaded that may be, it fits nowhere."""
+        """By an arithmetic of its own: with everything unloaded that may be, it fits nowhere, or there is no
+        place for one model more."""
+        staying = [r for r in self.ledger.residents.values() if self._stays(r)]
+        if self.rules.max_loaded is not None and len(staying) >= self.rules.max_loaded:
+            return
         for device in self.ledger.devices.values():
             if request.devices and device.id not in request.devices:
                 continue
@@ -203,13 +233,14 @@ class Machine:
             held = sum(
                 r.reserved_bytes
                 for r in self.ledger.residents.values()
-                if r.device == device.id
-                and r.plan.pinned
-                and r.state is not ResidentState.DRAINING
-                and r.plan.key != request.plan.key
+                if r.device == device.id and self._stays(r) and r.plan.key != request.plan.key
             )
             for need in needs:
                 assert need is None or need + held > device.budget_bytes, f"it would fit on {device.id}"
+
+    @staticmethod
+    def _stays(resident: Resident) -> bool:
+        return resident.pinned and not resident.leaving and resident.state is not ResidentState.DRAINING
 
     # -- promises ----------------------------------------------------------------------------------------
 
@@ -219,6 +250,7 @@ class Machine:
 
     def _check_book(self) -> None:
         ledger = self.ledger
+        assert self.rules.max_loaded is None or len(ledger.residents) <= self.rules.max_loaded, "too many"
         places = [(r.plan.key, r.device) for r in ledger.residents.values()]
         assert len(places) == len(set(places)), "two children of one model on one device"
         for device in ledger.devices.values():
@@ -262,6 +294,10 @@ class Machine:
                 assert reason.needed_bytes is not None
                 assert reason.free_bytes is not None
                 assert reason.needed_bytes > reason.free_bytes, reason.text
+            if reason.kind is WaitKind.LIMIT:
+                assert reason.holders, f"nobody holds the places: {reason.text}"
+                assert self.rules.max_loaded is not None
+                assert len(self.ledger.residents) >= self.rules.max_loaded, reason.text
             if reason.kind is WaitKind.BACKOFF:
                 assert reason.until_s is not None
                 assert reason.until_s > self.now_s
@@ -351,6 +387,10 @@ def plan_of(
     capacity: int = 1,
     engine: str = "fake",
     sparing: Sequence[float] = (),
+    variant: str = "",
+    form: str = "",
+    fixed: bool = False,
+    keep_s: float | None = None,
 ) -> LoadPlan:
     """`size` on a GPU of the `cuda` kind, or by kind of device. `sparing`: shares of it, at saving levels."""
     sizes = {"cuda": size} if isinstance(size, int) else dict(size)
@@ -364,4 +404,8 @@ def plan_of(
         pinned=pinned,
         capacity=capacity,
         scale=scale,
+        variant=variant,
+        form=form,
+        fixed=fixed,
+        keep_s=keep_s,
     )

@@ -5,6 +5,8 @@
 got to, a kind world serves or refuses everybody within a bounded number of rounds, also under a flood.
 """
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.runtime.machine import CRASHED, NO_MEMORY, NOT_LOADED, Machine, plan_of
 
-from inglenook.base.ids import LeaseId, RequestId, ResidentId
+from inglenook.base.ids import LeaseId, ModelId, RequestId, ResidentId
 from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import LoadPlan, ResidentState
 from inglenook.runtime.scheduler.policy import Rules
@@ -42,6 +44,8 @@ models = st.fixed_dictionaries(
         "pinned": st.sampled_from([False, False, False, True]),
         "capacity": st.sampled_from([1, 1, 1, 3]),
         "sparing": st.sampled_from([(), (), (0.75,), (0.75, 0.5, 0.25)]),
+        "fixed": st.sampled_from([False, False, True]),
+        "keep_s": st.sampled_from([None, None, 0.0, 10.0, math.inf]),
     }
 )
 
@@ -57,15 +61,22 @@ def plan(model: int, facts: dict[str, Any], scale: int) -> LoadPlan:
         pinned=facts["pinned"],
         capacity=facts["capacity"],
         sparing=facts["sparing"],
+        fixed=facts["fixed"],
+        form=f"of {scale}" if facts["fixed"] else "",
+        keep_s=facts["keep_s"],
     )
 
 
 class Promises(RuleBasedStateMachine):
     machine: Machine
 
-    @initialize(devices=devices, models=st.lists(models, min_size=1, max_size=4))
-    def begin(self, devices: tuple[Any, ...], models: list[dict[str, Any]]) -> None:
-        self.machine = Machine(devices, RULES)
+    @initialize(
+        devices=devices,
+        models=st.lists(models, min_size=1, max_size=4),
+        most=st.sampled_from([None, None, 1, 2, 3]),
+    )
+    def begin(self, devices: tuple[Any, ...], models: list[dict[str, Any]], most: int | None) -> None:
+        self.machine = Machine(devices, replace(RULES, max_loaded=most))
         self.models = models
 
     # -- people ------------------------------------------------------------------------------------------
@@ -77,9 +88,17 @@ class Promises(RuleBasedStateMachine):
         work_class=st.sampled_from(WorkClass),
         device=st.none() | st.integers(0, 2),
         count=st.sampled_from([1, 1, 2, 5]),
+        keep_s=st.sampled_from([None, None, None, 0.0, 5.0, math.inf]),
     )
     def arrive(
-        self, model: int, scale: int, person: str, work_class: WorkClass, device: int | None, count: int
+        self,
+        model: int,
+        scale: int,
+        person: str,
+        work_class: WorkClass,
+        device: int | None,
+        count: int,
+        keep_s: float | None,
     ) -> None:
         names = list(self.machine.ledger.devices)
         only = () if device is None else (names[device % len(names)],)
@@ -90,6 +109,7 @@ class Promises(RuleBasedStateMachine):
                 person=person,
                 work_class=work_class,
                 devices=only,
+                keep_s=keep_s,
                 settle=False,
             )
         self.machine.settle()
@@ -156,6 +176,31 @@ class Promises(RuleBasedStateMachine):
     def somebody_unloads(self, data: st.DataObject) -> None:
         idle = [r.id for r in self.machine.ledger.residents.values() if r.is_idle]
         self.machine.unload(data.draw(st.sampled_from(idle)))
+
+    @precondition(lambda self: self._in(ResidentState.STARTING, ResidentState.READY))
+    @rule(data=st.data())
+    def somebody_wants_it_unloaded_when_its_work_is_done(self, data: st.DataObject) -> None:
+        able = self._in(ResidentState.STARTING, ResidentState.READY)
+        resident = data.draw(st.sampled_from(able))
+        leases = set(self.machine.ledger.residents[resident].leases)
+        self.machine.leave(resident)
+        still = self.machine.ledger.residents.get(resident)
+        assert not leases or (still is not None and still.leases == leases), "its work was cut off"
+
+    @rule(
+        model=st.integers(0, 3),
+        pinned=st.sampled_from([False, False, True]),
+        keep_s=st.sampled_from([None, 0.0, 5.0, math.inf]),
+    )
+    def somebody_says_how_a_model_is_kept(self, model: int, pinned: bool, keep_s: float | None) -> None:
+        name = ModelId(f"model{model % len(self.models)}")
+        self.machine.keep(name, pinned=pinned, keep_s=keep_s)
+        kept = [r for r in self.machine.ledger.residents.values() if r.plan.model == name]
+        assert all((r.pinned, r.keep_s) == (pinned, keep_s) for r in kept)
+
+    @rule(model=st.integers(0, 3), keep_s=st.sampled_from([0.0, 5.0, math.inf]))
+    def somebody_keeps_what_is_loaded(self, model: int, keep_s: float) -> None:
+        self.machine.keep_loaded(ModelId(f"model{model % len(self.models)}"), keep_s)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 5.0, 25.0, 70.0]))
     def time_passes(self, seconds: float) -> None:

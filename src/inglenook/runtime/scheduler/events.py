@@ -5,8 +5,9 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inglenook.base.ids import DeviceId, LeaseId, RequestId, ResidentId
+from inglenook.base.ids import DeviceId, LeaseId, ModelId, RequestId, ResidentId
 from inglenook.runtime.contracts import Child, DeviceUsage, Failure, Lease, Request
+from inglenook.runtime.scheduler.ledger import Keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,34 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """A person asks for a model to be unloaded as soon as nobody uses it."""
+
+    model: ModelId
+    answer: asyncio.Future[tuple[ResidentId, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A person has said how a model is kept, from now on."""
+
+    model: ModelId
+    keeping: Keeping
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLoaded:
+    """How long what is loaded of a model stays unused, until a request says something else. Seconds."""
+
+    model: ModelId
+    keep_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
 
-Event = Submit | Withdraw | Release | Begun | Ready | Gone | Measured | Unload | Tick
+Event = (
+    Submit | Withdraw | Release | Begun | Ready | Gone | Measured | Unload | Leave | Keep | KeepLoaded | Tick
+)

@@ -23,7 +23,7 @@ def candidates(
     Args:
         load_s: seconds to load, by resident id.
     """
-    idle = [r for r in residents if r.is_idle and not r.plan.pinned]
+    idle = [r for r in residents if r.is_idle and not r.pinned]
     return sorted(idle, key=lambda r: (-score(r, now_s, load_s[r.id]), r.id))
 
 

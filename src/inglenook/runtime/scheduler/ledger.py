@@ -23,7 +23,7 @@ from inglenook.runtime.contracts import (
 )
 
 PlanKey = tuple[str, ModelId]
-Wish = tuple[PlanKey, int, tuple[DeviceId, ...]]
+Wish = tuple[PlanKey, int, str, tuple[DeviceId, ...]]
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_LONGEST_S = 60.0
@@ -51,6 +51,9 @@ class Resident:
         scale: of the largest work it has done; what is measured is learned for that.
         saving: the saving level at which it works; it only rises.
         unspared_bytes: what the work for which it was raised would need at level 0.
+        pinned: never unloaded for others. keep_s: seconds that it stays unused, `math.inf` for ever; None: as
+            the rules say.
+        leaving: it is unloaded as soon as it is idle, and gets no more work: somebody asked for that.
     """
 
     id: ResidentId
@@ -70,6 +73,9 @@ class Resident:
     leases: set[LeaseId] = field(default_factory=set)
     served: int = 0
     reason: str = ""
+    pinned: bool = False
+    keep_s: float | None = None
+    leaving: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -77,7 +83,13 @@ class Resident:
 
     @property
     def has_room(self) -> bool:
-        return self.state is ResidentState.READY and len(self.leases) < self.plan.capacity
+        free = len(self.leases) < self.plan.capacity
+        return self.state is ResidentState.READY and free and not self.leaving
+
+    @property
+    def stays(self) -> bool:
+        """Whether nothing that others need makes it go."""
+        return self.pinned and not self.leaving and self.state is not ResidentState.DRAINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,14 @@ class Held:
     request: Request
     resident: ResidentId
     granted_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a person has said about a model while the server ran: it goes before what plans say."""
+
+    pinned: bool
+    keep_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +141,7 @@ class Ledger:
         """Plans whose next start is the second try after memory ran out: the footprint that was raised for
         it, and what was known before."""
         self.evicted_for: dict[RequestId, tuple[str, ...]] = {}
+        self.keeping: dict[ModelId, Keeping] = {}
         self.learned: dict[FootprintKey, int] = {}
         self.load_s: dict[tuple[PlanKey, str], float] = {}
         for key, (peak_bytes, load_s) in (learned or {}).items():
@@ -133,7 +154,7 @@ class Ledger:
         self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
         """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
         self.wishes: Counter[Wish] = Counter()
-        """How many wait for each plan at a scale on certain devices: what is true of one of them is true of
+        """How many wait for each plan at a scale and in a form on certain devices: what is true of one of them is true of
         all. What nobody waits for is not in it."""
         self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
         self._round = 0  # the turn at which a newcomer joins the round
@@ -150,11 +171,7 @@ class Ledger:
 
     def pinned_bytes(self, device: DeviceId, but: Resident | None = None) -> int:
         """What no other model can ever have: held by pinned residents that are not leaving."""
-        return sum(
-            r.reserved_bytes
-            for r in self.on_device(device)
-            if r.plan.pinned and r is not but and r.state is not ResidentState.DRAINING
-        )
+        return sum(r.reserved_bytes for r in self.on_device(device) if r.stays and r is not but)
 
     def draining_bytes(self, device: DeviceId) -> int:
         """What will be free when the children now ending are gone."""
@@ -189,9 +206,12 @@ class Ledger:
         beside what is pinned; at the last level where it fits at none. None where it cannot be loaded.
 
         Args:
-            resident: that would do it; its level is the least, and what it has reserved is its own.
+            resident: that would do it; its level is the least, and what it has reserved is its own. What is
+                fixed at load never needs more.
         """
         room = device.budget_bytes - self.pinned_bytes(device.id, but=resident)
+        if resident is not None and plan.fixed:
+            return Need(resident.reserved_bytes, resident.saving)
         least = 0
         if resident is not None:
             least, room = min(resident.saving, len(plan.saving_bytes)), max(room, resident.reserved_bytes)
@@ -275,7 +295,10 @@ class Ledger:
             raise LedgerError(f"{resident_id} must grow by {growth}: that is not free on {resident.device}")
         self._spare(resident, request.plan)
         self._reserve(resident, growth)
-        resident.scale = max(resident.scale, request.plan.scale)
+        if not request.plan.fixed:
+            resident.scale = max(resident.scale, request.plan.scale)
+        if request.keep_s is not None:
+            resident.keep_s = request.keep_s
         self.withdraw(request_id)
         self._round = max(self._round, self.turns[request.person])
         self.turns[request.person] += 1
@@ -325,6 +348,8 @@ class Ledger:
             asked_by=request.label,
             scale=request.plan.scale,
         )
+        kept = self.keeping.get(request.plan.model, Keeping(request.plan.pinned, request.plan.keep_s))
+        resident.pinned, resident.keep_s = kept.pinned, kept.keep_s
         self._spare(resident, request.plan)
         self.residents[resident_id] = resident
         self._reserved[device_id] += need.bytes
@@ -340,6 +365,30 @@ class Ledger:
         self.load_s[where] = _smooth(self.load_s.get(where), now_s - resident.started_s)
         self.backoff.pop(resident.plan.key, None)
         self.oom.pop(resident.plan.key, None)  # what it was raised to has proved right
+        if resident.plan.key in self.wanted:
+            resident.leaving = False  # whoever waited for it is served by it
+        return resident
+
+    def keep(self, model: ModelId, keeping: Keeping) -> None:
+        """From now on, for what is loaded of the model and for what will be."""
+        self.keeping[model] = keeping
+        for resident in self.residents.values():
+            if resident.plan.model == model:
+                resident.pinned, resident.keep_s = keeping.pinned, keeping.keep_s
+
+    def keep_loaded(self, model: ModelId, keep_s: float) -> None:
+        """For what is loaded of the model, until a request says something else."""
+        for resident in self.residents.values():
+            if resident.plan.model == model:
+                resident.keep_s = keep_s
+
+    def leave(self, resident_id: ResidentId) -> Resident:
+        """The resident is to go when it is idle: what it does is done to the end, and nothing more begins.
+        One that is being loaded goes when it is ready, unless somebody waits for it then."""
+        resident = self.residents[resident_id]
+        if resident.state not in (ResidentState.STARTING, ResidentState.READY):
+            raise LedgerError(f"{resident_id} is {resident.state}: it goes already")
+        resident.leaving = True
         return resident
 
     def drain(self, resident_id: ResidentId, reason: str, for_request: RequestId | None = None) -> Resident:
@@ -474,7 +523,7 @@ class Ledger:
 
 
 def wish_of(request: Request) -> Wish:
-    return (request.plan.key, request.plan.scale, request.devices)
+    return (request.plan.key, request.plan.scale, request.plan.form, request.devices)
 
 
 def footprint_key(
@@ -482,7 +531,7 @@ def footprint_key(
 ) -> FootprintKey:
     """`scale` of the plan, unless another is named."""
     of_work = plan.scale if scale is None else scale
-    return FootprintKey(plan.engine, plan.model, device_kind, of_work, saving)
+    return FootprintKey(plan.key[0], plan.model, device_kind, of_work, saving, plan.form)
 
 
 def _smooth(old: float | None, new: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled, Invalid, Unavailable
-from inglenook.base.ids import DeviceId, LeaseId, PersonId, RequestId, ResidentId, new_id
+from inglenook.base.ids import DeviceId, LeaseId, ModelId, PersonId, RequestId, ResidentId, new_id
 from inglenook.base.units import format_bytes
 from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import (
@@ -30,12 +30,17 @@ from inglenook.runtime.contracts import (
     Lease,
     LoadPlan,
     Request,
+    ResidentState,
 )
+from inglenook.runtime.readahead import ReadAhead
 from inglenook.runtime.scheduler import policy
 from inglenook.runtime.scheduler.events import (
     Begun,
     Event,
     Gone,
+    Keep,
+    KeepLoaded,
+    Leave,
     Measured,
     Ready,
     Release,
@@ -45,9 +50,9 @@ from inglenook.runtime.scheduler.events import (
     Withdraw,
 )
 from inglenook.runtime.scheduler.history import History, What
-from inglenook.runtime.scheduler.ledger import Ledger, Resident
+from inglenook.runtime.scheduler.ledger import Keeping, Ledger, Resident
 from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
-from inglenook.runtime.scheduler.snapshot import saving_reason, snapshot
+from inglenook.runtime.scheduler.snapshot import ResidentNow, residents_now, saving_reason, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +85,7 @@ class Scheduler:
     engines: by name, as plans name them.
     ledger: empty but for its devices and what was learned; owned by this object from now on.
     stop_grace_s: how long a child may take to end before it is killed.
+    ahead: reads the files of what is loaded next; None: nobody does.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Scheduler:
         probe: DeviceProbe,
         book: FootprintBook,
         stop_grace_s: float,
+        ahead: ReadAhead | None = None,
     ) -> None:
         self._engines = engines
         self._ledger = ledger
@@ -100,6 +107,7 @@ class Scheduler:
         self._probe = probe
         self._book = book
         self._stop_grace_s = stop_grace_s
+        self._ahead = ahead
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
@@ -127,9 +135,12 @@ class Scheduler:
         self.alive = True
         try:
             while True:
-                self._handle(await self._inbox.get())
+                event = await self._inbox.get()
+                self._handle(event)
                 self._take_events()
                 self._settle()
+                if isinstance(event, Tick | Submit | Withdraw):
+                    self._read_ahead()
         finally:
             self.alive = False
 
@@ -146,6 +157,7 @@ class Scheduler:
         label: str,
         devices: tuple[DeviceId, ...] = (),
         expected_s: float | None = None,
+        keep_s: float | None = None,
     ) -> Request:
         """A request in the order of arrival; nothing is asked for before `acquire`.
 
@@ -168,6 +180,7 @@ class Scheduler:
             arrived_s=self._clock.monotonic(),
             devices=devices,
             expected_s=expected_s,
+            keep_s=keep_s,
         )
 
     async def acquire(self, request: Request, stop: StopToken) -> Lease:
@@ -224,6 +237,40 @@ class Scheduler:
         self._inbox.put_nowait(Unload(resident, answer))
         return await answer
 
+    async def leave(self, model: ModelId) -> tuple[ResidentId, ...]:
+        """Unload what is loaded of a model as soon as nobody uses it: idle ones now, busy ones when their
+        leases are back, without new ones meanwhile, ones that are being loaded when they are ready and nobody
+        waits for them. Return which go."""
+        answer: asyncio.Future[tuple[ResidentId, ...]] = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait(Leave(model, answer))
+        return await answer
+
+    def keep(self, model: ModelId, *, pinned: bool, keep_s: float | None) -> None:
+        """How a model is kept from now on, whatever plans say: what is loaded of it, and what will be."""
+        self._inbox.put_nowait(Keep(model, Keeping(pinned, keep_s)))
+
+    def keep_loaded(self, model: ModelId, keep_s: float) -> None:
+        """How long what is loaded of a model stays unused, until a request says something else."""
+        self._inbox.put_nowait(KeepLoaded(model, keep_s))
+
+    def residents(self, model: ModelId | None = None) -> list[ResidentNow]:
+        """What is loaded, being loaded or being unloaded; of one model, or all."""
+        return residents_now(self._ledger, self._clock.monotonic(), self._rules, model)
+
+    def failure(self, model: ModelId) -> Failure | None:
+        """Why the model's last child is gone, where it was not asked to go and none was ready since."""
+        found = [backoff for key, backoff in self._ledger.backoff.items() if key[1] == model]
+        return max(found, key=lambda backoff: backoff.until_s).failure if found else None
+
+    def load_seconds(self, model: ModelId) -> float | None:
+        """How long it took to load the model lately; None where it never was."""
+        found = [seconds for (key, _), seconds in self._ledger.load_s.items() if key[1] == model]
+        return min(found) if found else None
+
+    def waiting(self, model: ModelId) -> int:
+        """How many requests wait for the model."""
+        return sum(counts.total() for key, counts in self._ledger.wanted.items() if key[1] == model)
+
     async def used_bytes(self, lease: Lease) -> int | None:
         """What the lease's child uses now; None when it cannot be told."""
         pids = lease.child.pids
@@ -236,6 +283,8 @@ class Scheduler:
         """Refuse what waits, end every child, wait until all are gone, and keep what was learned."""
         self._closing = True
         self._take_events()  # also when `run` has ended before us
+        if self._ahead is not None:
+            await self._ahead.close()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(_stopping())
@@ -290,6 +339,13 @@ class Scheduler:
             case Unload(resident_id, unloaded):
                 if not unloaded.done():  # whoever asked may have gone
                     unloaded.set_result(self._unload(resident_id))
+            case Leave(model, left):
+                if not left.done():
+                    left.set_result(self._leave(model))
+            case Keep(model, keeping):
+                self._ledger.keep(model, keeping)
+            case KeepLoaded(model, keep_s):
+                self._ledger.keep_loaded(model, keep_s)
             case Tick():
                 pass
         if now_s - self._measured_s >= MEASURE_EVERY_S and self._may_measure:
@@ -351,6 +407,19 @@ class Scheduler:
         self._evict(Evict(resident_id, "somebody asked for it"))
         return True
 
+    def _leave(self, model: ModelId) -> tuple[ResidentId, ...]:
+        able = (ResidentState.STARTING, ResidentState.READY)
+        going = [r.id for r in self._ledger.residents.values() if r.plan.model == model and r.state in able]
+        for resident_id in () if self._closing else going:
+            self._ledger.leave(resident_id)
+        return tuple(going)
+
+    def _read_ahead(self) -> None:
+        """Whoever waits for memory or a place is loaded next: its files are read while it waits."""
+        if self._ahead is None or self._closing:
+            return
+        self._ahead.want(policy.comes_next(self._ledger, self._clock.monotonic(), self._rules))
+
     # -- decisions -------------------------------------------------------------------------------
 
     def _settle(self) -> None:
@@ -402,6 +471,7 @@ class Scheduler:
                 release=lambda: self._inbox.put_nowait(Release(lease_id)),
                 saving=resident.saving,
                 saving_reason=saving_reason(self._ledger, resident),
+                loaded=resident.plan,
             )
         )
 

@@ -1,34 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to do next. Pure: reads the ledger, returns a decision as a value, changes nothing.
 
-The loop asks `decide` again after it has carried out each decision, until there is none. A walk looks
-at the waiting requests in the fair order, and for each:
+The loop asks `decide` again after it has carried out each decision, until there is none. What somebody asked
+to be unloaded goes first, as soon as it is idle. Then a walk looks at the waiting requests in the fair order,
+and for each:
 
  1. a ready resident of it has room                 → `Serve`, unless somebody who came first is out of
                                                       patience with it and wants its memory
  2. a resident of it is being started               → `Join`: it is served when that is ready
- 3. a ready resident of it is full                  → it waits for its turn
+ 3. a ready resident of it is full, or is to go      → it waits for its turn, or for the end of that
  4. a resident of it is being ended                 → it waits until that is gone
  5. its model's child failed a moment ago           → it waits for the end of the back-off
  6. no device could ever hold it                    → `Refuse`, with both numbers
- 7. there is room on a device                       → `Start`, at the least saving level that fits the
+ 7. there is room on a device, and fewer models
+    are loaded than may be                          → `Start`, at the least saving level that fits the
                                                       device when nothing else is on it
  8. room can be made of idle residents that nobody
     as urgent waits for, or patience is over        → `Evict`, and it waits for the room
  9. what holds the memory is at work, or pinned     → it waits, and nobody behind it takes what is free
+
+Where only so many models may be loaded, a place among them is had like memory: by making an idle one go (8), by
+waiting for it (9), and nobody behind takes a place that somebody waits for.
 
 Fair order: by class (a waiting request rises one class every `aging_s`), then people in turn, then
 each one's own order. Interactive before batch before training, and nothing waits for ever.
 """
 
 import heapq
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from inglenook.base.ids import DeviceId, RequestId, ResidentId
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.base.work import WorkClass
-from inglenook.runtime.contracts import Device, Explanation, Request, ResidentState, WaitKind, WaitReason
+from inglenook.runtime.contracts import (
+    Device,
+    Explanation,
+    LoadPlan,
+    Request,
+    ResidentState,
+    WaitKind,
+    WaitReason,
+)
 from inglenook.runtime.scheduler import eviction
 from inglenook.runtime.scheduler.forecast import Forecast
 from inglenook.runtime.scheduler.ledger import Ledger, Need, Resident, Wish, wish_of
@@ -45,12 +59,16 @@ class Rules:
         patience_s: how long others may go on using a ready model while an earlier request waits for its
             memory, counted from when it was ready; or the time to load the model that is waited for, where
             that is longer. It keeps two models that want the same memory from only being loaded.
-        idle_unload_s: an idle resident is unloaded after this; None keeps it until its memory is wanted.
+        idle_unload_s: an idle resident is unloaded after this, where nobody has said otherwise for it; None
+            keeps it until its memory is wanted.
+        max_loaded: how many children there may be at once; those being loaded and unloaded count. None: as
+            many as memory holds.
     """
 
     aging_s: float = 60.0
     patience_s: float = 5.0
     idle_unload_s: float | None = 300.0
+    max_loaded: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,9 @@ def fair_order(ledger: Ledger, now_s: float, rules: Rules) -> Iterator[Request]:
 
 def decide(ledger: Ledger, now_s: float, rules: Rules) -> Decision | None:
     """The next thing to do, or None when everybody who can be served is served."""
+    leaving = _unload_leaving(ledger)
+    if leaving is not None:
+        return leaving
     walk = _Walk(ledger, now_s, rules)
     for request in fair_order(ledger, now_s, rules):
         verdict = walk.judge(request)
@@ -176,6 +197,23 @@ def explain_all(ledger: Ledger, now_s: float, rules: Rules) -> dict[RequestId, E
     return explanations
 
 
+AHEAD = (WaitKind.MEMORY, WaitKind.DRAINING, WaitKind.LIMIT)
+"""For what somebody waits whose model is loaded next."""
+
+
+def comes_next(ledger: Ledger, now_s: float, rules: Rules) -> LoadPlan | None:
+    """What is loaded as soon as there is room for it: the first in the fair order that waits for room. None
+    where nobody does."""
+    walk = _Walk(ledger, now_s, rules)
+    for request in fair_order(ledger, now_s, rules):
+        verdict = walk.judge(request)
+        if isinstance(verdict, Wait) and verdict.reason.kind in AHEAD:
+            return request.plan
+        if walk.nobody_left:
+            break
+    return None
+
+
 @dataclass(slots=True)
 class _Walk:
     """One pass over the queue: remembers what earlier requests in the order lay claim to."""
@@ -186,6 +224,8 @@ class _Walk:
     blocked: dict[Wish, WaitReason] = field(default_factory=dict)
     claimed: dict[DeviceId, Request] = field(default_factory=dict)
     starved: dict[DeviceId, Request] = field(default_factory=dict)
+    place_claimed: Request | None = None
+    place_starved: Request | None = None
 
     @property
     def nobody_left(self) -> bool:
@@ -234,13 +274,22 @@ class _Walk:
             if not self._kept_for_first(resident):
                 return self._serve(request, resident)
         if open_ones:
-            first = self.starved[open_ones[0].device]
-            text = f"{first.label} came first and waits for the memory of {request.plan.model}"
+            first = self._withholder(open_ones[0])
+            assert first is not None
+            text = f"{first.label} came first and waits for {request.plan.model} to be unloaded"
             return Wait(request.id, WaitReason(WaitKind.BEHIND, text, open_ones[0].device, (first.label,)))
         for resident in here:
             if resident.state is ResidentState.STARTING:  # 2
                 return Join(request.id, resident.id)
-        busy = [r for r in here if r.state is ResidentState.READY]
+        leaving = [r for r in here if r.state is ResidentState.READY and r.leaving]
+        busy = [r for r in here if r.state is ResidentState.READY and not r.leaving]
+        if leaving and not busy:  # 3
+            holders = self._holders(leaving)
+            text = (
+                f"{request.plan.model} is unloaded when its work is done ({', '.join(holders)}), because somebody "
+                "asked for that, and is loaded again then"
+            )
+            return Wait(request.id, WaitReason(WaitKind.TURN, text, leaving[0].device, holders))
         if busy:  # 3
             self._claim_growth(request, busy[0])
             holders = self._holders(busy)
@@ -261,11 +310,26 @@ class _Walk:
             self.starved[device] = request
 
     def _kept_for_first(self, resident: Resident) -> bool:
-        """Whether somebody earlier in the order is out of patience with it, and could have its memory."""
-        first = self.starved.get(resident.device)
-        if first is None or resident.plan.pinned or first.plan.key == resident.plan.key:
+        """Whether somebody earlier in the order is out of patience with it, and could have its memory or its
+        place."""
+        return self._withholder(resident) is not None
+
+    def _withholder(self, resident: Resident) -> Request | None:
+        if resident.pinned:
+            return None
+        for first in (self.starved.get(resident.device), self.place_starved):
+            if first is None or self._could_use(first, resident):
+                continue
+            if self._out_of_patience(first, resident):
+                return first
+        return None
+
+    def _could_use(self, request: Request, resident: Resident) -> bool:
+        """Whether the resident is one of those that might serve the request itself."""
+        if request.plan.key != resident.plan.key:
             return False
-        return self._out_of_patience(first, resident)
+        on_device = not request.devices or resident.device in request.devices
+        return on_device and self._can_hold(resident, request)
 
     def _serve(self, request: Request, resident: Resident) -> Verdict:
         """1, for work larger than what was reserved: the room for it must be there first."""
@@ -287,9 +351,11 @@ class _Walk:
         fitting = self._fitting(request)
         if not fitting:  # 6
             return _refusal(self.ledger, request)
+        if self.rules.max_loaded is not None and len(self._staying()) >= self.rules.max_loaded:
+            return _refusal_of_place(request, self.rules.max_loaded, self._staying())
         for device, need in fitting:  # 7
             if device.id not in self.claimed and need <= self._available(request, device):
-                return Start(request.id, device.id)
+                return self._start(request, device)
         for device, need in fitting:  # 8
             if device.id in self.claimed:
                 continue
@@ -301,19 +367,51 @@ class _Walk:
                 return self._blocked(request, device, need)
         return self._behind(request, fitting[0][0])
 
+    def _start(self, request: Request, device: Device) -> Verdict:
+        """7: there is memory for it, and a place or the wait for one. Whoever waits for a place keeps the
+        memory: both are needed at once."""
+        most = self.rules.max_loaded
+        residents = list(self.ledger.residents.values())
+        if most is None or (len(residents) < most and self.place_claimed is None):
+            return Start(request.id, device.id)
+        first, self.claimed[device.id] = self.place_claimed, request
+        if first is not None:
+            text = f"{first.label} came first and waits for one of the {most} places of loaded models"
+            return Wait(request.id, WaitReason(WaitKind.BEHIND, text, device.id, (first.label,)))
+        self.place_claimed = request
+        leaving = tuple(str(r.plan.model) for r in residents if r.state is ResidentState.DRAINING)
+        limit = f"{most} models may be loaded at once (runtime.max_loaded)"
+        if len(residents) - len(leaving) < most:
+            text = f"{limit}; {', '.join(leaving)} is being unloaded to make place"
+            return Wait(request.id, WaitReason(WaitKind.DRAINING, text, device.id, leaving))
+        victims = self._victims(request, residents)
+        if victims:
+            return Evict(victims[0].id, f"{request.label} needs its place: {limit}", request.id)
+        self.place_starved = request
+        who = self._who_holds(residents)
+        return Wait(
+            request.id, WaitReason(WaitKind.LIMIT, f"{limit}; held by {', '.join(who)}", device.id, who)
+        )
+
+    def _staying(self) -> list[Resident]:
+        return [r for r in self.ledger.residents.values() if r.stays]
+
     def _available(self, request: Request, device: Device) -> int:
         """Free bytes; none while a second try after memory ran out still finds idle residents beside it."""
-        if request.plan.key in self.ledger.oom and self._victims(request, device):
+        if request.plan.key in self.ledger.oom and self._victims_on(request, device):
             return -1
         return self.ledger.free_bytes(device.id)
 
-    def _victims(self, request: Request, device: Device) -> list[Resident]:
+    def _victims_on(self, request: Request, device: Device) -> list[Resident]:
+        return self._victims(request, self.ledger.on_device(device.id))
+
+    def _victims(self, request: Request, among: Iterable[Resident]) -> list[Resident]:
         residents = [
-            r
-            for r in self.ledger.on_device(device.id)
-            if self._out_of_patience(request, r) or not self._wanted_as_much(r, request)
+            r for r in among if self._out_of_patience(request, r) or not self._wanted_as_much(r, request)
         ]
-        load_s = {r.id: self.ledger.expected_load_s(r.plan, device.kind) for r in residents}
+        load_s = {
+            r.id: self.ledger.expected_load_s(r.plan, self.ledger.devices[r.device].kind) for r in residents
+        }
         return eviction.candidates(residents, self.now_s, load_s)
 
     def _make_room(
@@ -322,7 +420,7 @@ class _Walk:
         """8: the next victim, or the wait for those that are leaving; None when idle ones are not enough."""
         missing = need - self.ledger.free_bytes(device.id) - self.ledger.draining_bytes(device.id)
         everything = request.plan.key in self.ledger.oom
-        victims = [r for r in self._victims(request, device) if r is not spared]
+        victims = [r for r in self._victims_on(request, device) if r is not spared]
         chosen = victims if everything else eviction.choose(victims, missing)
         if chosen is None or (everything and not victims and missing > 0):
             return None
@@ -339,24 +437,26 @@ class _Walk:
     def _blocked(self, request: Request, device: Device, need: int, more: str = "") -> Wait:
         self.claimed[device.id] = request
         self.starved[device.id] = request
-        residents = list(self.ledger.on_device(device.id))
-        holders = self._holders(residents)
-        pinned = tuple(f"{r.plan.model} (pinned)" for r in residents if r.plan.pinned and not r.leases)
-        starting = tuple(
-            f"{r.plan.model} (being loaded)" for r in residents if r.state is ResidentState.STARTING
-        )
-        wanted = tuple(
-            f"{r.plan.model} (others wait for it)" for r in residents if r.is_idle and not r.plan.pinned
-        )
-        leaving = tuple(
-            f"{r.plan.model} (being unloaded)" for r in residents if r.state is ResidentState.DRAINING
-        )
-        who = (*holders, *starting, *pinned, *wanted, *leaving)
+        who = self._who_holds(list(self.ledger.on_device(device.id)))
         text = (
             f"{request.plan.model} needs {format_bytes(need)}{more} on {device.id}, "
             f"{format_bytes(self.ledger.free_bytes(device.id))} are free; held by {', '.join(who)}"
         )
         return Wait(request.id, self._memory(WaitKind.MEMORY, text, device, need, who))
+
+    def _who_holds(self, residents: list[Resident]) -> tuple[str, ...]:
+        """What work, and which models without any, in words."""
+        starting = tuple(
+            f"{r.plan.model} (being loaded)" for r in residents if r.state is ResidentState.STARTING
+        )
+        pinned = tuple(f"{r.plan.model} (pinned)" for r in residents if r.is_idle and r.pinned)
+        wanted = tuple(
+            f"{r.plan.model} (others wait for it)" for r in residents if r.is_idle and not r.pinned
+        )
+        leaving = tuple(
+            f"{r.plan.model} (being unloaded)" for r in residents if r.state is ResidentState.DRAINING
+        )
+        return (*self._holders(residents), *starting, *pinned, *wanted, *leaving)
 
     def _memory(
         self, kind: WaitKind, text: str, device: Device, need: int, holders: tuple[str, ...]
@@ -429,14 +529,39 @@ def _refusal(ledger: Ledger, request: Request) -> Refuse:
     )
 
 
-def _unload_idle(ledger: Ledger, now_s: float, rules: Rules) -> Evict | None:
-    if rules.idle_unload_s is None:
-        return None
+def _refusal_of_place(request: Request, most: int, staying: list[Resident]) -> Refuse:
+    names = ", ".join(str(r.plan.model) for r in staying)
+    return Refuse(
+        request.id,
+        f"{request.plan.model} cannot be loaded: {most} models may be loaded at once (runtime.max_loaded), and "
+        f"pinned ones take every place: {names}.",
+        "unpin one of them, or raise runtime.max_loaded",
+    )
+
+
+def _unload_leaving(ledger: Ledger) -> Evict | None:
     for resident in ledger.residents.values():
-        if not resident.is_idle or resident.plan.pinned or resident.idle_since_s is None:
+        if resident.leaving and resident.is_idle:
+            return Evict(resident.id, "somebody asked for it")
+    return None
+
+
+def keep_s(resident: Resident, rules: Rules) -> float:
+    """Seconds that the resident stays loaded unused; `math.inf` for ever, which is not to say that its memory
+    is not taken for others. Of a pinned one it is always that."""
+    if resident.pinned:
+        return math.inf
+    if resident.keep_s is not None:
+        return resident.keep_s
+    return math.inf if rules.idle_unload_s is None else rules.idle_unload_s
+
+
+def _unload_idle(ledger: Ledger, now_s: float, rules: Rules) -> Evict | None:
+    for resident in ledger.residents.values():
+        if not resident.is_idle or resident.idle_since_s is None:
             continue
         idle_s = now_s - resident.idle_since_s
-        if idle_s >= rules.idle_unload_s and resident.plan.key not in ledger.wanted:
+        if idle_s >= keep_s(resident, rules) and resident.plan.key not in ledger.wanted:
             return Evict(resident.id, f"idle for {format_seconds(idle_s)}")
     return None
 

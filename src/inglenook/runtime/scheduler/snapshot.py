@@ -1,16 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime as JSON, for `GET /v1/runtime` and the page. Reads, never decides."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from inglenook.base.ids import DeviceId, ModelId, RequestId, ResidentId
 from inglenook.base.units import format_bytes
-from inglenook.runtime.contracts import DeviceUsage, Explanation
+from inglenook.runtime.contracts import DeviceUsage, Explanation, LoadPlan, ResidentState
 from inglenook.runtime.scheduler.ledger import Ledger, Resident
+from inglenook.runtime.scheduler.policy import Rules, keep_s
 
 LOG_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentNow:
+    """One resident as it is at a moment.
+
+    Attributes:
+        keep_s: seconds that it stays loaded unused; `math.inf` for ever.
+        since_s: seconds since it was started. idle_s: since its last lease came back; None at work.
+        expected_load_s: that loading takes.
+    """
+
+    id: ResidentId
+    plan: LoadPlan
+    device: DeviceId
+    state: ResidentState
+    pinned: bool
+    keep_s: float
+    leaving: bool
+    leases: int
+    since_s: float
+    idle_s: float | None
+    expected_load_s: float
+    reserved_bytes: int
+    measured_bytes: int
+
+
+def residents_now(ledger: Ledger, now_s: float, rules: Rules, model: ModelId | None) -> list[ResidentNow]:
+    return [
+        ResidentNow(
+            id=r.id,
+            plan=r.plan,
+            device=r.device,
+            state=r.state,
+            pinned=r.pinned,
+            keep_s=keep_s(r, rules),
+            leaving=r.leaving,
+            leases=len(r.leases),
+            since_s=now_s - r.started_s,
+            idle_s=None if r.idle_since_s is None else now_s - r.idle_since_s,
+            expected_load_s=ledger.expected_load_s(r.plan, ledger.devices[r.device].kind),
+            reserved_bytes=r.reserved_bytes,
+            measured_bytes=r.measured_bytes,
+        )
+        for r in ledger.residents.values()
+        if model is None or r.plan.model == model
+    ]
 
 
 def snapshot(
@@ -101,6 +150,11 @@ def _device(ledger: Ledger, device_id: DeviceId, usage: Mapping[DeviceId, Device
     }
 
 
+def _finite(keep_s: float | None) -> float | None:
+    """As settings and requests write it: -1 for ever."""
+    return -1.0 if keep_s == math.inf else keep_s
+
+
 def _resident(
     ledger: Ledger, resident_id: ResidentId, now_s: float, logs: Mapping[ResidentId, tuple[str, ...]]
 ) -> dict[str, Any]:
@@ -112,7 +166,10 @@ def _resident(
         "engine": resident.plan.engine,
         "device": resident.device,
         "state": resident.state,
-        "pinned": resident.plan.pinned,
+        "pinned": resident.pinned,
+        "leaving": resident.leaving,
+        "keep_s": _finite(resident.keep_s),
+        "variant": resident.plan.variant,
         "reserved_bytes": resident.reserved_bytes,
         "saving": resident.saving or int(resident.plan.options.get("saving", 0)),
         "saving_reason": saving_reason(ledger, resident),

@@ -5,7 +5,12 @@ To change a table: edit it in its feature's `records.py`, add a file that does t
 (and back), and append its revision here. `tests/integration/test_database.py` compares the two.
 """
 
-REVISIONS: tuple[str, ...] = ("0001_jobs_pictures_footprints", "0002_gallery", "0003_outgoing")
+REVISIONS: tuple[str, ...] = (
+    "0001_jobs_pictures_footprints",
+    "0002_gallery",
+    "0003_outgoing",
+    "0004_model_options",
+)
 """Every revision that this program knows, oldest first; at most 32 characters each."""
 
 HEAD = REVISIONS[-1]
