@@ -46,7 +46,7 @@ async def json_object(request: Request, *, limit_bytes: int = MAX_JSON_BYTES) ->
             code="request.media_type",
             hint="send the header Content-Type: application/json",
         )
-    body = await _bounded(request, limit_bytes)
+    body = await bounded(request, limit_bytes)
     if body.count(b",") > MAX_JSON_VALUES:
         message = f"A JSON body may have {MAX_JSON_VALUES} values at most."
         raise TooLarge(message, code="request.too_large")
@@ -69,7 +69,8 @@ def _why(error: ValueError) -> str:
     return "a number has too many digits"
 
 
-async def _bounded(request: Request, limit_bytes: int) -> bytes:
+async def bounded(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge: over `limit_bytes`."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

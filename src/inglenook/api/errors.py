@@ -40,6 +40,7 @@ _TYPES: Mapping[str, str] = {
 
 _CODES: Mapping[str, str] = {
     "model.not_found": "model_not_found",
+    "model.context_exceeded": "context_length_exceeded",
     "job.person_queue_full": "rate_limit_exceeded",
     "job.queue_full": "rate_limit_exceeded",
 }

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a language model's process refuses, as an error of ours: its status and its words survive."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from inglenook.base.errors import (
+    Busy,
+    Conflict,
+    Denied,
+    Failed,
+    InglenookError,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+from inglenook.catalog.model import LanguageTask, ModelRecord
+
+CONTEXT_EXCEEDED: Final = "model.context_exceeded"
+_NOT_STARTED_FOR_IT: Final = 501
+_MAX_WORDS: Final = 2000
+
+_KINDS: Mapping[int, type[InglenookError]] = {
+    400: Invalid,
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    429: Busy,
+    503: Unavailable,
+}
+
+_TASKS: Mapping[LanguageTask, tuple[str, str]] = {
+    LanguageTask.CHAT: ("answers chats and completes texts", "a model of task `chat`"),
+    LanguageTask.EMBEDDING: ("makes embeddings, and nothing else", "a model of task `embedding`"),
+    LanguageTask.RERANK: ("ranks documents, and nothing else", "a model of task `rerank`"),
+}
+
+
+def refusal(model: ModelRecord, status: int, body: bytes) -> InglenookError:
+    """The error for an answer of the child with a `status` from 400."""
+    told = _told(body)
+    words = str(told.get("message") or "").strip()[:_MAX_WORDS]
+    if status == _NOT_STARTED_FOR_IT:
+        return unfit(model, words)
+    if "exceed_context_size" in str(told.get("type", "")):
+        return _too_long(model, words, told)
+    kind = _KINDS.get(status) or (Invalid if status < 500 else Failed)
+    return kind(words or f"{model.id} refused the request with status {status}.", code="model.refused")
+
+
+def unfit(model: ModelRecord, words: str = "") -> Invalid:
+    """The model is for something else."""
+    task = LanguageTask.CHAT if model.language is None else model.language.task
+    does, _ = _TASKS[task]
+    said = f" Its process said: {words}" if words else ""
+    return Invalid(
+        f"{model.id} {does}.{said}",
+        code="model.wrong_task",
+        field="model",
+        hint="GET /v1/models shows what each model is for (`task`)",
+    )
+
+
+def _too_long(model: ModelRecord, words: str, told: Mapping[str, Any]) -> Invalid:
+    asked, room = told.get("n_prompt_tokens"), told.get("n_ctx")
+    numbers = f" The request has {asked} tokens; {model.id} is loaded with room for {room}." if room else ""
+    return Invalid(
+        (words or "The request is longer than the context.") + numbers,
+        code=CONTEXT_EXCEEDED,
+        field="messages",
+        hint="shorten the conversation, or raise the model's context",
+    )
+
+
+def _told(body: bytes) -> Mapping[str, Any]:
+    """The child's own words for an error; empty where it has none."""
+    try:
+        said = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return {"message": body.decode(errors="replace")}
+    error = said.get("error") if isinstance(said, dict) else None
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
