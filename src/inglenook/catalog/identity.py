@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from inglenook.catalog.model import LanguageFacts, LoraFacts, ModelKind, Need, SpeechFacts
+from inglenook.catalog.model import LanguageFacts, LoraFacts, ModelKind, Need, ProjectorFacts, SpeechFacts
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor names to shapes, as a header gives them."""
@@ -18,7 +18,7 @@ class Identity:
     problem: why the model cannot be used, or None.
     variant: one of the family's; "" is the plain one.
     shaped: the variant follows from shapes, and nobody may say otherwise.
-    fits, role, widths, needs, lora, language, speech: see `ModelRecord`.
+    fits, role, widths, needs, lora, language, speech, projector: see `ModelRecord`.
     places: prefixes of a single file's tensor names → the component below each, the first that fits.
     """
 
@@ -34,7 +34,26 @@ class Identity:
     lora: LoraFacts | None = None
     language: LanguageFacts | None = None
     speech: SpeechFacts | None = None
+    projector: ProjectorFacts | None = None
     places: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tensors of files that are no safetensors, summed up, and what these files say of themselves.
+
+    Attributes:
+        components, parameters, dtype, digest: as `ModelRecord` has them.
+        title, licence, description: "" where they say nothing.
+    """
+
+    components: Mapping[str, int]
+    parameters: int
+    dtype: str
+    digest: str
+    title: str = ""
+    licence: str = ""
+    description: str = ""
 
 
 def unsupported(family: str) -> str:

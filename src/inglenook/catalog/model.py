@@ -91,13 +91,29 @@ class LoraFacts:
     Attributes:
         rank: the largest of its pairs.
         touches: `unet` or `transformer`, `text_encoder`, `text_encoder_2`, `text_encoder_3` (T5, whatever its
-            place in the model), in this order.
+            place in the model), in this order; `language_model` alone of a language model's adapter.
         pairs: how many layers it changes.
     """
 
     rank: int
     touches: tuple[str, ...]
     pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCache:
+    """What one layer of a language model keeps of a conversation.
+
+    Attributes:
+        key_values, value_values: numbers of each token, over all heads; 0 in a layer without attention.
+        window: tokens that it looks back; 0 for all.
+        state_values: numbers that a recurrent layer keeps of the conversation, however long it is.
+    """
+
+    key_values: int = 0
+    value_values: int = 0
+    window: int = 0
+    state_values: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,16 @@ class LanguageFacts:
         recurrent: it keeps a state instead of keys and values, in some layers at least.
         shards: the files of a split model, in order; empty for a single file.
         size_label: what its makers call its size (`135M`).
+        causal: each token sees those before it only; False of most embedding models, which read a text at
+            once.
+        feed_forward: columns of its widest feed-forward layer, of all experts at work together.
+        embedding_bytes: of `other_bytes`, what stays in host memory: the weights before the first layer.
+        output_bytes: of the weights after the last layer, which go to the device with it; those of the
+            embeddings as well where it shares them, for they are then held twice.
+        caches: of each layer, in order.
+        tokenizer: `tokenizer.ggml.model` and `.pre`, as in `gpt2/smollm`.
+        token_marks: checksums of the tokenizer's words; see `GgufHeader.token_marks`.
+        inputs: what it reads beside text: `image`, `audio`; it does with the projector in `parts["mmproj"]`.
     """
 
     task: LanguageTask
@@ -141,10 +167,39 @@ class LanguageFacts:
     recurrent: bool = False
     shards: tuple[Path, ...] = ()
     size_label: str = ""
+    causal: bool = True
+    feed_forward: int = 0
+    embedding_bytes: int = 0
+    output_bytes: int = 0
+    caches: tuple[LayerCache, ...] = ()
+    tokenizer: str = ""
+    token_marks: tuple[int, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     @property
     def layers(self) -> int:
         return len(self.layer_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorFacts:
+    """What a projector's header tells.
+
+    Attributes:
+        type: what llama.cpp calls its construction (`idefics3`, `gemma3`, `qwen2.5vl_merger` …).
+        inputs: `image`, `audio`.
+        width: columns of what it writes, which must be those of the language model; 0 where it is not told.
+        layers: of its encoders together; encoder_width: columns of their streams.
+        side_px: of the pictures that it reads; patch_px: of what becomes a token.
+    """
+
+    type: str
+    inputs: tuple[str, ...]
+    width: int
+    layers: int = 0
+    encoder_width: int = 0
+    side_px: int = 0
+    patch_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +236,10 @@ class ModelRecord:
         problem: why it cannot be used, or None when it can. May end in a line that starts with `hint: `.
         root: which of the registered folders holds it.
         parts: components that the model itself lacks, and where they were found: `text_encoder`,
-            `text_encoder_2`, `text_encoder_3`, `vae`, `tokenizer` … → a file, or a component's folder.
-        fits: the families that a LoRA, an embedding or a VAE can serve; empty where that is not known.
+            `text_encoder_2`, `text_encoder_3`, `vae`, `tokenizer` … → a file, or a component's folder; of a
+            language model `mmproj`, its projector.
+        fits: the families that a LoRA, an embedding or a VAE can serve, of a language model's adapter the
+            architecture; empty where that is not known.
         role: of a part that stands alone: `clip_l`, `clip_g`, `clip_h`, `t5`, `umt5`, `qwen2.5-vl`, `clip`
             (a width of its own); `vae` (two dimensions), `vae_3d`; None for everything else.
         widths: of a model by component, of a part under its role: columns of what a text encoder writes,
@@ -190,7 +247,7 @@ class ModelRecord:
         needs: what `parts` must hold; `named_parts` says by slot which one the sidecar asks for.
         part_parameters: number of scalars of each of `parts`, which `parameters` does not count.
         lora: of a LoRA, what it changes.
-        language, speech: of a model of that kind.
+        language, speech, projector: of a model of that kind.
     """
 
     id: ModelId
@@ -221,9 +278,10 @@ class ModelRecord:
     lora: LoraFacts | None = None
     language: LanguageFacts | None = None
     speech: SpeechFacts | None = None
+    projector: ProjectorFacts | None = None
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
-    not loaded."""
+    not loaded. Of GGUF files `layers`, `embeddings`, `output`, `other`."""
 
     @property
     def read_bytes(self) -> int:

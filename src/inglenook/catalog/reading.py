@@ -20,12 +20,13 @@ from inglenook.catalog import sidecar
 from inglenook.catalog.defaults import image_defaults
 from inglenook.catalog.errors import CorruptModel, pickled
 from inglenook.catalog.evidence import told_side_px
-from inglenook.catalog.gguf import identify_gguf
+from inglenook.catalog.gguf_files import read_gguf_files
 from inglenook.catalog.identify import identify_tensors
-from inglenook.catalog.identity import Identity, Shapes
+from inglenook.catalog.identity import Identity, Shapes, Weights
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.catalog.pipelines import INDEX, identify_pipeline, pipeline_of
 from inglenook.catalog.safetensors import DTYPE_BITS, Header, read_header
+from inglenook.catalog.splits import whole_stem
 from inglenook.wire.families import FAMILIES
 
 GGUF = ".gguf"
@@ -49,13 +50,15 @@ _UNKNOWN = Identity(ModelKind.OTHER, None)
 class _Contents:
     """What was found so far. `problem` is the first thing that was wrong.
 
-    `headers`: by file; `of`: the component that a file of a diffusers folder belongs to.
+    `headers`: by file; `of`: the component that a file of a diffusers folder belongs to; `weights`: of files
+    that are no safetensors, instead of `headers`.
     """
 
     headers: dict[str, Header] = field(default_factory=dict)
     of: dict[str, str] = field(default_factory=dict)
     identity: Identity = _UNKNOWN
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Weights | None = None
     problem: str | None = None
 
     def note(self, problem: str | None) -> None:
@@ -104,8 +107,7 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
     identity = contents.identity
     contents.note(identity.problem)
     notes = _notes(path, contents)
-    told = contents.metadata()
-    components, scalars = contents.components(), _scalars(contents.headers)
+    weights = contents.weights or _weights(contents)
     return ModelRecord(
         id=model_id,
         kind=identity.kind,
@@ -113,19 +115,21 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         variant=notes.variant,
         path=path,
         layout=layout,
-        weights_bytes=sum(components.values()),
-        parameters=sum(scalars.values()),
-        dtype=_main_dtype(scalars),
-        digest=_digest(contents.headers),
+        weights_bytes=sum(weights.components.values()),
+        parameters=weights.parameters,
+        dtype=weights.dtype,
+        digest=weights.digest,
         root=root,
-        title=notes.sidecar.title or (path.name if layout == "folder" else path.stem),
+        title=notes.sidecar.title
+        or weights.title[:MAX_DESCRIPTION]
+        or (path.name if layout == "folder" else whole_stem(path)),
         builtin=builtin,
         created=created,
-        licence=notes.sidecar.licence or told.get("modelspec.license", "")[:MAX_DESCRIPTION] or None,
-        description=notes.sidecar.description or told.get("modelspec.description", "")[:MAX_DESCRIPTION],
+        licence=notes.sidecar.licence or weights.licence[:MAX_DESCRIPTION] or None,
+        description=notes.sidecar.description or weights.description[:MAX_DESCRIPTION],
         image=notes.image,
         problem=contents.problem,
-        components=components,
+        components=dict(weights.components),
         fits=identity.fits,
         role=identity.role,
         widths=dict(identity.widths),
@@ -134,6 +138,19 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         lora=identity.lora,
         language=identity.language,
         speech=identity.speech,
+        projector=identity.projector,
+    )
+
+
+def _weights(contents: _Contents) -> Weights:
+    scalars, told = _scalars(contents.headers), contents.metadata()
+    return Weights(
+        components=contents.components(),
+        parameters=sum(scalars.values()),
+        dtype=_main_dtype(scalars),
+        digest=_digest(contents.headers),
+        licence=told.get("modelspec.license", ""),
+        description=told.get("modelspec.description", ""),
     )
 
 
@@ -154,7 +171,7 @@ def _read_contents(path: Path, contents: _Contents) -> None:
     elif path.suffix.lower() in PICKLES:
         raise pickled(path, "a PyTorch checkpoint")
     elif path.suffix.lower() == GGUF:
-        contents.identity = identify_gguf(path)
+        contents.identity, contents.weights = read_gguf_files(path)
     else:
         header = read_header(path)
         contents.headers[path.name] = header

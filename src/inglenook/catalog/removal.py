@@ -14,6 +14,7 @@ from pathlib import Path
 from inglenook.base.errors import Conflict, Denied
 from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.sidecar import sidecar_path
+from inglenook.catalog.splits import parts_of
 from inglenook.store.files import write_error
 
 
@@ -78,7 +79,7 @@ def set_aside(record: ModelRecord) -> SetAside:
     """
     token = secrets.token_hex(6)
     moved = []
-    files = [record.path] if record.path.is_dir() else [record.path, sidecar_path(record.path)]
+    files = [record.path] if record.path.is_dir() else [*parts_of(record.path), sidecar_path(record.path)]
     try:
         for path in files:
             if path.exists() or path.is_symlink():

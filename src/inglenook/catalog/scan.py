@@ -10,6 +10,7 @@ from pathlib import Path
 from inglenook.catalog.pipelines import INDEX
 from inglenook.catalog.reading import GGUF, PICKLES
 from inglenook.catalog.sidecar import sidecar_path
+from inglenook.catalog.splits import part_of, parts_of, whole_stem
 
 MAX_DEPTH = 6
 MAX_FOLDERS = 20_000
@@ -34,6 +35,7 @@ def find_models(root: Path) -> list[Found]:
 
     A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write,
     is one model, and not entered: a `config.json` among a person's own files does not make them one.
+    Of a model that was split into files the first part that is there stands for all.
     Hidden entries are skipped; symbolic links are followed, but no folder is visited twice.
     """
     found = [Found(_name(root, path), path) for path in _walk(root)]
@@ -51,7 +53,7 @@ def _name(root: Path, path: Path) -> str:
     if relative == Path():
         text = root.resolve().name
     else:
-        text = relative.as_posix() if path.is_dir() else relative.with_suffix("").as_posix()
+        text = relative.as_posix() if path.is_dir() else relative.with_name(whole_stem(path)).as_posix()
     return os.fsencode(text).decode("utf-8", "replace")
 
 
@@ -65,12 +67,13 @@ def _walk(root: Path) -> Iterator[Path]:
             yield folder
             continue
         names = {entry.name for entry in entries}
+        split: set[tuple[str, int]] = set()
         for entry in entries:
             path = folder / entry.name
             if _is_dir(entry):
                 if depth < MAX_DEPTH:
                     waiting.append((path, depth + 1))
-            elif _is_model_file(path, names):
+            elif _is_model_file(path, names) and _is_first(path, split):
                 yield path
 
 
@@ -109,13 +112,24 @@ def _is_model_file(path: Path, names: set[str]) -> bool:
     return suffix in PICKLES and f"{path.stem}.safetensors" not in names and path.is_file()
 
 
+def _is_first(path: Path, seen: set[tuple[str, int]]) -> bool:
+    """Whether no part of the same split model was seen before; of anything else, True."""
+    part = part_of(path)
+    if part is None:
+        return True
+    if (part.stem, part.total) in seen:
+        return False
+    seen.add((part.stem, part.total))
+    return True
+
+
 def fingerprint(path: Path) -> Fingerprint:
     """Changes when anything changes that a record is made of. Costs one `stat` a file.
 
     Raises:
         FileNotFoundError: the model went away meanwhile.
     """
-    files = _files_of(path) if path.is_dir() else [path, sidecar_path(path)]
+    files = _files_of(path) if path.is_dir() else [*parts_of(path), sidecar_path(path)]
     marks = [(path.name, path.stat().st_mtime_ns, 0)]
     for file in files:
         try:

@@ -12,6 +12,7 @@ from inglenook.base.ids import ModelId
 from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.parts import with_parts
+from inglenook.catalog.projectors import with_projectors
 from inglenook.catalog.reading import read_model
 from inglenook.catalog.scan import Fingerprint, Found, find_models, fingerprint
 
@@ -69,7 +70,8 @@ class CatalogService:
                 fresh[one.path] = (mark, record)
                 records[model_id] = record
             self._read = fresh
-            self._records = {record.id: record for record in with_parts(list(records.values()))}
+            whole = with_projectors(with_parts(list(records.values())))
+            self._records = {record.id: record for record in whole}
 
     def _record(
         self, path: Path, mark: Fingerprint, *, model_id: ModelId, root: Path, builtin: bool
