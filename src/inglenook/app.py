@@ -267,6 +267,24 @@ def _outgoing(settings: Settings, database: Database, clock: Clock) -> OutgoingS
     return OutgoingService(records=OutgoingRecords(database=database, clock=clock), rules=rules)
 
 
+@contextmanager
+def outgoing_of(loaded: Loaded) -> Iterator[OutgoingService]:
+    """The way out with its ledger, for commands that fetch something whether a server runs or not.
+
+    Raises:
+        Unavailable, Failed, Conflict: the database cannot be used.
+        SettingsError: it holds an override that cannot be used.
+    """
+    loaded.settings.server.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(_database_url(loaded.settings))
+    try:
+        schema.upgrade(database)
+        clock = SystemClock()
+        yield _outgoing(_with_overrides(loaded, database, clock).settings, database, clock)
+    finally:
+        database.close()
+
+
 def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
     """Blocks: asks the drivers, reads what was learned, and clears what a killed server left in the spool."""
     runtime = settings.runtime

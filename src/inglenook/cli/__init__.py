@@ -15,6 +15,7 @@ from inglenook.base.errors import InglenookError
 from inglenook.cli.bring import bring
 from inglenook.cli.config import config
 from inglenook.cli.doctor import doctor
+from inglenook.cli.engines import engines
 from inglenook.cli.image import image
 from inglenook.cli.jobs import jobs
 from inglenook.cli.mcp import mcp
@@ -44,7 +45,7 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, bring, models, jobs, mcp, starters, config, doctor):
+for command in (serve, image, bring, models, jobs, mcp, starters, engines, config, doctor):
     program.add_command(command)
 
 

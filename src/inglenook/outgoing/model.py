@@ -50,13 +50,23 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What was written to a file: its length, SHA-256 in hexadecimal, and media type as in `Fetched`."""
+
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One connection in the ledger, written before it is opened.
 
     Attributes:
         number: rises with time.
-        host, port: as the address named them. No path and no query stands here: they may hold secrets.
-        address: the numeric address that was connected to.
+        host, port: as the address named them. No path and no query stands here: they may hold secrets. Where
+            another program connects for us, whom it asks, in words, and port 0.
+        address: the numeric address that was connected to; "" where another program connects for us.
         purpose: in a few words, for a person.
         status: of the HTTP answer; None when there was none (yet).
         received_bytes: of its body, as they came over the wire.

@@ -9,12 +9,15 @@ cannot mean another machine by then. No cookies, no credentials, no proxy from t
 """
 
 import asyncio
+import hashlib
+import io
 import ipaddress
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 import httpx
 
@@ -24,7 +27,7 @@ from inglenook.base.units import format_bytes, format_seconds
 from inglenook.outgoing import target as targets
 from inglenook.outgoing.addresses import Address, refusal
 from inglenook.outgoing.errors import NotAllowed, NotFetched, TooMuch
-from inglenook.outgoing.model import Bounds, Entry, Fetched, Rules
+from inglenook.outgoing.model import Bounds, Entry, Fetched, Rules, Saved
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.target import Target
 
@@ -76,15 +79,51 @@ class OutgoingService:
             NotFetched: no answer in time, another status than 200, another kind of content.
             TooMuch: more bytes than `bounds.max_bytes`.
         """
+        self._require_online("send the picture itself instead of its address")
+        body = io.BytesIO()
+        saved = await self._bounded(url, purpose, bounds, body)
+        return Fetched(body.getvalue(), saved.media_type)
+
+    async def save(self, url: str, file: BinaryIO, *, purpose: str, bounds: Bounds) -> Saved:
+        """As `fetch`, for what is too large for memory: written to `file` as it comes. What is in the file
+        after an error is not to be used."""
+        self._require_online("turn it off for this, or bring the file by other means")
+        return await self._bounded(url, purpose, bounds, file)
+
+    @contextmanager
+    def told(self, *, host: str, purpose: str) -> Iterator[None]:
+        """Write down a connection that another program opens for us, such as pip. Blocks.
+
+        Args:
+            host: whom it asks, as far as we know: programs have a configuration of their own.
+
+        Raises:
+            NotAllowed: nothing may leave (`outgoing.offline`).
+        """
+        self._require_online("turn it off for this, or bring the files by other means")
+        number = self._records.begin(host=host, port=0, address="", purpose=purpose)
+        problem: str | None = "it was called off"
+        try:
+            yield
+            problem = None
+        except InglenookError as error:
+            problem = error.message
+            raise
+        finally:
+            self._records.end(number, status=None, received_bytes=0, problem=problem)
+
+    def _require_online(self, hint: str) -> None:
         if self._rules.offline:
             raise NotAllowed(
                 "Nothing is fetched: this server is offline (outgoing.offline).",
                 code="outgoing.offline",
-                hint="send the picture itself instead of its address",
+                hint=hint,
             )
+
+    async def _bounded(self, url: str, purpose: str, bounds: Bounds, file: BinaryIO) -> Saved:
         try:
             async with asyncio.timeout(bounds.total_s):
-                return await self._follow(targets.parse(url), purpose, bounds)
+                return await self._follow(targets.parse(url), purpose, bounds, file)
         except TimeoutError:
             raise NotFetched(
                 f"It was not fetched within {format_seconds(bounds.total_s)}.", code="outgoing.timeout"
@@ -94,11 +133,11 @@ class OutgoingService:
         """The newest connections first. Blocks."""
         return self._records.listing(limit=limit, before=before)
 
-    async def _follow(self, target: Target, purpose: str, bounds: Bounds) -> Fetched:
+    async def _follow(self, target: Target, purpose: str, bounds: Bounds, file: BinaryIO) -> Saved:
         for _ in range(bounds.max_redirects + 1):
             addresses = await self._checked(target)
-            answer = await self._ask(target, addresses, purpose, bounds)
-            if isinstance(answer, Fetched):
+            answer = await self._ask(target, addresses, purpose, bounds, file)
+            if isinstance(answer, Saved):
                 return answer
             target = targets.moved(target, answer.location)
         raise NotFetched(f"It redirects more than {bounds.max_redirects} times.", code="outgoing.redirects")
@@ -135,23 +174,23 @@ class OutgoingService:
         return addresses
 
     async def _ask(
-        self, target: Target, addresses: Sequence[str], purpose: str, bounds: Bounds
-    ) -> "Fetched | Redirect":
+        self, target: Target, addresses: Sequence[str], purpose: str, bounds: Bounds, file: BinaryIO
+    ) -> "Saved | Redirect":
         """Try the addresses in turn until one can be connected to."""
         for address in addresses:
             try:
-                return await self._connected(target, address, purpose, bounds)
+                return await self._connected(target, address, purpose, bounds, file)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 reason = str(error) or type(error).__name__
         raise NotFetched(f"{target.host} cannot be reached: {reason}.", code="outgoing.unreachable")
 
     async def _connected(
-        self, target: Target, address: str, purpose: str, bounds: Bounds
-    ) -> "Fetched | Redirect":
+        self, target: Target, address: str, purpose: str, bounds: Bounds, file: BinaryIO
+    ) -> "Saved | Redirect":
         number = await asyncio.to_thread(
             self._records.begin, host=target.host, port=target.port, address=address, purpose=purpose
         )
-        exchange = _Exchange(target=target, address=address, bounds=bounds)
+        exchange = _Exchange(target=target, address=address, bounds=bounds, file=file)
         try:
             return await exchange.run()
         except InglenookError as error:
@@ -202,11 +241,12 @@ class _Exchange:
     target: Target
     address: str
     bounds: Bounds
+    file: BinaryIO
     status: int | None = None
     received_bytes: int = 0
     problem: str | None = None
 
-    async def run(self) -> Fetched | Redirect:
+    async def run(self) -> Saved | Redirect:
         timeout = httpx.Timeout(self.bounds.total_s, connect=CONNECT_S)
         async with (
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout) as client,
@@ -223,7 +263,7 @@ class _Exchange:
             if response.status_code in _REDIRECTS and location is not None:
                 return Redirect(location)
             media_type = self._check_head(response)
-            return Fetched(await self._body(response), media_type)
+            return await self._body(response, media_type)
 
     def _check_head(self, response: httpx.Response) -> str:
         """The declared media type. Raises NotFetched and TooMuch on what the headers tell."""
@@ -243,19 +283,22 @@ class _Exchange:
             raise self._too_much()
         return media_type
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _body(self, response: httpx.Response, media_type: str) -> Saved:
         unpack = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
-        data = bytearray()
+        digest, length = hashlib.sha256(), 0
         async for chunk in response.aiter_raw():
             self.received_bytes += len(chunk)
             if self.received_bytes > self.bounds.max_bytes:
                 raise self._too_much()
-            data += chunk if unpack is None else _unpacked(unpack, chunk, self.bounds.max_bytes - len(data))
-            if len(data) > self.bounds.max_bytes:
+            data = chunk if unpack is None else _unpacked(unpack, chunk, self.bounds.max_bytes - length)
+            length += len(data)
+            if length > self.bounds.max_bytes:
                 raise self._too_much()
+            digest.update(data)
+            self.file.write(data)
         if unpack is not None and not unpack.eof:
             raise NotFetched("The answer is cut off.", code="outgoing.encoding")
-        return bytes(data)
+        return Saved(length, digest.hexdigest(), media_type)
 
     def _too_much(self) -> TooMuch:
         return TooMuch(f"What {self.target.host} sends is larger than {format_bytes(self.bounds.max_bytes)}.")

@@ -365,8 +365,8 @@ class LanguageSettings(Section):
 
     server: ServerProgram = setting(
         "auto",
-        says="The llama.cpp that is used; auto takes the first that works: the package xllamacpp, llama-server "
-        "on PATH, our own folder (`inglenook engines`).",
+        says="The llama.cpp that is used; auto takes the first that works: the package xllamacpp, "
+        "llama-server on PATH, our own folder (`inglenook engines`).",
         accepts="auto, package, path, own, or the path of a llama-server",
     )
     releases: WebAddress = setting(

@@ -11,7 +11,7 @@ class StarterUnknown(NotFound):
 
 
 class StarterNotFetched(Unavailable):
-    """Its package could not be had: no registry, no pip, offline."""
+    """Its package is not fetched: offline, or not in the folder that was named."""
 
     default_code = "starter.not_fetched"
 

@@ -38,9 +38,10 @@ def install(root: Path, one: Starter, *, offline: bool = False, fetch: FetchWhee
         Whether it had to be installed; False when it lay there already.
 
     Raises:
-        StarterNotFetched: its package cannot be had.
+        StarterNotFetched: its package is not to be fetched.
         StarterWrong: its package is not the one that is listed.
-        Failed, Unavailable: there is no room, or the folder cannot be written to.
+        Failed, Unavailable: its package cannot be had (see `base.pip`), there is no room, or the folder
+            cannot be written to.
         Conflict: another process is installing, and takes too long.
     """
     if is_installed(root, one):

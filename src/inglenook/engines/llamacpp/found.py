@@ -144,8 +144,8 @@ class LlamaPrograms:
         return [self.probed(candidate) for candidate in self.candidates()]
 
     def candidates(self) -> list[Candidate]:
-        """Where they are, in the order of preference, unasked. A setting that names one kind leaves the others
-        out."""
+        """Where they are, in the order of preference, unasked. A setting that names one kind leaves out the
+        others."""
         setting = self._setting
         if setting not in (AUTO, Source.PACKAGE, Source.PATH, Source.OWN):
             return [Candidate(Source.SETTING, Path(setting))]

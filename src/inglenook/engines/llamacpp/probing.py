@@ -103,7 +103,8 @@ def _builds(signs: Sequence[str]) -> tuple[str, ...]:
 
 _ASK_LIBRARY: Final = """
 import json, xllamacpp as x
-devices = [[d["name"], d["description"], getattr(d["type"], "name", str(d["type"]))] for d in x.get_device_info()]
+kind = lambda d: getattr(d["type"], "name", str(d["type"]))
+devices = [[d["name"], d["description"], kind(d)] for d in x.get_device_info()]
 print(json.dumps({"version": x.__version__, "system": x.get_system_info(), "devices": devices}))
 """
 
