@@ -421,6 +421,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.health import health_router, metrics_router
     from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
+    from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.studio import studio_router
     from inglenook.door.address import base_url
@@ -461,6 +462,16 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
+        ollama_router(
+            language=workshop.chat,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            max_body_bytes=server.max_upload_bytes,
+            own_models=server.data / "models",
+            version=__version__,
+            idle_unload_s=workshop.settings.runtime.idle_unload_s,
+        ),
         studio_router(
             jobs=jobs,
             gallery=gallery,
@@ -492,7 +503,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         app,
         identity=MachineOwner(),
         renderers={"": render_problem}
-        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json),
+        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
+        | dict.fromkeys(PATHS, render_ollama),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
