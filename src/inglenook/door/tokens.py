@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed tokens that say "this is the administrator, until then": JSON Web Tokens with HMAC-SHA256, and no other.
+"""Signed tokens that say "this is the administrator, until then": JSON Web Tokens, HMAC-SHA256 and no other.
 
 The header is ours or the token is refused, so that no token chooses how it is checked (`alg: none`).
 """

@@ -91,7 +91,7 @@ def _object(payload: bytes) -> Mapping[str, Any]:
 
 
 async def chat_pieces(content: AsyncIterator[bytes]) -> AsyncIterator[Piece | End]:
-    """Of `/v1/chat/completions` with `stream_options.include_usage`. Raises Failed also where the end is missing."""
+    """Of `/v1/chat/completions` with `stream_options.include_usage`. Raises Failed also where no end comes."""
     told = _Told()
     async for event in events(content):
         told.usage = event.get("usage") or told.usage
@@ -151,7 +151,7 @@ def _logprobs(sent: object) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(sent, list):
         return ()
     return tuple(
-        {**_token(one), **({"top_logprobs": [_token(other) for other in one.get("top_logprobs") or ()]})}
+        {**_token(one), "top_logprobs": [_token(other) for other in one.get("top_logprobs") or ()]}
         for one in sent
     )
 

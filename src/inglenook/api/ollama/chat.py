@@ -12,7 +12,7 @@ from inglenook.api.errors import json_response
 from inglenook.api.ollama.answers import chat_pieces
 from inglenook.api.ollama.bodies import JSON, Common, items, read_common
 from inglenook.api.ollama.errors import errors
-from inglenook.api.ollama.held import Desk, Held
+from inglenook.api.ollama.held import Desk
 from inglenook.api.ollama.messages import messages_of, tools_of
 from inglenook.api.ollama.names import require_task
 from inglenook.api.ollama.writing import NDJSON, ChatShape, LineByLine, Writer, as_lines, as_one

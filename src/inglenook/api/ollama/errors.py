@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as Ollama's clients read them: ``{"error": "…"}`` with the status, or as the last line of a stream."""
+"""Errors as Ollama's clients read them: ``{"error": "…"}`` with the status, or as a stream's last line."""
 
 from typing import Any, Final
 

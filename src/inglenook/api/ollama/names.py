@@ -21,8 +21,8 @@ def listed_name(record: ModelRecord) -> str:
 
 
 def find_model(catalog: Catalog, name: str) -> ModelRecord:
-    """The language model that a client means: our id, an alias, or the last part of an id; with `:latest` or a
-    tag that is the end of the id or the model's quantisation (`SmolLM2-135M-Instruct:q4_1`). Blocks.
+    """The language model that a client means: our id, an alias, or the last part of an id; with `:latest`,
+    or a tag that is the end of the id or the model's quantisation (`SmolLM2-135M-Instruct:q4_1`). Blocks.
 
     Raises:
         NotFound: there is none of this name.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ollama's `options` → llama.cpp's parameters. Pure.
 
-As in Ollama, an option that nobody knows is passed over and one of the wrong type is refused. Those that say how
-a model is to be loaded (`num_gpu`, `num_thread` …) are passed over too: here the ledger decides, and a model's own
-options. Both are named in the answer's header `x-inglenook-ignored`.
+As in Ollama, an option that nobody knows is passed over and one of the wrong type is refused. Those that say
+how a model is to be loaded (`num_gpu`, `num_thread` …) are passed over too: here the ledger decides, and a
+model's own options. Both are named in the answer's header `x-inglenook-ignored`.
 """
 
 from collections.abc import Mapping

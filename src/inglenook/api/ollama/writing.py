@@ -22,6 +22,7 @@ class LineByLine:
     """How a stream is written: a `api.relay.Manner`. A reader knows no line that says nothing."""
 
     media_type = NDJSON
+    end = b"\n"
 
     def waiting(self, words: str) -> bytes | None:  # noqa: ARG002 - the protocol's signature
         return None
