@@ -439,6 +439,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
+    from inglenook.api.language.pictures import Pictures
     from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
@@ -505,7 +506,14 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
             version=__version__,
-            idle_unload_s=workshop.settings.runtime.idle_unload_s,
+            pictures=Pictures(
+                gallery=gallery,
+                links=links,
+                outgoing=outgoing,
+                clock=clock,
+                max_bytes=server.max_upload_bytes,
+                max_pixels=workshop.settings.images.max_input_pixels,
+            ),
         ),
         studio_router(
             jobs=jobs,

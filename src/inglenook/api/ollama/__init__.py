@@ -6,7 +6,7 @@ bodies.py     what is sent, field by field
 options.py    `options` → llama.cpp's parameters
 messages.py   messages and tools → those of llama.cpp's chat route
 held.py       a model that is held while it is asked, once or several times
-answers.py    what the child streams → pieces of an answer
+answers.py    the events of the child → pieces of an answer
 writing.py    pieces → Ollama's objects, one line each
 chat.py       /api/chat
 generate.py   /api/generate
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
+from inglenook.api.language.pictures import Pictures
 from inglenook.api.ollama.chat import chat_routes
 from inglenook.api.ollama.embed import embed_routes
 from inglenook.api.ollama.errors import PATHS, render_ollama
@@ -38,11 +39,11 @@ def ollama_router(
     language: Language,
     catalog: Catalog,
     runtime: Runtime,
+    pictures: Pictures,
     clock: Clock,
     max_body_bytes: int,
     own_models: Path,
     version: str,
-    idle_unload_s: float | None,
 ) -> APIRouter:
     """All routes of the dialect.
 
@@ -50,15 +51,19 @@ def ollama_router(
         max_body_bytes: of a request, which may hold pictures.
         own_models: the folder of which models may be deleted.
         version: the program's own.
-        idle_unload_s: after which an unused model goes, where a request did not say; None: never.
     """
     desk = Desk(
-        language=language, catalog=catalog, runtime=runtime, clock=clock, max_body_bytes=max_body_bytes
+        language=language,
+        catalog=catalog,
+        runtime=runtime,
+        pictures=pictures,
+        clock=clock,
+        max_body_bytes=max_body_bytes,
     )
     router = APIRouter()
     router.include_router(chat_routes(desk))
     router.include_router(generate_routes(desk))
     router.include_router(embed_routes(desk))
-    router.include_router(model_routes(desk, version=version, idle_unload_s=idle_unload_s))
+    router.include_router(model_routes(desk, version=version))
     router.include_router(keeping_routes(desk, own_models=own_models))
     return router

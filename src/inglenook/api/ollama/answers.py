@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What llama.cpp's server streams → pieces of an answer. The same for its chat route and for its own."""
+"""The events that a child streams → pieces of an answer. Pure: the same for its chat route and for its own."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from inglenook.base.errors import Failed
 
-_DATA: Final = b"data:"
-_ERROR: Final = b"error:"
-_MAX_LINE_BYTES: Final = 64 << 20
 _REASONS: Final[Mapping[str, str]] = {"limit": "length", "length": "length"}
 """The child's words for why it ended, where Ollama's is not `stop`."""
 
@@ -57,43 +52,10 @@ class _Told:
         )
 
 
-async def events(content: AsyncIterator[bytes]) -> AsyncIterator[Mapping[str, Any]]:
-    """The objects of a stream of server-sent events, up to `[DONE]`.
-
-    Raises:
-        Failed: the child says that it cannot go on, in its words.
-    """
-    rest = b""
-    async for part in content:
-        *lines, rest = (rest + part).split(b"\n")
-        if len(rest) > _MAX_LINE_BYTES:
-            raise Failed("The model's process sent a line without an end.", code="model.nonsense")
-        for line in lines:
-            if line.startswith((_DATA, _ERROR)):
-                payload = line.partition(b":")[2].strip()
-                if payload == b"[DONE]":
-                    return
-                yield _object(payload)
-
-
-def _object(payload: bytes) -> Mapping[str, Any]:
-    try:
-        said = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        raise Failed("The model's process sent an event that is no JSON.", code="model.nonsense") from None
-    if not isinstance(said, dict):
-        raise Failed("The model's process sent an event that is no object.", code="model.nonsense")
-    error = said.get("error", said if {"code", "message", "type"} <= said.keys() else None)
-    if error is not None:
-        words = error.get("message") if isinstance(error, dict) else error
-        raise Failed(str(words), code="model.failed")
-    return said
-
-
-async def chat_pieces(content: AsyncIterator[bytes]) -> AsyncIterator[Piece | End]:
-    """Of `/v1/chat/completions` with `stream_options.include_usage`. Raises Failed also where no end comes."""
+async def chat_pieces(chunks: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[Piece | End]:
+    """Of a chat in OpenAI's words, with usage at its end. Raises Failed also where no end comes."""
     told = _Told()
-    async for event in events(content):
+    async for event in chunks:
         told.usage = event.get("usage") or told.usage
         told.timings = event.get("timings") or told.timings
         for choice in event.get("choices", ()):
@@ -112,10 +74,10 @@ async def chat_pieces(content: AsyncIterator[bytes]) -> AsyncIterator[Piece | En
     yield told.end()
 
 
-async def completion_pieces(content: AsyncIterator[bytes]) -> AsyncIterator[Piece | End]:
+async def completion_pieces(chunks: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[Piece | End]:
     """Of `/completion` and `/infill`. Raises Failed also where the end is missing."""
     told = _Told()
-    async for event in events(content):
+    async for event in chunks:
         piece = Piece(
             text=event.get("content") or "",
             logprobs=_logprobs(event.get("completion_probabilities")),

@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from inglenook.api.errors import answer, json_response
 from inglenook.api.keep_alive import keep_seconds
 from inglenook.api.ollama.bodies import flag, model_name, read_object, text
+from inglenook.api.ollama.chat import nothing
 from inglenook.api.ollama.errors import errors
 from inglenook.api.ollama.held import Desk, Held
 from inglenook.api.ollama.names import require_task
@@ -50,7 +52,7 @@ def embed_routes(desk: Desk) -> APIRouter:
         name, inputs, truncate = model_name(body), _inputs(body.get("input")), flag(body, "truncate", True)
         dimensions = _dimensions(body.get("dimensions"))
         model = await desk.find(name)
-        require_task(model, LanguageTask.EMBEDDING, "embeddings")
+        require_task(desk.language, model, "embeddings", LanguageTask.EMBEDDING, LanguageTask.CHAT)
 
         async def work() -> dict[str, Any]:
             async with _held(desk, who.person, model, body) as held:
@@ -66,7 +68,7 @@ def embed_routes(desk: Desk) -> APIRouter:
                 }
 
         return json_response(
-            await while_connected(request.receive, work(), on_gone=_nothing),
+            await while_connected(request.receive, work(), on_gone=nothing),
             headers=options_of(body.get("options")).headers,
         )
 
@@ -82,7 +84,7 @@ def embed_routes(desk: Desk) -> APIRouter:
         body = await read_object(request, desk.max_body_bytes)
         prompt = text(body, "prompt")
         model = await desk.find(model_name(body))
-        require_task(model, LanguageTask.EMBEDDING, "embeddings")
+        require_task(desk.language, model, "embeddings", LanguageTask.EMBEDDING, LanguageTask.CHAT)
 
         async def work() -> dict[str, Any]:
             async with _held(desk, who.person, model, body) as held:
@@ -91,21 +93,21 @@ def embed_routes(desk: Desk) -> APIRouter:
                 return {"embedding": vectors[0] if vectors else []}
 
         return json_response(
-            await while_connected(request.receive, work(), on_gone=_nothing),
+            await while_connected(request.receive, work(), on_gone=nothing),
             headers=options_of(body.get("options")).headers,
         )
 
     return router
 
 
-async def _nothing() -> None:
-    """The work is cancelled, which is all there is to do."""
-
-
-def _held(desk: Desk, person: PersonId, model: ModelRecord, body: dict[str, Any]) -> Any:
+def _held(
+    desk: Desk, person: PersonId, model: ModelRecord, body: dict[str, Any]
+) -> AbstractAsyncContextManager[Held]:
     options = options_of(body.get("options"))
     keep_s = keep_seconds(body.get("keep_alive"))
-    return desk.hold(model, person, keep_s=keep_s, context=options.context, wait=Wait())
+    return desk.hold(
+        model, person, Wait(), keep_s=keep_s, context=options.context, task=LanguageTask.EMBEDDING
+    )
 
 
 def _inputs(sent: object) -> list[str]:
@@ -159,9 +161,8 @@ async def _embedded(
 
 async def _room(held: Held) -> int:
     """Tokens that one text may have."""
-    told = await held.ask("/props")
-    room = told.get("default_generation_settings", {}).get("n_ctx")
-    if not isinstance(room, int) or room < 1:
+    room = (await held.props()).context
+    if room < 1:
         raise Failed(f"{held.model.id} does not say how long a text may be.", code="model.nonsense")
     return room
 

@@ -17,14 +17,23 @@ from starlette.responses import Response
 
 from inglenook.api.ollama.answers import End, Piece, chat_pieces, completion_pieces
 from inglenook.api.ollama.bodies import JSON, Common, flag, items, read_common, text
-from inglenook.api.ollama.chat import CHAT_PATH, chat_body, described, holding, only_load, respond
+from inglenook.api.ollama.chat import (
+    Talk,
+    answered,
+    described,
+    holding,
+    only_load,
+    parameters_of,
+    respond,
+    talk_of,
+)
 from inglenook.api.ollama.held import Desk, Held
 from inglenook.api.ollama.messages import content_of
 from inglenook.api.ollama.names import require_task
 from inglenook.api.ollama.writing import GenerateShape, Writer
 from inglenook.api.relay import Wait
 from inglenook.base.errors import Invalid
-from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.catalog.model import LanguageTask
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.problem import shown
 
@@ -53,11 +62,15 @@ def generate_routes(desk: Desk) -> APIRouter:
         common = await read_common(request, desk.max_body_bytes)
         wanted = _wanted(common.body)
         model = await desk.find(common.name)
-        require_task(model, LanguageTask.CHAT, "generate")
+        require_task(desk.language, model, "generate", LanguageTask.CHAT)
         writer = Writer(name=common.name, shape=GenerateShape(), clock=desk.clock)
         if not (wanted.prompt or wanted.suffix or wanted.images):
             return await only_load(desk, request, who, common, model, writer)
-        asked = _Asked(common, wanted, model)
+        system: list[dict[str, Any]] = [{"role": "system", "content": wanted.system}] if wanted.system else []
+        said = content_of(wanted.prompt, wanted.images, "images")
+        messages: list[dict[str, Any]] = [*system, {"role": "user", "content": said}]
+        talk = await talk_of(desk, request, who, common, model, messages)
+        asked = _Asked(common, wanted, talk, parameters_of(desk.language.defaults_for(model), common))
 
         async def objects(wait: Wait) -> AsyncGenerator[dict[str, Any], None]:
             async with holding(desk, who.person, common, model, wait) as held:
@@ -108,15 +121,11 @@ def _tokens(sent: Sequence[object]) -> tuple[int, ...]:
 class _Asked:
     """One request, on its way through the one of the child's routes that fits."""
 
-    def __init__(self, common: Common, wanted: Wanted, model: ModelRecord) -> None:
+    def __init__(self, common: Common, wanted: Wanted, talk: Talk, parameters: Mapping[str, Any]) -> None:
         self._common = common
         self._wanted = wanted
-        self._model = model
-        system = [{"role": "system", "content": wanted.system}] if wanted.system else []
-        said = content_of(wanted.prompt, wanted.images, "images")
-        self._messages = [*system, {"role": "user", "content": said}]
-        # Made here, so that what cannot be asked is refused before anything is loaded.
-        self._chat = chat_body(common, model, self._messages, [])
+        self._talk = talk
+        self._plain = {name: value for name, value in parameters.items() if name != "system"}
 
     async def objects(self, held: Held, writer: Writer) -> AsyncGenerator[dict[str, Any], None]:
         if self._wanted.suffix:
@@ -133,33 +142,28 @@ class _Asked:
 
     async def _answered(self, held: Held, writer: Writer) -> AsyncGenerator[dict[str, Any], None]:
         said: list[str] = []
-        async with held.stream(CHAT_PATH, self._chat) as reply:
-            async for one in writer.objects(chat_pieces(reply.content)):
-                said.append(one["response"])
-                if not one["done"]:
-                    yield one
-                    continue
-                last = one
-        if not self._wanted.images:  # a picture has no tokens that could be sent again
-            last["context"] = await self._context(held, "".join(said))
-        yield last
+        async for one in writer.objects(chat_pieces(await answered(held, self._talk)), held.used):
+            said.append(one["response"])
+            if one["done"] and not self._talk.pictures:  # a picture has no tokens that could be sent again
+                one["context"] = await self._context(held, "".join(said))
+            yield one
 
     async def _completed(
         self, held: Held, writer: Writer, prompt: str | list[int], before: list[int]
     ) -> AsyncGenerator[dict[str, Any], None]:
         tokens: list[int] = []
-        async with held.stream("/completion", {**self._parameters(), "prompt": prompt}) as reply:
 
-            async def pieces() -> AsyncGenerator[Piece | End, None]:
-                async for piece in completion_pieces(reply.content):
-                    if isinstance(piece, Piece):
-                        tokens.extend(piece.tokens)
-                    yield piece
+        async def pieces() -> AsyncGenerator[Piece | End, None]:
+            events = held.stream("/completion", {**self._parameters(), "prompt": prompt})
+            async for piece in completion_pieces(events):
+                if isinstance(piece, Piece):
+                    tokens.extend(piece.tokens)
+                yield piece
 
-            async for one in writer.objects(pieces()):
-                if one["done"] and before:
-                    one["context"] = [*before, *tokens]
-                yield one
+        async for one in writer.objects(pieces(), held.used):
+            if one["done"] and before:
+                one["context"] = [*before, *tokens]
+            yield one
 
     async def _infill(self, held: Held, writer: Writer) -> AsyncGenerator[dict[str, Any], None]:
         body = {
@@ -168,18 +172,16 @@ class _Asked:
             "input_suffix": self._wanted.suffix,
         }
         try:
-            async with held.stream("/infill", body) as reply:
-                async for one in writer.objects(completion_pieces(reply.content)):
-                    yield one
+            async for one in writer.objects(completion_pieces(held.stream("/infill", body)), held.used):
+                yield one
         except Invalid as error:
             if error.code != "model.wrong_task":
                 raise
-            raise Invalid(
-                f"{shown(str(self._model.id))} does not support insert", field="suffix", code=error.code
-            ) from None
+            name = shown(str(held.model.id))
+            raise Invalid(f"{name} does not support insert", field="suffix", code=error.code) from None
 
     def _parameters(self) -> dict[str, Any]:
-        body: dict[str, Any] = {"stream": True, "return_tokens": True, **self._common.options.parameters}
+        body: dict[str, Any] = {"stream": True, "return_tokens": True, **self._plain}
         if self._common.form is not None:
             body["json_schema"] = {"type": "object"} if self._common.form == JSON else self._common.form
         if self._common.top_logprobs is not None:
@@ -188,7 +190,7 @@ class _Asked:
 
     async def _context(self, held: Held, said: str) -> list[int]:
         """The tokens of the whole conversation, for a client that sends them back with its next prompt."""
-        asked = await _templated(held, self._messages)
+        asked = await _templated(held, self._talk.body["messages"])
         return await _tokenised(held, asked + said)
 
     async def _continuation(self, held: Held) -> list[int]:

@@ -3,58 +3,63 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
+from inglenook.api.language.events import events
+from inglenook.api.language.pictures import Pictures
 from inglenook.api.ollama.names import find_model
-from inglenook.api.refusals import refusal
-from inglenook.api.relay import Wait
+from inglenook.api.relay import Held as Relayed
+from inglenook.api.relay import Props, Wait
 from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed
-from inglenook.base.ids import PersonId, ResidentId
-from inglenook.catalog.model import ModelRecord
-from inglenook.chat.service import Exchange
+from inglenook.base.ids import PersonId
+from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.chat.errors import NotLoaded
+from inglenook.chat.exchange import Exchange, Usage
 from inglenook.door.services import Catalog, Language, Runtime
-from inglenook.engines.llamacpp.child import Reply
-
-_BAD_REQUEST: Final = 400
 
 
 class Held:
-    """The model, ready. `load_ns`: how long it was waited for."""
+    """The model, ready.
 
-    def __init__(self, exchange: Exchange, load_ns: int) -> None:
-        self._exchange = exchange
+    Attributes:
+        relayed: the same, for those who ask in OpenAI's words.
+        load_ns: how long it was waited for.
+    """
+
+    def __init__(self, exchange: Exchange, relayed: Relayed, load_ns: int) -> None:
+        self.relayed = relayed
         self.load_ns = load_ns
+        self._exchange = exchange
 
     @property
     def model(self) -> ModelRecord:
-        return self._exchange.model
+        return self.relayed.model
 
-    @asynccontextmanager
-    async def stream(self, path: str, body: Mapping[str, Any] | None) -> AsyncIterator[Reply]:
-        """Ask by POST, or without a body by GET. Leaving the context stops the generation.
+    async def props(self) -> Props:
+        return await self.relayed.props()
 
-        Raises what the child refuses, and `ChildFailed`.
-        """
-        method, sent = ("GET", b"") if body is None else ("POST", msgspec.json.encode(body))
-        async with self._exchange.request(method, path, body=sent) as reply:
-            if reply.status >= _BAD_REQUEST:
-                raise refusal(self.model, reply.status, await reply.read())
-            yield reply
+    def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The events of an answer. Closing it stops the generation. Raises what the child refuses, and
+        `ChildFailed`."""
+        return events(self.relayed, path, msgspec.json.encode(body))
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """The whole answer. Raises as `stream`, and `Failed` where it is no JSON."""
-        async with self.stream(path, body) as reply:
-            told = await reply.read()
+        told = await self.relayed.read(path, msgspec.json.encode(body))
         try:
             return msgspec.json.decode(told)
         except msgspec.DecodeError:
             raise Failed(f"{self.model.id} answered what is no JSON.", code="model.nonsense") from None
+
+    def used(self, *, prompt_tokens: int, answer_tokens: int, answer_ns: int) -> None:
+        """For the model's counters."""
+        self._exchange.used(Usage(prompt_tokens, answer_tokens, answer_ns / 1e9 if answer_ns else None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,25 +69,27 @@ class Desk:
     language: Language
     catalog: Catalog
     runtime: Runtime
+    pictures: Pictures
     clock: Clock
     max_body_bytes: int
+    _known: dict[str, Props] = field(default_factory=dict)
 
     async def find(self, name: str) -> ModelRecord:
         """Raises as `find_model`."""
-        return await run_in_threadpool(find_model, self.catalog, name)
+        return await run_in_threadpool(find_model, self.language, self.catalog, name)
 
     @asynccontextmanager
     async def hold(
         self,
         model: ModelRecord,
         person: PersonId,
+        wait: Wait,
         *,
         keep_s: float | None,
         context: int | None = None,
-        wait: Wait | None = None,
+        task: LanguageTask = LanguageTask.CHAT,
     ) -> AsyncIterator[Held]:
         """Args as those of `Language.exchange`; raises as it does."""
-        wait = Wait() if wait is None else wait
         began_s = self.clock.monotonic()
         wait.begins(model)
         async with self.language.exchange(
@@ -92,14 +99,15 @@ class Desk:
             keep_s=keep_s,
             context=context,
             hear=wait.hear,
+            task=task,
         ) as exchange:
             wait.served(exchange)
-            yield Held(exchange, round((self.clock.monotonic() - began_s) * 1e9))
+            waited_ns = round((self.clock.monotonic() - began_s) * 1e9)
+            yield Held(exchange, Relayed(exchange, self._known), waited_ns)
 
-    async def unload(self, model: ModelRecord) -> bool:
-        """End its process if nobody works with it; False where somebody does."""
-        for resident in self.runtime.snapshot()["residents"]:
-            if resident["model"] == model.id and resident["state"] == "ready":
-                if not await self.runtime.unload(ResidentId(resident["id"])):
-                    return False
-        return True
+    async def unload(self, model: ModelRecord) -> None:
+        """Now when it is idle, when its work is done when it is not; nothing where it is not loaded."""
+        try:
+            await self.language.unload(model)
+        except NotLoaded:
+            return

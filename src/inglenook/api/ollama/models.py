@@ -17,6 +17,7 @@ from inglenook.api.ollama.errors import errors
 from inglenook.api.ollama.held import Desk
 from inglenook.api.ollama.names import listed_name
 from inglenook.catalog.model import LanguageFacts, LanguageTask, ModelKind, ModelRecord
+from inglenook.chat.model import ModelState
 from inglenook.door.caller import caller
 
 API_VERSION: Final = "0.13.0"
@@ -29,7 +30,7 @@ _LISTED: Final[dict[str, Any]] = {
 _INFILL: Final = ("fim_prefix", "<|fim_", "<PRE>")
 
 
-def model_routes(desk: Desk, *, version: str, idle_unload_s: float | None) -> APIRouter:
+def model_routes(desk: Desk, *, version: str) -> APIRouter:
     router = APIRouter(tags=["ollama"], dependencies=[Depends(caller)])
 
     @router.head("/", include_in_schema=False)
@@ -68,7 +69,9 @@ def model_routes(desk: Desk, *, version: str, idle_unload_s: float | None) -> AP
         return json_response(
             {
                 "models": [
-                    _loaded(records[one["model"]], one, kinds, now, idle_unload_s)
+                    _loaded(
+                        records[one["model"]], one, kinds, now, desk.language.state(records[one["model"]])
+                    )
                     for one in snapshot["residents"]
                     if one["model"] in records and one["state"] == "ready"
                 ]
@@ -103,7 +106,7 @@ def _loaded(
     resident: Mapping[str, Any],
     kinds: Mapping[str, str],
     now: datetime,
-    idle_unload_s: float | None,
+    state: ModelState,
 ) -> dict[str, Any]:
     size = int(resident.get("measured_bytes") or resident.get("reserved_bytes") or 0)
     on_device = kinds.get(resident.get("device", ""), "cpu") != "cpu"
@@ -113,17 +116,18 @@ def _loaded(
         **listed,
         "size": size,
         "size_vram": size if on_device else 0,
-        "expires_at": _moment(now + timedelta(seconds=_left_s(resident, idle_unload_s))),
-        "context_length": int(resident.get("context") or (record.language.context if record.language else 0)),
+        "expires_at": _moment(now + timedelta(seconds=_left_s(state))),
+        "context_length": state.context or 0,
     }
 
 
-def _left_s(resident: Mapping[str, Any], idle_unload_s: float | None) -> float:
+def _left_s(state: ModelState) -> float:
     """How long it stays if nobody asks. At work: as long as if it became idle now."""
-    keep_s = resident.get("keep_s", idle_unload_s)
-    if resident.get("pinned") or keep_s is None or keep_s < 0:
-        return _NEVER_S
-    return max(0.0, float(keep_s) - float(resident.get("idle_s") or 0.0))
+    if state.unload_in_s is not None:
+        return state.unload_in_s
+    if state.leases and not state.pinned and state.keep_s is not None and state.keep_s >= 0:
+        return state.keep_s
+    return _NEVER_S
 
 
 def _moment(when: datetime) -> str:
@@ -196,9 +200,7 @@ def capabilities(record: ModelRecord) -> list[str]:
     assert facts is not None
     if facts.task is not LanguageTask.CHAT:
         return [str(facts.task.value)]
-    found = ["completion"]
-    if "tools" in facts.template:
-        found.append("tools")
+    found = ["completion", "tools"]  # where a template knows no tools, a schema holds the call
     if thinks(record):
         found.append("thinking")
     if any(word in facts.template for word in _INFILL):

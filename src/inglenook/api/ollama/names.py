@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ollama's names of models (`name:tag`) and ours (paths without suffix). Pure but for the catalogue."""
+"""Ollama's names of models (`name:tag`) and ours (paths without suffix)."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,7 +8,7 @@ from inglenook.base.errors import Invalid, NotFound
 from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.door.problem import shown
-from inglenook.door.services import Catalog
+from inglenook.door.services import Catalog, Language
 
 LATEST: Final = "latest"
 MAX_NAME_CHARS: Final = 512
@@ -20,7 +20,7 @@ def listed_name(record: ModelRecord) -> str:
     return f"{record.id}:{LATEST}"
 
 
-def find_model(catalog: Catalog, name: str) -> ModelRecord:
+def find_model(language: Language, catalog: Catalog, name: str) -> ModelRecord:
     """The language model that a client means: our id, an alias, or the last part of an id; with `:latest`,
     or a tag that is the end of the id or the model's quantisation (`SmolLM2-135M-Instruct:q4_1`). Blocks.
 
@@ -28,7 +28,7 @@ def find_model(catalog: Catalog, name: str) -> ModelRecord:
         NotFound: there is none of this name.
         Invalid: it is of another kind, or cannot be used.
     """
-    record = _find(catalog, name)
+    record = _find(language, catalog, name)
     if record.problem is not None:
         fact, _, hint = record.problem.partition("\nhint: ")
         raise Invalid(f"Model {record.id} cannot be used: {fact}", hint=hint or None, code="model.unusable")
@@ -41,11 +41,11 @@ def find_model(catalog: Catalog, name: str) -> ModelRecord:
     return record
 
 
-def _find(catalog: Catalog, name: str) -> ModelRecord:
+def _find(language: Language, catalog: Catalog, name: str) -> ModelRecord:
     missing: NotFound | None = None
     for candidate in spellings(name):
         try:
-            return catalog.find(candidate)
+            return language.find(candidate)
         except ModelAmbiguous:
             raise
         except NotFound as error:
@@ -89,11 +89,11 @@ def _by_quantisation(catalog: Catalog, name: str) -> ModelRecord | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def require_task(record: ModelRecord, task: LanguageTask, doing: str) -> None:
+def require_task(language: Language, record: ModelRecord, doing: str, *tasks: LanguageTask) -> None:
     """Raise Invalid where the model is for something else: `doing` is Ollama's word for what was asked."""
-    if record.language is not None and record.language.task is not task:
+    if language.task_of(record) not in tasks:
         raise Invalid(
             f"{shown(str(record.id))} does not support {doing}",
             code="model.wrong_task",
-            hint="GET /api/show tells what it can (`capabilities`)",
+            hint="POST /api/show tells what it can (`capabilities`)",
         )

@@ -2,7 +2,7 @@
 """Pieces of an answer → Ollama's objects, one JSON line each; or all of them as one object."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC
 from typing import Any, Final, Protocol
@@ -68,11 +68,13 @@ class Writer:
         self._calls: dict[int, dict[str, Any]] = {}
         self.load_ns = 0
 
-    async def objects(self, pieces: AsyncIterator[Piece | End], **last: Any) -> AsyncIterator[dict[str, Any]]:
+    async def objects(
+        self, pieces: AsyncIterator[Piece | End], used: Callable[..., None]
+    ) -> AsyncIterator[dict[str, Any]]:
         """One for each piece, and the final one. Tool calls come whole, before the final one.
 
         Args:
-            last: further fields of the final one.
+            used: told `prompt_tokens`, `answer_tokens`, `answer_ns` at the end.
 
         Raises:
             Failed: the arguments of a call are no JSON.
@@ -81,7 +83,12 @@ class Writer:
             if isinstance(one, End):
                 if self._calls:
                     yield self._object(self._shape.of_piece(Piece(), self._whole_calls()), done=False)
-                yield self.final(one, **last)
+                used(
+                    prompt_tokens=one.prompt_tokens,
+                    answer_tokens=one.answer_tokens,
+                    answer_ns=one.answer_ns,
+                )
+                yield self.final(one)
                 return
             for call in one.calls:
                 self._gather(call)
@@ -91,11 +98,10 @@ class Writer:
                     made["logprobs"] = list(one.logprobs)
                 yield made
 
-    def final(self, end: End, **last: Any) -> dict[str, Any]:
+    def final(self, end: End) -> dict[str, Any]:
         return {
             **self._object(self._shape.of_piece(Piece(), []), done=True),
             "done_reason": end.reason,
-            **last,
             "total_duration": round((self._clock.monotonic() - self._began_s) * 1e9),
             "load_duration": self.load_ns,
             "prompt_eval_count": end.prompt_tokens,
@@ -104,7 +110,7 @@ class Writer:
             "eval_duration": end.answer_ns,
         }
 
-    def nothing(self, reason: str) -> dict[str, Any]:
+    def empty(self, reason: str) -> dict[str, Any]:
         """The answer to a request without words: the model was loaded, or unloaded."""
         return {**self._object(self._shape.of_piece(Piece(), []), done=True), "done_reason": reason}
 
