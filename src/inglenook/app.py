@@ -54,6 +54,7 @@ from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
+from inglenook.store.configuration import Configuration
 from inglenook.store.database import Database, sqlite_url
 from inglenook.store.lock import DataLock, this_process
 from inglenook.store.migrations import HEAD
@@ -91,6 +92,7 @@ class Workshop:
     chat: ChatService
     links: PictureLinks
     outgoing: OutgoingService
+    configuration: Configuration
     watch: "DatabaseWatch"
 
     @property
@@ -119,7 +121,14 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
     try:
         database = _open_database(loaded.settings)
         try:
-            async with _running(_with_overrides(loaded, database, clock), lock, database, clock) as workshop:
+            running = _with_overrides(loaded, database, clock)
+            configuration = Configuration(
+                given=loaded,
+                running=running,
+                overrides=SettingOverrides(database=database, clock=clock),
+                trial=_require_devices,
+            )
+            async with _running(running, lock, database, clock, configuration) as workshop:
                 yield workshop
         finally:
             database.close()
@@ -129,7 +138,7 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
 
 @asynccontextmanager
 async def _running(
-    loaded: Loaded, lock: DataLock, database: Database, clock: Clock
+    loaded: Loaded, lock: DataLock, database: Database, clock: Clock, configuration: Configuration
 ) -> AsyncIterator[Workshop]:
     settings = loaded.settings
     data = settings.server.data
@@ -235,6 +244,7 @@ async def _running(
             chat=chat,
             links=links,
             outgoing=outgoing,
+            configuration=configuration,
             watch=watch,
         )
     finally:
@@ -291,12 +301,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     spool = settings.server.data / "spool"
     shutil.rmtree(spool, ignore_errors=True)
     spool.mkdir(mode=0o700)
-    probe = SystemProbe(
-        sources=system_sources(),
-        budgets=runtime.budgets,
-        reserve_bytes=runtime.reserve_bytes,
-        only=None if runtime.devices == "auto" else runtime.devices,
-    )
+    probe = _probe(settings)
     book = FootprintRecords(database=database, clock=clock)
     engine = DiffusersEngine(
         spool_root=spool,
@@ -330,6 +335,21 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         stop_grace_s=runtime.stop_grace_s,
         ahead=ReadAhead(SystemReader()) if runtime.read_ahead else None,
     )
+
+
+def _probe(settings: Settings) -> SystemProbe:
+    runtime = settings.runtime
+    return SystemProbe(
+        sources=system_sources(),
+        budgets=runtime.budgets,
+        reserve_bytes=runtime.reserve_bytes,
+        only=None if runtime.devices == "auto" else runtime.devices,
+    )
+
+
+def _require_devices(settings: Settings) -> None:
+    """Raise Invalid where the settings name a device that is not here. Blocks."""
+    _probe(settings).devices()
 
 
 def _scheduler_ended(task: "asyncio.Task[None]") -> None:
@@ -436,16 +456,21 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.alice.gallery import gallery_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
-    from inglenook.api.health import health_router, metrics_router
+    from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
+    from inglenook.api.language.pictures import Pictures
     from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
+    from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.studio import studio_router
     from inglenook.door.address import base_url
+    from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.web.login_pages import login_router
     from inglenook.web.pages import web_router
     from inglenook.web.reference import reference_router
+    from inglenook.web.settings_pages import settings_router
     from inglenook.web.templating import STATIC, render_problem
 
     app = FastAPI(title="Inglenook", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
@@ -454,6 +479,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     links, outgoing = workshop.links, workshop.outgoing
     server = workshop.settings.server
     metrics = Metrics(registry=CollectorRegistry())
+    password = server.admin_password
+    app.state.administration = Administration(
+        password=None if password is None else password.get_secret_value(),
+        secret=kept_secret(server.data / "admin.key"),
+        clock=clock,
+    )
     app.state.mcp = McpDoor(
         images=images,
         jobs=jobs,
@@ -462,7 +493,13 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         max_body_bytes=workshop.settings.server.max_upload_bytes,
     )
     for router in (
-        health_router(version=__version__, parts=lambda: _parts(workshop), runtime=runtime, clock=clock),
+        health_router(
+            version=__version__,
+            parts=lambda: _parts(workshop),
+            runtime=runtime,
+            clock=clock,
+            well=HEALTHY if server.health == "cyber-inference" else OK,
+        ),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
         alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
             images=images,
@@ -478,6 +515,23 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         ),
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
+        ),
+        ollama_router(
+            language=workshop.chat,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            max_body_bytes=server.max_upload_bytes,
+            own_models=server.data / "models",
+            version=__version__,
+            pictures=Pictures(
+                gallery=gallery,
+                links=links,
+                outgoing=outgoing,
+                clock=clock,
+                max_bytes=server.max_upload_bytes,
+                max_pixels=workshop.settings.images.max_input_pixels,
+            ),
         ),
         studio_router(
             jobs=jobs,
@@ -502,6 +556,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         mcp_router(app.state.mcp),
         description_router(),
         reference_router(),
+        login_router(),
+        settings_router(configuration=workshop.configuration),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
     ):
         app.include_router(router)
@@ -510,7 +566,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         app,
         identity=MachineOwner(),
         renderers={"": render_problem}
-        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json),
+        | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
+        | dict.fromkeys(PATHS, render_ollama),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,

@@ -127,6 +127,7 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
         "api/health.py:livez",  # on the event loop on purpose: it tells that the loop turns
         "api/health.py:readyz",
         "api/health.py:health",
+        "api/health.py:alices_health",
         "api/studio/journal.py:events",  # hands a generator to the response
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
         "web/activity_pages.py:stream",  # hands a generator to the response

@@ -43,7 +43,7 @@ def exchange(server: RunningServer, request: bytes, *, parts: int = 1) -> bytes:
 def test_the_server_watches_over_itself(http: httpx.Client) -> None:
     assert http.get("/livez").text == "ok"
     assert http.get("/readyz").json() == {"ready": True, "missing": {}}
-    assert http.get("/health").json()["status"] == "ok"
+    assert http.get("/health").json()["status"] == "healthy"
     text = http.get("/metrics", headers={"accept": "text/plain"}).text
     assert "inglenook_http_requests_total" in text
 

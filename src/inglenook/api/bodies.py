@@ -29,18 +29,22 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def json_object(request: Request, *, limit_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+async def json_object(
+    request: Request, *, limit_bytes: int = MAX_JSON_BYTES, any_type: bool = False
+) -> dict[str, Any]:
     """The body as a JSON object. `NaN` and `Infinity` come out as floats, for the field's check to refuse.
 
     Args:
         limit_bytes: of the body.
+        any_type: whether the declared type is passed over. Another site's page can send plain types without
+            asking, but not without `Origin`, which the guard has looked at.
 
     Raises:
         Invalid: another media type, no JSON, or no object.
         TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
     """
     kind = media_type(request)
-    if kind != "application/json":
+    if kind != "application/json" and not any_type:
         raise Invalid(
             f"The body must be application/json; it is {shown(kind) if kind else 'of no declared type'}.",
             code="request.media_type",

@@ -19,8 +19,10 @@ from inglenook.base.errors import (
     InglenookError,
     Invalid,
     NotFound,
+    NotOffered,
     TooLarge,
     Unavailable,
+    Unidentified,
 )
 from inglenook.door.problem import Problem
 from inglenook.jobs.model import JobError
@@ -30,10 +32,12 @@ _TYPES: Mapping[str, str] = {
     "invalid": "invalid_request_error",
     "too_large": "invalid_request_error",
     "conflict": "conflict_error",
+    "unidentified": "authentication_error",
     "denied": "permission_error",
     "busy": "rate_limit_error",
     "unavailable": "service_unavailable_error",
     "cancelled": "cancelled_error",
+    "not_offered": "not_implemented_error",
     "failed": "server_error",
 }
 """Kind of error → OpenAI's word for it."""
@@ -82,7 +86,10 @@ def json_response(
 
 _BY_KIND: Mapping[str, type[InglenookError]] = {
     error.kind: error
-    for error in (NotFound, Invalid, TooLarge, Conflict, Denied, Busy, Unavailable, Cancelled, Failed)
+    for error in (
+        *(NotFound, Invalid, TooLarge, Conflict, Unidentified, Denied, Busy, Unavailable, Cancelled),
+        *(NotOffered, Failed),
+    )
 }
 
 
@@ -119,6 +126,7 @@ SSE_SCHEMA: dict[str, Any] = {
 
 _MEANINGS: Mapping[int, str] = {
     400: "A value cannot be accepted; `param` names it.",
+    401: "Who is calling must be shown: see POST /admin/login.",
     403: "The caller, or the page that the request comes from, may not.",
     404: "There is no such thing.",
     405: "The path knows other methods.",
@@ -129,6 +137,7 @@ _MEANINGS: Mapping[int, str] = {
     429: "The queue is full; `Retry-After` says when to come back.",
     499: "Somebody cancelled the work.",
     500: "It was tried and did not work, or an error of ours (then with an id that is in the log).",
+    501: "This program does not do that; `hint` says what it does instead.",
     503: "A part that is needed is missing or is starting.",
 }
 

@@ -2,7 +2,8 @@
 """/livez, /readyz, /health (also /api/health) for what watches over the server, and /metrics, which is
 closed: it tells more.
 
-Health has our names and ALICE's side by side. Meters come in two forms, by what `Accept` asks for.
+Health has our names, ALICE's and Cyber-Inference's side by side. Meters come in two forms, by what `Accept`
+asks for.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,8 @@ _HEALTH: dict[str, Any] = {
     "type": "object",
     "required": ["status", "version", "uptime_s", "parts", "gpuAvailable", "modelsLoaded"],
     "properties": {
-        "status": {"type": "string", "enum": ["ok", "starting"]},
+        "status": {"type": "string", "enum": ["healthy", "ok", "starting"]},
+        "service": {"type": "string"},
         "version": {"type": "string"},
         "uptime_s": {"type": "number"},
         "uptimeSeconds": {"type": "number"},
@@ -48,8 +50,22 @@ _READY: dict[str, Any] = {
 }
 
 
-def health_router(*, version: str, parts: Parts, runtime: Runtime, clock: Clock) -> APIRouter:
-    """Open routes. The uptime counts from this call."""
+HEALTHY = "healthy"
+"""What Cyber-Inference's clients look for at /health."""
+OK = "ok"
+"""What ALICE's do; at /api/health always."""
+SERVICE = "cyber-inference"
+
+
+def health_router(
+    *, version: str, parts: Parts, runtime: Runtime, clock: Clock, well: str = HEALTHY
+) -> APIRouter:
+    """Open routes. The uptime counts from this call.
+
+    Args:
+        well: what /health says of a server that is well. Two systems' clients look there,
+            each for its own word.
+    """
     router = APIRouter(tags=["health"])
     began_s = clock.monotonic()
 
@@ -70,21 +86,14 @@ def health_router(*, version: str, parts: Parts, runtime: Runtime, clock: Clock)
         missing = {name: lacking for name, lacking in parts().items() if lacking is not None}
         return json_response({"ready": not missing, "missing": missing}, status_code=503 if missing else 200)
 
-    @router.get(
-        "/api/health",
-        summary="How the server is (also as /health)",
-        responses={200: answer("Always 200.", _HEALTH), **errors()},
-    )
-    @router.get(
-        "/health", summary="How the server is", responses={200: answer("Always 200.", _HEALTH), **errors()}
-    )
-    async def health() -> Response:
+    def said(well: str) -> Response:
         states = {name: "ready" if lacking is None else lacking for name, lacking in parts().items()}
         ready = all(state == "ready" for state in states.values())
         uptime_s = round(clock.monotonic() - began_s, 3)
         return json_response(
             {
-                "status": "ok" if ready else "starting",
+                "status": well if ready else "starting",
+                "service": SERVICE,
                 "version": version,
                 "uptime_s": uptime_s,
                 "uptimeSeconds": uptime_s,
@@ -92,6 +101,20 @@ def health_router(*, version: str, parts: Parts, runtime: Runtime, clock: Clock)
                 **accelerator_of(runtime.snapshot()),
             }
         )
+
+    @router.get(
+        "/api/health",
+        summary="How the server is, in ALICE's words",
+        responses={200: answer("Always 200.", _HEALTH), **errors()},
+    )
+    async def alices_health() -> Response:
+        return said(OK)
+
+    @router.get(
+        "/health", summary="How the server is", responses={200: answer("Always 200.", _HEALTH), **errors()}
+    )
+    async def health() -> Response:
+        return said(well)
 
     return router
 

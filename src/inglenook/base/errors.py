@@ -6,10 +6,12 @@
     ├── Invalid        a value cannot be accepted; `field` names it        (door: 400)
     ├── TooLarge       more bytes, pixels or items than allowed            (door: 413)
     ├── Conflict       the thing is in a state that does not allow it      (door: 409)
+    ├── Unidentified   who is calling has not been shown                   (door: 401)
     ├── Denied         the caller may not                                  (door: 403)
     ├── Busy           no room now; `retry_after_s` says when to come back (door: 429)
     ├── Unavailable    a part that is needed is missing or is starting     (door: 503)
     ├── Cancelled      somebody asked for it to stop                       (door: 499)
+    ├── NotOffered     a client asks for what this program does not do     (door: 501)
     └── Failed         we tried, and it did not work                       (door: 500)
 
 A message gives the fact and the value; `hint` says what to do next. Neither guesses.
@@ -72,6 +74,11 @@ class Conflict(InglenookError):
     default_code = "conflict"
 
 
+class Unidentified(InglenookError):
+    kind = "unidentified"
+    default_code = "unidentified"
+
+
 class Denied(InglenookError):
     kind = "denied"
     default_code = "denied"
@@ -90,6 +97,11 @@ class Unavailable(InglenookError):
 class Cancelled(InglenookError):
     kind = "cancelled"
     default_code = "cancelled"
+
+
+class NotOffered(InglenookError):
+    kind = "not_offered"
+    default_code = "not_offered"
 
 
 class Failed(InglenookError):

@@ -28,10 +28,12 @@ STATUS: Mapping[str, int] = {
     "invalid": HTTPStatus.BAD_REQUEST,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "conflict": HTTPStatus.CONFLICT,
+    "unidentified": HTTPStatus.UNAUTHORIZED,
     "denied": HTTPStatus.FORBIDDEN,
     "busy": HTTPStatus.TOO_MANY_REQUESTS,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "cancelled": CLIENT_CLOSED_REQUEST,
+    "not_offered": HTTPStatus.NOT_IMPLEMENTED,
     "failed": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """Kind of error (`base.errors`) → status."""
@@ -53,8 +55,11 @@ class Problem:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def http_headers(self) -> dict[str, str]:
-        """The problem's headers, with `Retry-After` (whole seconds, at least 1) where a retry makes sense."""
+        """The problem's headers, with `Retry-After` (whole seconds, at least 1) where a retry makes sense, and
+        with how to show who is calling where that was missing."""
         headers = dict(self.headers)
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers.setdefault("www-authenticate", "Bearer")
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
         return headers

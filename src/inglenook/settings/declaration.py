@@ -21,6 +21,7 @@ from inglenook.settings.fields import (
     LoopbackHost,
     ModelName,
     ModelNames,
+    Password,
     Ports,
     Seconds,
     SecondsOrNever,
@@ -132,6 +133,20 @@ class ServerSettings(Section):
         says="Least important messages that are still written to the log; prompts are never written.",
         accepts="debug, info, warning or error",
         early=True,
+    )
+    admin_password: Password = setting(
+        None,
+        says="Password of whoever may change settings and delete models, until there are accounts; without "
+        "one, everybody on this machine may.",
+        accepts="8 to 1024 characters, or empty",
+        none="",
+        early=True,
+        secret=True,
+    )
+    health: Literal["cyber-inference", "alice"] = setting(
+        "cyber-inference",
+        says="Whose word for a server that is well /health says: healthy, or ok; /api/health always says ok.",
+        accepts="cyber-inference or alice",
     )
 
 

@@ -135,6 +135,15 @@ def _database_url(value: object) -> SecretStr | None:
     return SecretStr(text)
 
 
+def _password(value: object) -> SecretStr | None:
+    if value is None:
+        return None
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str) or not 8 <= len(text) <= 1024:
+        raise refuse("is no password", "write 8 to 1024 characters, in quotation marks if it is a number")
+    return SecretStr(text)
+
+
 def _list(value: object) -> object:
     """``"a, b"`` and ``'["a", "b"]'`` from the environment are lists; a lone value is a list of one."""
     if not isinstance(value, str):
@@ -208,6 +217,7 @@ LoopbackHost = Annotated[str, BeforeValidator(_loopback)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 Device = Annotated[str, BeforeValidator(_device)]
 DatabaseUrl = Annotated[SecretStr | None, BeforeValidator(_database_url)]
+Password = Annotated[SecretStr | None, BeforeValidator(_password)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(_list)]
 HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_list)]
 ServerProgram = Annotated[str, BeforeValidator(_server)]

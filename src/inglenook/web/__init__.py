@@ -4,6 +4,7 @@
 pages.py       whole pages and their forms; `web_router` is what `app.py` mounts
 fragments.py   parts of the page, for its scripts
 stream.py      all news of an open page in one stream
+settings_pages.py, login_pages.py   the settings, and who may change them
 gallery_pages.py, shelf.py       the gallery, and how its pictures and filters look
 activity_pages.py, activity.py   what the machine does, its stream, and how that looks
 contexts.py    what the templates are given, gathered from the services; asking.py: the same for the form

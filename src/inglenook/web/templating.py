@@ -6,10 +6,11 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from inglenook.door.problem import Problem
 from inglenook.web.words import capfirst, ended, sentence
@@ -69,11 +70,21 @@ def is_htmx(request: Request) -> bool:
 def render_problem(request: Request, problem: Problem) -> Response:
     """How the door writes errors outside the JSON dialects: a page, or a note in the page that is open."""
     headers = problem.http_headers()
+    if problem.status == HTTPStatus.UNAUTHORIZED and request.method in ("GET", "HEAD"):
+        return RedirectResponse(login_address(request), status_code=303, headers=HEADERS)
     if is_htmx(request):
+        if problem.status == HTTPStatus.UNAUTHORIZED:
+            headers |= {"hx-redirect": "/login"}
         headers |= {"hx-retarget": "#trouble", "hx-reswap": "innerHTML"}
         return html("fragments/trouble.html", {"problem": problem}, status=problem.status, headers=headers)
     context = {"problem": problem, "status": problem.status, "title": _title(problem.status)}
     return html("problem.html", context, status=problem.status, headers=headers)
+
+
+def login_address(request: Request) -> str:
+    """Where a browser logs in that asked for a page without being logged in; it comes back to that page."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"/login?next={quote(request.url.path + query, safe='')}"
 
 
 def _title(status: int) -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ALICE's clients ask about models and LoRAs: refresh, info, lists, defaults, delete."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ from starlette.responses import Response
 
 from inglenook.api.alice.names import LORA_PREFIX, own_scheduler, short_names
 from inglenook.api.alice.spelling import both
+from inglenook.api.deleting import Deleting
 from inglenook.api.errors import answer, errors, json_response
-from inglenook.base.errors import Conflict, NotFound
-from inglenook.base.ids import ModelId, ResidentId
+from inglenook.base.errors import NotFound
+from inglenook.base.ids import ModelId
 from inglenook.base.units import MIB
 from inglenook.catalog.errors import ModelNotFound
 from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.catalog.removal import require_removable, set_aside
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import caller
 from inglenook.door.problem import shown
 from inglenook.door.services import Catalog, Runtime
@@ -25,9 +25,6 @@ from inglenook.wire.families import FAMILIES
 
 _TYPES = {"sd1": "sd15", "sd2": "sd21", "qwen-image": "qwen"}
 """Our families in ALICE's words, where those differ."""
-_HOLDING = ("starting", "ready", "parked")
-"""States of a process that has the model, or will."""
-_WAIT = "wait until it is done, or cancel it; GET /v1/runtime tells who has it"
 _OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -38,7 +35,7 @@ def models_router(*, catalog: Catalog, runtime: Runtime, own_models: Path) -> AP
         own_models: the folder of which models may be deleted.
     """
     router = APIRouter(tags=["models"], dependencies=[Depends(caller)])
-    deleting = _Deleting(catalog=catalog, runtime=runtime, own_models=own_models)
+    deleting = Deleting(catalog=catalog, runtime=runtime, own_models=own_models)
 
     @router.get(
         "/v1/generation/defaults",
@@ -80,7 +77,8 @@ def models_router(*, catalog: Catalog, runtime: Runtime, own_models: Path) -> AP
     @router.delete(
         "/v1/models/{model_id:path}",
         summary="Delete a model of the data folder for good",
-        responses={200: answer("It is gone.", _OBJECT), **errors(400, 404, 409)},
+        dependencies=[Depends(administrator)],
+        responses={200: answer("It is gone.", _OBJECT), **errors(400, 401, 404, 409)},
     )
     async def delete_model(model_id: str) -> Response:
         record = await run_in_threadpool(catalog.get, ModelId(model_id))
@@ -90,7 +88,8 @@ def models_router(*, catalog: Catalog, runtime: Runtime, own_models: Path) -> AP
     @router.delete(
         "/v1/loras/{lora_id:path}",
         summary="Delete a LoRA of the data folder for good",
-        responses={200: answer("It is gone.", _OBJECT), **errors(400, 404, 409)},
+        dependencies=[Depends(administrator)],
+        responses={200: answer("It is gone.", _OBJECT), **errors(400, 401, 404, 409)},
     )
     async def delete_lora(lora_id: str) -> Response:
         await deleting.delete(await run_in_threadpool(_lora, catalog, lora_id))
@@ -179,41 +178,3 @@ def _size_mb(record: ModelRecord) -> float:
 
 def _type(record: ModelRecord) -> str | None:
     return None if record.family is None else _TYPES.get(record.family, record.family)
-
-
-class _Deleting:
-    def __init__(self, *, catalog: Catalog, runtime: Runtime, own_models: Path) -> None:
-        self._catalog = catalog
-        self._runtime = runtime
-        self._own = own_models
-
-    async def delete(self, record: ModelRecord) -> None:
-        """Raises Denied and Conflict where it may not be deleted, or not now."""
-        others = await run_in_threadpool(self._catalog.list)
-        await asyncio.to_thread(require_removable, record, own=self._own, others=others)
-        self._require_unused(record)
-        aside = await asyncio.to_thread(set_aside, record)
-        try:
-            await run_in_threadpool(self._catalog.refresh)
-            await self._unload(record)
-        except BaseException:
-            await asyncio.to_thread(aside.put_back)
-            await run_in_threadpool(self._catalog.refresh)
-            raise
-        await asyncio.to_thread(aside.destroy)
-
-    async def _unload(self, record: ModelRecord) -> None:
-        for resident in self._runtime.snapshot()["residents"]:
-            if resident["model"] == record.id:
-                await self._runtime.unload(ResidentId(resident["id"]))
-        still = [one for one in self._runtime.snapshot()["residents"] if one["model"] == record.id]
-        if any(one["state"] in _HOLDING for one in still):
-            raise Conflict(f"{record.id} is being loaded or used.", code="model.in_use", hint=_WAIT)
-
-    def _require_unused(self, record: ModelRecord) -> None:
-        if any(one["model"] == record.id for one in self._runtime.snapshot()["leases"]):
-            raise Conflict(
-                f"{record.id} is drawing.",
-                code="model.in_use",
-                hint=_WAIT,
-            )
