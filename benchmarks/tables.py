@@ -333,6 +333,132 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[s
     ]
 
 
+def language(found: Found) -> list[str]:
+    rows = []
+    for clients, sides in found["clients"].items():
+        for name, side in sides.items():
+            added = (
+                ""
+                if name == "direct"
+                else f"{side['added_ms']['p50']:+.1f} / {side['added_ms']['p99']:+.1f} ms"
+            )
+            rows.append(
+                (
+                    clients,
+                    name,
+                    f"{side['first_token_ms']['p50']:.1f} / {side['first_token_ms']['p99']:.1f} ms",
+                    added,
+                    f"{side['tokens_per_s']:.1f}",
+                    "" if name == "direct" else f"**{_percent(side['share_of_direct'])}**",
+                    "" if name == "direct" else f"{side['cpu_s_per_1000_tokens']:.2f} s",
+                )
+            )
+    return [
+        "## What our door adds to llama.cpp",
+        "",
+        "The same file, the same parameters, the same small client, in turn: llama.cpp's server called directly, through us,",
+        "and through LiteLLM's proxy. Streamed chats with the prompt read before; time to the first token as p50 / p99; CPU",
+        "seconds of what lies between for 1,000 tokens. Expected: at most 2 ms added at p50 with one client, at least 97 % of",
+        "the direct throughput with 8, and several times less than LiteLLM.",
+        "",
+        *_table(
+            (
+                "clients",
+                "way",
+                "first token",
+                "added",
+                "tokens/s in all",
+                "of direct",
+                "CPU per 1,000 tokens",
+            ),
+            rows,
+        ),
+    ]
+
+
+def loading(found: Found) -> list[str]:
+    starts, swaps = found["start_s"], found["swap_s"]
+    cold = found["page_cache_can_be_dropped"]
+    return [
+        "## Starting a language model",
+        "",
+        f"A file of {found['file_bytes'] / _MB:.0f} MB, seconds by the wall from the request to the first token; by hand: from the",
+        "command of llama.cpp's own server, out of the same package, to the first token.",
+        *(
+            ()
+            if cold
+            else (
+                "This system did not let the file be taken out of the page cache: nothing cold was measured.",
+            )
+        ),
+        "",
+        *_table(
+            ("page cache", "ours", "by hand"),
+            [
+                (state, _s(starts["ours"][state]), _s(starts["by hand"][state]))
+                for state in ("cold", "warm")
+                if state in starts["ours"]
+            ],
+        ),
+        "A chat that comes while pictures are drawn, on a device that holds one of the two; from the last picture to the",
+        "first token, with the file out of the page cache before:",
+        "",
+        *_table(("the next model's file", "swap"), [(how, _s(seconds)) for how, seconds in swaps.items()]),
+    ]
+
+
+def fire(found: Found) -> list[str]:
+    waits = found["wait_s"]
+    return [
+        "## One fire: chat and pictures on a device that holds one of the two",
+        "",
+        f"{found['clients']} clients for {found['seconds']:.0f} seconds, each asking for an answer and then for a picture, of a real",
+        f"server with real children; the device's budget is {found['budget_bytes'] / _MB:.0f} MB, the two models use "
+        + " and ".join(f"{size / _MB:.0f} MB" for size in found["footprints_bytes"].values())
+        + ".",
+        "",
+        *_table(
+            ("what", "seen", "expected"),
+            [
+                *(
+                    (
+                        f"{kind}: served; wait median / p99 / longest",
+                        f"{found['served'][kind]}; {spread['median']:.1f} / {spread['p99']:.1f} / {spread['longest']:.1f} s",
+                        "bounded",
+                    )
+                    for kind, spread in waits.items()
+                ),
+                ("requests lost, refused or cut off", sum(found["troubles"].values()), "0"),
+                ("out of memory, in the server's log", found["out_of_memory_in_the_log"], "0"),
+                (
+                    "waits without a reason",
+                    f"{found['waits_without_a_reason']} of {found['looks']} looks",
+                    "0",
+                ),
+                ("looks at which more was reserved than there is", found["looks_over_budget"], "0"),
+                *(
+                    (
+                        f"reserved over measured, {model}: median / at the end",
+                        f"{ratio['median']:.3f} / {ratio['last']:.3f}",
+                        "1 ± 0.1",
+                    )
+                    for model, ratio in found["reserved_over_measured"].items()
+                ),
+                ("most requests waiting at once", found["most_waiting"], ""),
+                ("models loaded / unloaded", _loads(found["events"]), ""),
+            ],
+        ),
+        "Reasons, by how often a waiting request told them: "
+        + ", ".join(f"{kind} {count}" for kind, count in found["reasons"].items())
+        + ".",
+        "",
+    ]
+
+
+def _loads(events: Mapping[str, int]) -> str:
+    return f"{events.get('ready', 0)} / {events.get('unloading', 0)}"
+
+
 SECTIONS: Mapping[str, Callable[[Found], list[str]]] = {
     "server": server,
     "page": page,
@@ -343,6 +469,9 @@ SECTIONS: Mapping[str, Callable[[Found], list[str]]] = {
     "prompts": prompts,
     "clients": clients,
     "gallery": gallery,
+    "language": language,
+    "loading": loading,
+    "fire": fire,
     "scheduler": scheduler,
 }
 """In the order of the page. Each is a module beside this one, run as a process of its own."""
