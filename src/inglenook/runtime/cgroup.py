@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which control group of Linux (version 2) we run in, and what it says."""
 
+import contextlib
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -20,3 +21,13 @@ def groups(root: Path = ROOT, own: Path = OWN) -> list[Path]:
         return [root]
     folder = root / path.lstrip("/")
     return [*(g for g in (folder, *folder.parents) if root in g.parents and g.is_dir()), root]
+
+
+def processors(root: Path = ROOT, own: Path = OWN) -> int | None:
+    """How many processors' time our control group, or one above it, may use, rounded up; None for no limit."""
+    limits = []
+    for group in groups(root, own):
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            quota, period = (group / "cpu.max").read_text().split()
+            limits.append(-(-int(quota) // int(period)))
+    return min(limits, default=None)

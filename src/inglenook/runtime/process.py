@@ -18,19 +18,20 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from inglenook.base.journal import WORKERS
+from inglenook.base.journal import CHILD, WORKERS
 from inglenook.runtime.contracts import ChildFailed, Failure, StopReceipt
 
 _output = logging.getLogger(WORKERS)
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 LOG_LINES: Final = 200
+"""Kept of a child's output, where its engine wants no other number."""
 LONGEST_LINE_BYTES: Final = 64 * 1024
 OUTPUT_WAIT_S: Final = 1.0
 KILL_WAIT_S: Final = 10.0
@@ -46,6 +47,14 @@ PASSED_ON_PREFIXES: Final = (
     "OPENBLAS_", "GOMP_", "KMP_", "VK_", "MTL_", "PYTORCH_", "TORCHINDUCTOR_", "GGML_",
 )  # fmt: skip
 """What a child needs to find libraries and devices. Tokens, keys and cloud credentials are not among it."""
+
+
+LevelOf = Callable[[str], int]
+"""The level (of `logging`) of a line that a child has printed."""
+
+
+def _information(_line: str) -> int:
+    return logging.INFO
 
 
 class ProcessState(StrEnum):
@@ -90,12 +99,21 @@ def clean_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> d
 class ChildProcess:
     """Start with `ChildProcess.start(...)`; there is no way to hold one that was not started."""
 
-    def __init__(self, name: str, guard: asyncio.subprocess.Process, lifeline: int, grace_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        guard: asyncio.subprocess.Process,
+        lifeline: int,
+        grace_s: float,
+        kept_lines: int,
+        level_of: LevelOf,
+    ) -> None:
         self._name = name
+        self._level_of = level_of
         self._guard = guard
         self._lifeline: int | None = lifeline
         self._grace_s = grace_s
-        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._lines: deque[str] = deque(maxlen=kept_lines)
         self._stopping: asyncio.Task[StopReceipt] | None = None
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._watcher: asyncio.Task[None] | None = None
@@ -112,12 +130,16 @@ class ChildProcess:
         environ: Mapping[str, str],
         cwd: Path,
         grace_s: float,
+        kept_lines: int = LOG_LINES,
+        level_of: LevelOf = _information,
     ) -> "ChildProcess":
         """Start `argv` under a guard and return at once.
 
         Args:
             environ: the child's whole environment (see `clean_environment`).
             grace_s: how long the child may take to end by itself when the server is gone.
+            kept_lines: of its output.
+            level_of: how important a line of it is.
 
         Raises:
             ChildFailed: the guard itself could not be started.
@@ -146,7 +168,7 @@ class ChildProcess:
             pipes.close_theirs()
             if not began:  # also when the caller was cancelled
                 pipes.close_ours()
-        child = cls(name, guard, pipes.lifeline_write, grace_s)
+        child = cls(name, guard, pipes.lifeline_write, grace_s, kept_lines, level_of)
         watch = child._watch(pipes.status_read, pipes.output_read)
         child._watcher = asyncio.create_task(watch, name=f"watch {name}")
         return child
@@ -250,7 +272,7 @@ class ChildProcess:
             text = line.decode("utf-8", "replace").rstrip()
             self._lines.append(text)
             if text:
-                _output.info("%s: %s", self._name, text)
+                _output.log(self._level_of(text), "%s: %s", self._name, text, extra={CHILD: self._name})
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:

@@ -3,13 +3,19 @@
 one with real processes that misbehave on request."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from inglenook.base.ids import DeviceId, ModelId
 from inglenook.engines.diffusers import ImageChild
+from inglenook.engines.llamacpp.child import LlamaChild
+from inglenook.engines.llamacpp.engine import NAME as LLAMA
+from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.runtime.contracts import (
     ChildFailed,
     Device,
@@ -20,7 +26,9 @@ from inglenook.runtime.contracts import (
 )
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.testing.child import Behaviour
+from inglenook.testing.llama import LlamaBehaviour
 from inglenook.wire.image import FromImageWorker, LoadImageModel
+from inglenook.wire.llama import LoadLanguageModel
 
 _FIRST_PID: Final = 1_000_000
 """Beyond what a system gives by default: no real process is meant by accident."""
@@ -261,3 +269,56 @@ class ScriptedEngine:
         for child in self.children:
             if child.alive:
                 yield from child.pids
+
+
+class ScriptedLlamaEngine(LlamaEngine):
+    """A `LlamaEngine` whose children are real processes without weights: `inglenook.testing.llama`.
+
+    What a child does is told by its model's file name (`dies_in_stream.gguf`), or by `behaviours`.
+
+    Args:
+        behaviours: by model id; stands above the file's name.
+
+    Attributes:
+        children: all that were ever started, oldest first.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool_root: Path,
+        start_timeout_s: float = 60.0,
+        stop_grace_s: float = 0.5,
+        hang_after_s: float = 60.0,
+        behaviours: Mapping[str, LlamaBehaviour] | None = None,
+    ) -> None:
+        super().__init__(
+            spool_root=spool_root,
+            find=lambda: None,
+            start_timeout_s=start_timeout_s,
+            stop_grace_s=stop_grace_s,
+            threads=1,
+            hang_after_s=hang_after_s,
+            launcher="inglenook.testing.llama",
+        )
+        self.behaviours = {} if behaviours is None else dict(behaviours)
+        self.children: list[LlamaChild] = []
+
+    async def start(self, plan: LoadPlan, device: Device) -> LlamaChild:
+        behaviour = self.behaviours.get(str(plan.model))
+        if behaviour is not None:
+            load = msgspec.structs.replace(plan.options["load"], path=f"/{behaviour.value}.gguf")
+            plan = replace(plan, options={**plan.options, "load": load})
+        child = await super().start(plan, device)
+        self.children.append(child)
+        return child
+
+
+def llama_plan(
+    behaviour: LlamaBehaviour = LlamaBehaviour.NORMAL, *, model: str = "m", parallel: int = 4, **load: Any
+) -> LoadPlan:
+    """A plan for a child of `ScriptedLlamaEngine`; `load`: more fields of `LoadLanguageModel`."""
+    asked = LoadLanguageModel(
+        path=f"/{behaviour.value}.gguf", alias=model, context=4096, parallel=parallel, **load
+    )
+    return LoadPlan(ModelId(model), LLAMA, {"cpu": 10**8}, capacity=parallel, options={"load": asked})

@@ -1,25 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A launch as arguments of `llama-server`. Pure."""
+"""A launch as arguments of `llama-server`. Pure.
 
-from inglenook.wire.llama import Launch
+The names are those of llama.cpp from build 8000 on or so; `tests/integration/test_llama_command.py` lets llama.cpp's own
+parser read them. What a child must not do on its own account: fetch models (`--offline`; no repository or address is
+ever named), serve files or its own pages, run tools, reach other servers, choose layers or context by itself (`--fit`).
+"""
+
+from inglenook.wire.llama import Launch, LoadLanguageModel
+
+SPARE_HTTP_THREADS = 8
+"""Beside one for each slot: for health, slots and helpers while all slots work."""
 
 
 def arguments(launch: Launch) -> list[str]:
-    """What stands after the program's name. Prompts and secrets never stand there: others can read it."""
+    """What stands after the program's name. Prompts and secrets never stand there: others can read it; the key of
+    `launch` is given by `environment`."""
     load = launch.load
-    given = [
-        "--model", load.path, "--alias", load.alias, "--host", launch.socket, "--no-webui", "--jinja",
-        "--metrics", "--slots",
+    host = (
+        ["--host", launch.socket]
+        if launch.socket is not None
+        else ["--host", "127.0.0.1", "--port", str(launch.port)]
+    )
+    return [
+        "--model", load.path, "--alias", load.alias, *host,
+        "--offline", "--no-ui", "--jinja", "--metrics", "--slots", "--fit", "off", "--log-verbosity", "3",
+        "--cors-origins", "localhost", "--threads-http", str(load.parallel + SPARE_HTTP_THREADS),
         "--ctx-size", str(load.context * load.parallel), "--parallel", str(load.parallel),
+        "--kv-unified" if load.kv_unified else "--no-kv-unified", "--cache-ram", str(load.prompt_cache_mib),
         "--n-gpu-layers", str(load.gpu_layers),
         "--batch-size", str(load.batch), "--ubatch-size", str(load.ubatch),
         "--flash-attn", load.flash_attention,
         "--cache-type-k", load.cache_type_k, "--cache-type-v", load.cache_type_v,
+        *_mode(load), *_threads(load), *_files(load), *_draft(load),
     ]  # fmt: skip
-    if load.threads is not None:
-        given += ["--threads", str(load.threads)]
-    if load.mode != "chat":
-        given.append("--embedding" if load.mode == "embedding" else "--reranking")
+
+
+def environment(launch: Launch) -> dict[str, str]:
+    return {} if launch.key is None else {"LLAMA_API_KEY": launch.key}
+
+
+def _mode(load: LoadLanguageModel) -> list[str]:
+    return {"chat": [], "embedding": ["--embeddings"], "rerank": ["--rerank"]}[load.mode]
+
+
+def _threads(load: LoadLanguageModel) -> list[str]:
+    return (
+        [] if load.threads is None else ["--threads", str(load.threads), "--threads-batch", str(load.threads)]
+    )
+
+
+def _files(load: LoadLanguageModel) -> list[str]:
+    given = [] if load.mmproj is not None else ["--no-mmproj"]
     for flag, value in (
         ("--mmproj", load.mmproj),
         ("--pooling", load.pooling),
@@ -28,8 +59,18 @@ def arguments(launch: Launch) -> list[str]:
     ):
         if value is not None:
             given += [flag, value]
-    if load.draft is not None:
-        given += ["--model-draft", load.draft, "--draft-max", str(load.draft_max)]
-    for lora in load.loras:
-        given += ["--lora-scaled", lora.path, str(lora.scale)]
+    if load.loras:
+        given += ["--lora-scaled", ",".join(f"{lora.path}:{lora.scale}" for lora in load.loras)]
     return given
+
+
+def _draft(load: LoadLanguageModel) -> list[str]:
+    if load.draft is None:
+        return []
+    return [
+        "--spec-draft-model", load.draft, "--spec-type", "draft-simple", "--spec-draft-n-max", str(load.draft_max),
+        "--spec-draft-ngl", str(load.draft_gpu_layers),
+        "--spec-draft-type-k", load.cache_type_k, "--spec-draft-type-v", load.cache_type_v,
+        *([] if load.threads is None else ["--spec-draft-threads", str(load.threads)]),
+        *([] if load.device is None else ["--spec-draft-device", load.device]),
+    ]  # fmt: skip

@@ -5,21 +5,25 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from inglenook.engines.llamacpp import words
 from inglenook.engines.llamacpp.child import LlamaChild
-from inglenook.engines.llamacpp.command import arguments
+from inglenook.engines.llamacpp.command import arguments, environment
+from inglenook.engines.llamacpp.place import Place, default_threads, device_environment
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
 from inglenook.runtime.process import ChildProcess, clean_environment
 from inglenook.wire.llama import Launch, LoadLanguageModel
 
 NAME: Final = "llama.cpp"
-SOCKET: Final = "llama.sock"
+LAUNCHER: Final = "inglenook.workers.llama"
+LOG_LINES: Final = 1000
+"""Kept of each child: llama.cpp prints some six for each answer."""
+HANG_AFTER_S: Final = 120.0
 
 FindProgram = Callable[[], Path | None]
 """The `llama-server` to start now; None for the library of the package."""
@@ -29,7 +33,10 @@ class LlamaEngine:
     """Args:
     spool_root: where each child gets a folder for its files.
     find: asked before each start.
-    threads: of a child on the CPU; None leaves it to the program.
+    start_timeout_s: from the start of the process to its first token.
+    threads: of a child; None for one less than this machine has cores.
+    hang_after_s: without a sign of life while it is asked something, it is ended; see `watching`.
+    launcher: the module that serves a `Launch` when `find` finds no program.
     """
 
     name = NAME
@@ -42,12 +49,16 @@ class LlamaEngine:
         start_timeout_s: float,
         stop_grace_s: float,
         threads: int | None,
+        hang_after_s: float = HANG_AFTER_S,
+        launcher: str = LAUNCHER,
     ) -> None:
         self._spool_root = spool_root
         self._find = find
         self._start_timeout_s = start_timeout_s
         self._stop_grace_s = stop_grace_s
         self._threads = threads
+        self._hang_after_s = hang_after_s
+        self._launcher = launcher
 
     async def start(self, plan: LoadPlan, device: Device) -> LlamaChild:
         """`plan.options`: `load` (a `LoadLanguageModel`), and perhaps `layers`: how many lie on the device at
@@ -56,44 +67,49 @@ class LlamaEngine:
         Raises `ChildFailed`.
         """
         load = self._load(plan.options, device)
-        folder, spool = await asyncio.to_thread(self._folders, plan)
-        launch = Launch(load=load, socket=str(folder / SOCKET))
+        place = await asyncio.to_thread(self._place, plan)
+        launch = Launch(load=load, socket=place.socket, port=place.port, key=place.key)
         try:
-            argv = await asyncio.to_thread(self._command, launch, spool)
+            argv = await asyncio.to_thread(self._command, launch, place.spool)
             process = await ChildProcess.start(
                 argv,
-                name=f"llama.cpp with {plan.model}",
-                environ=clean_environment(os.environ, _device_environment(device)),
-                cwd=spool,
+                name=str(plan.model),
+                environ=clean_environment(os.environ, device_environment(device) | environment(launch)),
+                cwd=place.spool,
                 grace_s=self._stop_grace_s,
+                kept_lines=LOG_LINES,
+                level_of=words.level_of,
             )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(spool, ignore_errors=True)
+            for folder in place.folders:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         return LlamaChild(
             process,
             launch,
             model=str(plan.model),
-            folders=(folder, spool),
+            folders=place.folders,
             start_timeout_s=self._start_timeout_s,
+            stop_grace_s=self._stop_grace_s,
+            hang_after_s=self._hang_after_s,
         )
 
     def _load(self, options: Mapping[str, Any], device: Device) -> LoadLanguageModel:
         load: LoadLanguageModel = options["load"]
         layers: Sequence[int] = options.get("layers", ())
-        on_device = (
-            0 if device.kind == "cpu" else (layers[options.get("saving", 0)] if layers else load.gpu_layers)
-        )
         threads = load.threads if load.threads is not None else self._threads
+        if threads is None:
+            threads = default_threads()
+        if device.kind == "cpu":
+            return msgspec.structs.replace(
+                load, gpu_layers=0, draft_gpu_layers=0, device=None, threads=threads
+            )
+        on_device = layers[options.get("saving", 0)] if layers else load.gpu_layers
         return msgspec.structs.replace(load, gpu_layers=on_device, threads=threads)
 
-    def _folders(self, plan: LoadPlan) -> tuple[Path, Path]:
-        """A short path for the socket (a system's limit is about 100 bytes), and the spool. Blocks."""
+    def _place(self, plan: LoadPlan) -> Place:
         try:
-            self._spool_root.mkdir(parents=True, exist_ok=True)
-            spool = Path(tempfile.mkdtemp(prefix="llama-", dir=self._spool_root))
-            return Path(tempfile.mkdtemp(prefix="inglenook-")), spool
+            return Place.make(self._spool_root)
         except OSError as error:
             text = f"{plan.model} could not be started: {error.strerror} ({self._spool_root})."
             raise ChildFailed(
@@ -105,14 +121,6 @@ class LlamaEngine:
         if program is not None:
             return [str(program), *arguments(launch)]
         order = spool / "launch.json"
+        order.touch(mode=0o600)
         order.write_bytes(msgspec.json.encode(launch))
-        return [sys.executable, "-m", "inglenook.workers.llama", str(order)]
-
-
-def _device_environment(device: Device) -> dict[str, str]:
-    """Only the child's own device is visible to it."""
-    if device.kind == "cuda":
-        return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if device.kind == "rocm":
-        return {"ROCR_VISIBLE_DEVICES": str(device.index), "HIP_VISIBLE_DEVICES": "0"}
-    return {"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}
+        return [sys.executable, "-m", self._launcher, str(order)]

@@ -16,7 +16,11 @@ def main() -> int:
 
     from inglenook.workers.llama.parameters import parameters
 
-    server = xllamacpp.Server(parameters(launch, xllamacpp))
+    try:
+        server = xllamacpp.Server(parameters(launch, xllamacpp))
+    except (RuntimeError, MemoryError, OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"error: {error}\n")  # why stands in the lines above it, in llama.cpp's own words
+        return 1
     sys.stderr.write(f"listening on {server.listening_address}\n")
     signal.pause()
     return 0
