@@ -41,8 +41,8 @@ def without_secrets(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message. `number` rises by one with each; `level` is one of `LEVELS`; `child`: whose output it is, None
-    for what the server itself says."""
+    """One message. `number` rises by one with each; `level` is one of `LEVELS`; `child`: whose output it is,
+    None for what the server itself says."""
 
     number: int
     when: datetime
@@ -79,7 +79,7 @@ class Journal(logging.Handler):
                 loop.call_soon_threadsafe(news.set)
 
     def lines(self, after: int = 0, *, level: str = "debug", child: str | None = None) -> list[Line]:
-        """Those after this number, at least of that level and of that child (None: of all), the oldest first."""
+        """Those after this number, at least of that level, of that child (None: of all); the oldest first."""
         least = LEVELS.index(level)
         with self._turn:
             return [

@@ -7,8 +7,8 @@ A real process in the place of `inglenook.workers.llama`: it reads the same `Lau
 socket, and speaks the parts of llama.cpp's HTTP that we use. What it does stands in the name of the model's file
 (`dies_in_stream.gguf`; any other name is `normal`), or, for one request, in the body's field `script`.
 
-Its answers are made of the words of `ANSWER`, one a token, as many as `max_tokens` (or `n_predict`) says, at most
-those that there are. `GET /asked` lists every request that it was sent, the newest last; `POST /go` lets what
+Its answers are made of the words of `ANSWER`, one a token, as many as `max_tokens` (or `n_predict`) says, at
+most those that there are. `GET /asked` lists every request that it was sent, the newest last; `POST /go` lets what
 waits go on.
 """
 
@@ -40,8 +40,10 @@ COLUMNS: Final = 4
 """Of an embedding."""
 
 OUT_OF_MEMORY_LINES: Final = (
-    "0.01.000.001 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 24576.00 MiB on device 0: "
-    "cudaMalloc failed: out of memory",
+    (
+        "0.01.000.001 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 24576.00 MiB on device 0: "
+        "cudaMalloc failed: out of memory"
+    ),
     "0.01.000.002 E alloc_tensor_range: failed to allocate CUDA0 buffer of size 25769803776",
     "0.01.000.003 E llama_model_load: error loading model: unable to allocate CUDA0 buffer",
     "0.01.000.004 E srv    load_model: failed to load model, '/models/a.gguf'",
@@ -118,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
     def address_string(self) -> str:
         return "local"
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Requests are not printed: llama.cpp does not either."""
 
     def do_GET(self) -> None:

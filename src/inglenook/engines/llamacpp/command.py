@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A launch as arguments of `llama-server`. Pure.
 
-The names are those of llama.cpp from build 8000 on or so; `tests/integration/test_llama_command.py` lets llama.cpp's own
-parser read them. What a child must not do on its own account: fetch models (`--offline`; no repository or address is
-ever named), serve files or its own pages, run tools, reach other servers, choose layers or context by itself (`--fit`).
+The names are today's; `tests/integration/test_llama_command.py` lets llama.cpp's own parser read them. What a child
+must not do on its own account: fetch models (`--offline`; no repository or address is ever named), serve files or
+its own pages, run tools, reach other servers, choose layers or context by itself (`--fit`).
 """
 
 from inglenook.wire.llama import Launch, LoadLanguageModel
@@ -13,8 +13,8 @@ SPARE_HTTP_THREADS = 8
 
 
 def arguments(launch: Launch) -> list[str]:
-    """What stands after the program's name. Prompts and secrets never stand there: others can read it; the key of
-    `launch` is given by `environment`."""
+    """What stands after the program's name. Prompts and secrets never stand there: others can read it; the
+    key of `launch` is given by `environment`."""
     load = launch.load
     host = (
         ["--host", launch.socket]

@@ -24,6 +24,8 @@ LAUNCHER: Final = "inglenook.workers.llama"
 LOG_LINES: Final = 1000
 """Kept of each child: llama.cpp prints some six for each answer."""
 HANG_AFTER_S: Final = 120.0
+MAX_WHOLE: Final = 8192
+"""Tokens of one text for an embedding or a score: more would need a larger buffer than it is worth."""
 
 FindProgram = Callable[[], Path | None]
 """The `llama-server` to start now; None for the library of the package."""
@@ -100,6 +102,9 @@ class LlamaEngine:
         threads = load.threads if load.threads is not None else self._threads
         if threads is None:
             threads = default_threads()
+        if load.mode != "chat":  # a text whose vector is wanted must be computed in one piece
+            whole = max(load.ubatch, min(load.context, MAX_WHOLE))
+            load = msgspec.structs.replace(load, batch=whole, ubatch=whole)
         if device.kind == "cpu":
             return msgspec.structs.replace(
                 load, gpu_layers=0, draft_gpu_layers=0, device=None, threads=threads

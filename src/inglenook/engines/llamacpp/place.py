@@ -81,8 +81,8 @@ def device_environment(device: Device) -> dict[str, str]:
 
 
 def default_threads() -> int:
-    """One less than the physical cores that this process may use, at least one: the last one is for the server and
-    for the pictures that are drawn beside it."""
+    """One less than the physical cores that this process may use, at least one: the last is for the server
+    and for the pictures that are drawn beside it."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(psutil.cpu_count(logical=False) or usable, usable, cgroup.processors() or usable)
     return max(1, cores - 1)

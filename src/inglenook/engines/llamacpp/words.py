@@ -34,25 +34,25 @@ _REQUESTED: Final = (
     (re.compile(r"allocation of size (\d+) failed"), 1),
     (re.compile(r"attempted to allocate ([\d.]+) MB"), MIB),
 )
-_FREE: Final = re.compile(r"(\d+) MiB free")
-
+_MISSING: Final = re.compile(r"No such file or directory|Permission denied")
 _UNSUPPORTED: Final = re.compile(
-    r"unknown model architecture|unsupported model architecture|unknown pre-tokenizer type|unknown tokenizer"
-    r"|invalid ggml type|unsupported file version|this GGUF file is version|unknown projector type"
-    r"|not supported|unsupported"
+    r"unknown model architecture|unsupported|not supported|unknown pre-tokenizer type|unknown tokenizer"
+    r"|invalid ggml type|this GGUF file is version|unknown projector type"
 )
 _CORRUPT: Final = re.compile(
-    r"invalid magic|missing tensor|wrong number of tensors|wrong shape|tensor '[^']*' data is not within"
-    r"|failed to read|tensor .* out of (?:file )?bounds|key not found in model|corrupted or incomplete|bad magic"
-    r"|failed to load model from|unexpectedly reached end of file|invalid split file|gguf_init_from_file"
-    r"|failed to open GGUF|error loading model hyperparameters|error loading model vocabulary"
-    r"|duplicate|invalid number|has wrong"
+    r"invalid magic|bad magic|failed to read|not within the file bounds|corrupted or incomplete|missing tensor"
+    r"|tensor '[^']*' not found|wrong number of tensors|wrong shape|key not found in model|has wrong|duplicate"
+    r"|end of file|invalid split file|error loading model (?:hyperparameters|vocabulary)"
+    r"|(?:gguf|ggml)[a-z_]*: (?:invalid|failed)"
 )
-_TOLD: Final = re.compile(
-    r"error loading model|failed to load|gguf_init_from|error:|exception|what\(\)|unsupported|invalid"
+_OTHER_FILE: Final = re.compile(r"(lora adapter|multimodal model|draft model)s?,? (?:from )?'([^']+)'")
+_ERROR: Final = re.compile(r"^(?:error: |terminate called|\s*what\(\): )")
+_REFUSALS: Final = (
+    ("load.missing", _MISSING, "the file was moved or deleted, or another user owns it: look, and scan again"),
+    ("load.unsupported", _UNSUPPORTED, "update llama.cpp (`inglenook engines update`), or take another file"),
+    ("load.corrupt", _CORRUPT, "the file is damaged or incomplete: fetch it again, and compare its checksum"),
 )
-UNSUPPORTED_HINT: Final = "update llama.cpp (`inglenook engines update`), or take another file of this model"
-CORRUPT_HINT: Final = "the file is damaged or incomplete: fetch it again, and compare its size and checksum"
+REFUSED_HINT: Final = "change what is set for this model; its last lines are in the log"
 
 
 def level_of(line: str) -> int:
@@ -96,19 +96,21 @@ def told(failure: Failure, lines: Sequence[str], *, model: str, doing: str, load
     if evidence is not None:
         code = "load.out_of_memory" if loading else "child.out_of_memory"
         text = f"{model} ran out of memory {doing}. {evidence.source}"
-        hint = "use a shorter context, fewer conversations at once, a smaller file of the model, or lower runtime.budgets"
+        hint = "use a shorter context, fewer conversations at once, or a smaller file of the model"
         return replace(failure, code=code, message=text, hint=hint, out_of_memory=evidence)
     return _refused(failure, lines, model) if loading else failure
 
 
 def _refused(failure: Failure, lines: Sequence[str], model: str) -> Failure:
-    """Why the file was not taken, in llama.cpp's words."""
-    said = [without_prefix(line) for line in lines if _TOLD.search(line)]
-    for code, pattern, hint in (
-        ("load.unsupported", _UNSUPPORTED, UNSUPPORTED_HINT),
-        ("load.corrupt", _CORRUPT, CORRUPT_HINT),
-    ):
-        reason = next((line for line in said if pattern.search(line)), None)
-        if reason is not None:
-            return replace(failure, code=code, message=f"{model} could not be loaded: {reason}", hint=hint)
-    return failure
+    """Why the model was not taken, in llama.cpp's words: the first error that it printed is the cause, the
+    others say what that led to."""
+    errors = [without_prefix(line) for line in lines if level_of(line) >= logging.ERROR or _ERROR.match(line)]
+    if not errors:
+        return failure
+    other = next((found for line in errors if (found := _OTHER_FILE.search(line)) is not None), None)
+    what = model if other is None else f"The {other[1]} {other[2]} of {model}"
+    code, hint = next(
+        ((code, hint) for code, pattern, hint in _REFUSALS for line in errors if pattern.search(line)),
+        ("load.refused", REFUSED_HINT),
+    )
+    return replace(failure, code=code, message=f"{what} could not be loaded: {errors[0]}", hint=hint)
