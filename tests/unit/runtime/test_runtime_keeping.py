@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a model stays: by request, by option, by pin; until somebody wants it gone; and how many there may be."""
+"""How long a model stays: by request, by option, by pin, until somebody wants it gone; how many there may be."""
 
 import math
 
@@ -30,8 +30,8 @@ def used(machine: Machine, plan: LoadPlan, *, keep_s: float | None = None) -> No
 
 
 def in_steady_use(machine: Machine, plan: LoadPlan, *, devices: tuple[str, ...] = ()) -> None:
-    """One second in which the model is never idle, unless it is withheld: the next lease begins before the last
-    one ends. Children get on."""
+    """One second in which the model is never idle, unless it is withheld: the next lease begins before the
+    last one ends. Children get on."""
     running = list(machine.ledger.leases)
     if not any(r.plan == plan and r.person == "eve" for r in machine.ledger.waiting.values()):
         machine.ask(plan, person="eve", devices=devices)
@@ -172,7 +172,8 @@ def test_unloading_never_cuts_work_off_and_lets_nothing_new_begin() -> None:
     kind, text, holders = machine.reason_of(later)
     assert kind is WaitKind.TURN
     assert text == (
-        "a is unloaded when its work is done (work 1 for owner): somebody asked for that. It is loaded again then"
+        "a is unloaded when its work is done (work 1 for owner): somebody asked for that. "
+        "It is loaded again then"
     )
     assert holders == ("work 1 for owner",)
     machine.advance(1000.0)
@@ -411,8 +412,8 @@ def test_what_waits_for_memory_comes_next() -> None:
 
 
 def test_pictures_and_conversations_share_a_device_that_holds_one_of_them() -> None:
-    """Four people chat without a pause (leases of 2 and 3 s that overlap, a load of 1 s), two draw (10 s each, a
-    load of 8 s). For ten minutes nobody waits for longer than the others' turns take, and every wait is
+    """Four people chat without a pause (leases of 2 and 3 s that overlap, a load of 1 s), two draw (10 s each,
+    a load of 8 s). For ten minutes nobody waits for longer than the others' turns take, and every wait is
     explained (`Machine` checks that after each act)."""
     machine = one_gpu(10, Rules(aging_s=60.0, patience_s=5.0, idle_unload_s=300.0))
     chat = plan_of("chat", 6, capacity=4, load_s=1.0, engine="llama.cpp", fixed=True)

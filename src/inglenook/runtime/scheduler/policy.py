@@ -19,8 +19,8 @@ and for each:
     as urgent waits for, or patience is over        → `Evict`, and it waits for the room
  9. what holds the memory is at work, or pinned     → it waits, and nobody behind it takes what is free
 
-Where only so many models may be loaded, a place among them is had like memory: by making an idle one go (8), by
-waiting for it (9), and nobody behind takes a place that somebody waits for.
+Where only so many models may be loaded, a place among them is had like memory: by making an idle one go (8),
+by waiting for it (9), and nobody behind takes a place that somebody waits for.
 
 Fair order: by class (a waiting request rises one class every `aging_s`), then people in turn, then
 each one's own order. Interactive before batch before training, and nothing waits for ever.
@@ -286,8 +286,8 @@ class _Walk:
         if leaving and not busy:  # 3
             holders = self._holders(leaving)
             text = (
-                f"{request.plan.model} is unloaded when its work is done ({', '.join(holders)}): somebody asked "
-                "for that. It is loaded again then"
+                f"{request.plan.model} is unloaded when its work is done ({', '.join(holders)}): somebody "
+                "asked for that. It is loaded again then"
             )
             return Wait(request.id, WaitReason(WaitKind.TURN, text, leaving[0].device, holders))
         if busy:  # 3
