@@ -22,7 +22,7 @@ from inglenook import __version__
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.journal import WORKERS, Journal
-from inglenook.catalog.model import LanguageTask
+from inglenook.catalog.model import LanguageTask, ModelKind
 from inglenook.catalog.service import AUTO, CatalogService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
@@ -216,7 +216,7 @@ async def _running(
         },
         pinned=frozenset(settings.models.pinned),
     )
-    await asyncio.to_thread(chat.open)
+    await chat.open()
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
@@ -463,6 +463,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.studio import studio_router
+    from inglenook.api.studio.models import model_router
     from inglenook.door.address import base_url
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
@@ -500,7 +501,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             clock=clock,
             well=HEALTHY if server.health == "cyber-inference" else OK,
         ),
-        metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
+        metrics_router(metrics=metrics, jobs=jobs, runtime=runtime, counters=workshop.chat.counters),
+        model_router(language=workshop.chat, loads={ModelKind.LANGUAGE: workshop.chat}),
         alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
             images=images,
             jobs=jobs,

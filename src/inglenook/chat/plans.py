@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model and what is asked of it to the plan that the scheduler gets. Pure, but for the sizes of files."""
+"""From a model and what is asked of it to the plan that the scheduler gets. Pure, but for files' sizes."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -45,8 +45,8 @@ def wanted_plan(
     context: int | None,
 ) -> Wanted:
     """Args:
-        own: what the model is for. asked: what it is asked for: where that takes another mode than its own, it is
-            loaded a second time, as a resident of its own beside the first.
+        own: what the model is for. asked: what it is asked for: where that takes another mode than its own,
+            it is loaded a second time, as a resident of its own beside the first.
         keep_s: as the runtime takes it.
         context: tokens that the request needs at least.
 

@@ -44,8 +44,8 @@ FIRST_TOLD_S: Final = 0.25
 TOLD_EVERY_S: Final = 1.0
 
 Hear = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What it raises
-ends the wait."""
+"""Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What
+it raises ends the wait."""
 
 __all__ = ["ChatService", "Exchange", "Hear", "Usage"]
 
@@ -84,10 +84,17 @@ class ChatService:
         self._counting = Counting(clock=clock)
         self._changing = asyncio.Lock()
 
-    def open(self) -> None:
-        """Read what was kept. Blocks; once, before anything else."""
-        self._kept = dict(self._records.all())
+    async def open(self) -> None:
+        """Read what was kept, and tell the runtime how models of every kind are kept. Once, first of all."""
+        self._kept = dict(await asyncio.to_thread(self._records.all))
         self._index()
+        for model, kept in self._kept.items():
+            if kept.options.pinned is not None or kept.options.keep_s is not None:
+                self._tell_keeping(model)
+
+    def _tell_keeping(self, model: ModelId) -> None:
+        keep_s = seconds_kept(self.options(model).options.keep_s)
+        self._scheduler.keep(model, pinned=self._is_pinned(model), keep_s=keep_s)
 
     def _index(self) -> None:
         self._aliases = {
@@ -97,8 +104,8 @@ class ChatService:
     # -- names -----------------------------------------------------------------------------------
 
     def find(self, name: str | None) -> ModelRecord:
-        """The model of any kind that a client means: by id, alias or last part; None and "auto": what chats by
-        default, and where nothing can, what draws. Blocks.
+        """The model of any kind that a client means: by id, alias or last part; None and "auto": what chats
+        by default, and where nothing can, what draws. Blocks.
 
         Raises ModelNotFound, ModelAmbiguous.
         """
@@ -107,8 +114,8 @@ class ChatService:
     def resolve(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
         """The language model that a client means, which can do the task. Blocks.
 
-        A chat model is good for embeddings too (it is loaded once more for them), an embedding model for ranking (see
-        `Exchange.mode`).
+        A chat model is good for embeddings too (it is loaded once more for them), an embedding model for
+        ranking (see `Exchange.mode`).
 
         Args:
             name: an id, an alias, the last part of an id; None and "auto" take the default of the task.
@@ -145,12 +152,14 @@ class ChatService:
         on (`ModelState.stale` names them until then), the others from the next request on.
 
         Raises:
-            Invalid: an option that there is not, or a value that may not be; `field` names it.
+            Invalid: an option that there is not (for a model of this kind), or a value that may not be;
+                `field` names it.
             AliasTaken, ModelNotFound, ModelUnusable, WrongTask: a name that means something else, or nothing.
         """
         async with self._changing:
             before = self.options(model.id).options
-            wanted = rules.changed(before, changes)
+            known = rules.RULES if model.kind is ModelKind.LANGUAGE else rules.OF_EVERY_KIND
+            wanted = rules.changed(before, changes, known=known)
             named = await asyncio.to_thread(self._checked, model, wanted, frozenset(changes))
             return await self._put(model, named, person)
 
@@ -165,9 +174,7 @@ class ChatService:
         self._kept[model.id] = kept
         self._index()
         if (before.pinned, before.keep_s) != (options.pinned, options.keep_s):
-            self._scheduler.keep(
-                model.id, pinned=self._is_pinned(model.id), keep_s=seconds_kept(options.keep_s)
-            )
+            self._tell_keeping(model.id)
         return kept
 
     def _checked(self, model: ModelRecord, options: ModelOptions, changed: frozenset[str]) -> ModelOptions:
@@ -211,9 +218,9 @@ class ChatService:
         return self.state(model)
 
     async def unload(self, model: ModelRecord) -> ModelState:
-        """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never cut
-        off, and nothing new begins on it meanwhile: a request that comes then, or waits already, is served by a
-        fresh load. One that is being loaded goes when it is ready, unless somebody waits for it.
+        """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never
+        cut off, and nothing new begins on it meanwhile: a request that comes then, or waits already, is
+        served by a fresh load. One that is being loaded goes when it is ready, unless somebody waits for it.
 
         Raises:
             NotLoaded: it is not loaded.
@@ -245,12 +252,12 @@ class ChatService:
         """Wait until the model is loaded and has a free slot, and hold that.
 
         Args:
-            keep_s: how long it stays loaded unused after this, until another request says something else; None
-                leaves that as it is (at first the model's option, else `runtime.idle_unload_s`); -1 for ever; 0 not at
-                all. Nothing but a pin keeps it from going when others need its memory.
-            context: tokens that the request needs at least. An idle model that was loaded with fewer is loaded
-                anew, as far as `language.max_context` and the model go; a busy one is used as it is, and
-                `Exchange.choices` says so.
+            keep_s: how long it stays loaded unused after this, until another request says something else;
+                None leaves that as it is (at first the model's option, else `runtime.idle_unload_s`); -1 for
+                ever; 0 not at all. Nothing but a pin keeps it from going when others need its memory.
+            context: tokens that the request needs at least. An idle model that was loaded with fewer is
+                loaded anew, as far as `language.max_context` and the model go; a busy one is used as it is,
+                and `Exchange.choices` says so.
             task: what it is asked for; None: what it is for.
 
         Raises:
@@ -388,8 +395,8 @@ class _Asked:
         if self.context is None or have >= self.context:
             return found
         reason = (
-            f"the request asked for {self.context} tokens; the model is loaded with {have}, which is the most "
-            "that it and the settings allow, or it was at work and could not be loaded anew"
+            f"the request asked for {self.context} tokens; the model is loaded with {have}: the most that it "
+            "and the settings allow, or it was at work and could not be loaded anew"
         )
         return (*(one for one in found if one.name != "context"), Choice("context", have, "request", reason))
 

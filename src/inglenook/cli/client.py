@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from inglenook.cli.order import Order
 
 CONNECT_TIMEOUT_S = 5.0
+LOAD_TIMEOUT_S = 3600.0
+"""A model that is being loaded answers when it is ready."""
 READ_TIMEOUT_S = 60.0
 """Between two pieces of an answer. An event stream that has nothing to say sends a comment every 15 s."""
 
@@ -90,6 +92,16 @@ class ServerClient:
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON that answers `body`."""
         return (await self._send("POST", path, json={} if body is None else dict(body))).json()
+
+    async def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float = LOAD_TIMEOUT_S
+    ) -> Any:
+        """The JSON that answers any method. A load may take long: `wait_s` is for that."""
+        import httpx
+
+        timeout = httpx.Timeout(wait_s, connect=CONNECT_TIMEOUT_S)
+        json_body = {} if body is None else {"json": dict(body)}
+        return (await self._send(method, path, timeout=timeout, **json_body)).json()
 
     async def order(self, path: str, order: "Order") -> Any:
         """Hand in an order for pictures; the job as JSON, at once."""

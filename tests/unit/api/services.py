@@ -26,6 +26,7 @@ from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId, PictureI
 from inglenook.base.journal import Journal
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
+from inglenook.chat.model import Counters
 from inglenook.door.caller import Identity, MachineOwner
 from inglenook.door.frame import frame
 from inglenook.gallery.links import PictureLinks
@@ -396,6 +397,7 @@ class Workshop:
         self.parts: dict[str, str | None] = {"database": None}
         self.journal = Journal()
         self.metrics = Metrics(registry=CollectorRegistry())
+        self.counters: dict[ModelId, Counters] = {}
         self.app = FastAPI(title="test", docs_url=None, redoc_url=None, openapi_url=None)
         self.runtime = runtime = Runtime()
         self.outgoing = Outgoing()
@@ -433,7 +435,9 @@ class Workshop:
                 public_hours=168,
             ),
             health_router(version="1.2.3", parts=lambda: self.parts, runtime=runtime, clock=self.clock),
-            metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
+            metrics_router(
+                metrics=self.metrics, jobs=self.jobs, runtime=runtime, counters=lambda: self.counters
+            ),
             description_router(),
         ):
             self.app.include_router(router)
