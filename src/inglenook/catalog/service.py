@@ -28,6 +28,12 @@ ALICE_PREFIX = "sd/"
 _FIELDS = {ModelKind.LORA: "loras", ModelKind.EMBEDDING: "prompt", ModelKind.VAE: "vae"}
 """The field of a request that names a thing of this kind."""
 
+_BRINGS = {
+    ModelKind.LANGUAGE: "`inglenook starters install chat` brings a small one; or ",
+    ModelKind.SPEECH: "`inglenook starters install speech` brings a small one; or ",
+}
+"""How to get a first model of a kind."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -202,7 +208,8 @@ class CatalogService:
                 return record
         raise ModelNotFound(
             f"There is no usable model of kind {kind}.",
-            hint="put one into a model folder; `inglenook models` lists what is there and what is wrong",
+            hint=_BRINGS.get(kind, "")
+            + "put one into a model folder; `inglenook models` lists what is there and what is wrong",
             field="model",
         )
 

@@ -40,12 +40,17 @@ def _list(config: Path | None, data: Path | None, *, as_json: bool) -> None:
         return
     if not records:
         say("no models found")
-        say(f"hint: put model folders or .safetensors files into {settings.server.data / 'models'}")
+        say(
+            f"hint: put model folders, .safetensors or .gguf files into {settings.server.data / 'models'}; "
+            "inglenook starters install brings small ones"
+        )
         return
     put(table([_row(record) for record in records], header=["model", "kind", "family", "size", "state"]))
     for record in records:
         if record.problem is not None:
             say(f"{record.id}: {record.problem}")
+    if not any(record.kind == "language" and record.problem is None for record in records):
+        say("hint: there is no language model; inglenook starters install brings small ones")
 
 
 def found_models(settings: "Settings") -> "list[ModelRecord]":
