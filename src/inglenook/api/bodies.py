@@ -2,7 +2,10 @@
 """What a client sends, read within bounds: a JSON object, or a form with files."""
 
 import asyncio
+import base64
+import binascii
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +25,7 @@ _LARGE_BYTES = 1 * MIB
 MAX_FIELD_BYTES = 1 * MIB
 MAX_FIELDS = 64
 MAX_FILES = 20
+_DATA = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100}){0,8}?;base64,", re.IGNORECASE)
 
 
 def media_type(request: Request) -> str:
@@ -118,3 +122,23 @@ async def form(request: Request) -> Form:
             else:
                 taken.texts[name] = value
     return taken
+
+
+def decoded(text: str) -> bytes:
+    """Base64, bare or in a data address, as bytes; white space in it does not matter. Blocks for large ones.
+
+    Raises:
+        Invalid: it is something else.
+    """
+    if text[:5].lower() == "data:":
+        match = _DATA.match(text)
+        if match is None:
+            raise Invalid("A data address must be base64: data:image/png;base64,…", code="picture.base64")
+        text = text[match.end() :]
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Invalid(f"It is not base64: {str(error)[:100]}.", code="picture.base64") from None
+    if not data:
+        raise Invalid("The picture is empty.", code="picture.base64")
+    return data

@@ -238,7 +238,7 @@ class Relay:
 
     async def whole(self, receive: Receive, ask: Ask) -> Whole:
         """The whole answer, as long as its client is there. Raises as `ask`, and `ClientGone`."""
-        return await while_connected(receive, self.answer(ask), on_gone=_nothing)
+        return await while_connected(receive, self.answer(ask), on_gone=nothing)
 
     def passed(self, ask: Ask, manner: Manner, *, headers: Mapping[str, str] | None = None) -> Response:
         """The child's own stream, byte for byte."""
@@ -266,7 +266,7 @@ async def whole_events(content: AsyncIterator[bytes], end: bytes) -> AsyncIterat
         yield rest
 
 
-async def _nothing() -> None:
+async def nothing() -> None:
     """The work is cancelled, which is all there is to do."""
 
 

@@ -66,7 +66,7 @@ async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenera
     for index, choice in choices.items():
         if not choice.done:
             said, usage = await _again(held, body, wish)
-            totals["usage"] = _sum(totals.get("usage"), usage)
+            totals["usage"] = summed(totals.get("usage"), usage)
             for out in _said(index, said):
                 yield {**frame, "choices": [out]}
     yield {**frame, "choices": [], **totals}
@@ -159,12 +159,11 @@ def _texts(wish: Wish) -> int:
     )
 
 
-def _sum(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
-    found = dict(one or {})
-    for name in _COUNTS:
-        if other and isinstance(other.get(name), int):
-            found[name] = found.get(name, 0) + other[name]
-    return found
+def summed(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Two usages as one."""
+    if one is None or other is None:
+        return dict(one or other or {})
+    return {**one, **other} | {name: one.get(name, 0) + other.get(name, 0) for name in _COUNTS}
 
 
 async def whole(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
@@ -188,6 +187,8 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name in ("content", "reasoning_content"):
         if delta.get(name):
             message[name] = (message.get(name) or "") + delta[name]
+    if delta.get("images"):
+        message.setdefault("images", []).extend(delta["images"])
     for part in delta.get("tool_calls") or ():
         calls = message.setdefault("tool_calls", [])
         while len(calls) <= part["index"]:

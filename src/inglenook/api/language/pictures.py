@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from inglenook.api.alice.inputs import decoded
+from inglenook.api.bodies import decoded
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import PersonId, PictureId
@@ -49,10 +49,11 @@ WORDS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who sends the pictures. `host`: under which the server was asked, for its own addresses."""
+    """Who sends the pictures. `host`, `base_url`: as the server was asked, for its own addresses."""
 
     person: PersonId
     host: str
+    base_url: str
 
 
 class Pictures:
