@@ -20,7 +20,7 @@ MAX_JSON_BYTES = 4 * MIB
 """The largest JSON body; no request of ours needs more, and it is parsed at one go."""
 MAX_JSON_VALUES = 200_000
 """Most commas, and so most values: what bounds the memory of a body that is mostly structure."""
-_LARGE_BYTES = 1 * MIB
+LARGE_BYTES = 1 * MIB
 """A body from here up is not parsed on the event loop."""
 MAX_FIELD_BYTES = 1 * MIB
 MAX_FIELDS = 64
@@ -47,6 +47,19 @@ async def json_object(
         Invalid: another media type, no JSON, or no object.
         TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
     """
+    return await _parsed(await json_bytes(request, limit_bytes=limit_bytes))
+
+
+async def json_bytes(request: Request, *, limit_bytes: int, any_type: bool = False) -> bytes:
+    """The body, unread.
+
+    Args:
+        any_type: also where another media type is declared, or none.
+
+    Raises:
+        Invalid: another media type.
+        TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
+    """
     kind = media_type(request)
     if kind != "application/json" and not any_type:
         raise Invalid(
@@ -54,12 +67,17 @@ async def json_object(
             code="request.media_type",
             hint="send the header Content-Type: application/json",
         )
-    body = await bounded(request, limit_bytes)
+    body = await _bounded(request, limit_bytes)
     if body.count(b",") > MAX_JSON_VALUES:
         message = f"A JSON body may have {MAX_JSON_VALUES} values at most."
         raise TooLarge(message, code="request.too_large")
+    return body
+
+
+async def _parsed(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object. Raises Invalid: no JSON, or no object."""
     try:
-        value = json.loads(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(json.loads, body)
+        value = json.loads(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(json.loads, body)
     except RecursionError:
         raise Invalid("The body is nested too deeply.", code="request.not_json") from None
     except ValueError as error:
@@ -77,8 +95,7 @@ def _why(error: ValueError) -> str:
     return "a number has too many digits"
 
 
-async def bounded(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge: over `limit_bytes`."""
+async def _bounded(request: Request, limit_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from inglenook.api.completions.drawing import Drawing, own_tools
 from inglenook.api.language import calling, conversing
-from inglenook.api.language.desk import Desk, fit
+from inglenook.api.language.desk import Desk
 from inglenook.api.language.fields import Fields
 from inglenook.api.language.pictures import WORDS, Asker, Pictures
 from inglenook.api.openai.manner import DONE, ChatManner, event
 from inglenook.api.relay import Parts, RelayedStream, Wait, Whole, nothing, whole_events
 from inglenook.base.errors import Invalid
-from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.catalog.model import ModelRecord
 from inglenook.door.address import base_url
 from inglenook.door.caller import Caller
 from inglenook.door.disconnect import while_connected
@@ -36,7 +36,6 @@ class LanguageChat:
         self._drawing = drawing
 
     async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response:
-        fit(model, LanguageTask.CHAT)
         if "messages" not in fields:
             raise Invalid("messages is required.", field="messages", code="request.missing_field")
         stream = fields.flag("stream")

@@ -104,7 +104,9 @@ def _own_tool(sent: object, where: str) -> OwnTool:
     name = given.get("name") if isinstance(given, dict) else None
     if not isinstance(given, dict) or not isinstance(name, str) or name not in _TOOLS:
         raise Invalid(
-            f"{where} is none of our tools: {shown(sent)}.", field=where, hint=f"there are {', '.join(_TOOLS)}"
+            f"{where} is none of our tools: {shown(sent)}.",
+            field=where,
+            hint=f"there are {', '.join(_TOOLS)}",
         )
     fixed = {key: value for key, value in given.items() if key not in ("name", "type")}
     read(GenerationFields if name == GENERATE.name else EditFields, {**fixed, "prompt": "x"}, from_form=False)
@@ -236,7 +238,9 @@ class Drawing:
                     for part in piece["choices"]:
                         delta = part.get("delta") or {}
                         calling.add_delta(message, delta)
-                        told = {name: value for name, value in delta.items() if name != "tool_calls" and value}
+                        told = {
+                            name: value for name, value in delta.items() if name != "tool_calls" and value
+                        }
                         if not first:
                             told.pop("role", None)
                         yield (turns.piece(told) if told else None), part.get("finish_reason")
@@ -254,7 +258,11 @@ class Drawing:
             return [], msgspec.json.encode({"error": told}).decode()
         numbers = [len(turns.pictures) + 1 + index for index in range(len(drawn))]
         turns.pictures += [one.url for one in drawn]
-        result = {"shown": True, "pictures": numbers, "note": "The user sees the picture. Do not draw it again."}
+        result = {
+            "shown": True,
+            "pictures": numbers,
+            "note": "The user sees the picture. Do not draw it again.",
+        }
         return drawn, msgspec.json.encode(result).decode()
 
     async def _asked(self, name: str, arguments: Mapping[str, Any], turns: _Turns) -> ImageRequest:
@@ -326,7 +334,11 @@ def _with_tools(body: Mapping[str, Any], own: Mapping[str, OwnTool]) -> dict[str
         }
         for one in own.values()
     ]
-    return {**body, "tools": [*(body.get("tools") or ()), *tools], "messages": list(body.get("messages") or ())}
+    return {
+        **body,
+        "tools": [*(body.get("tools") or ()), *tools],
+        "messages": list(body.get("messages") or ()),
+    }
 
 
 def _frame(piece: Mapping[str, Any]) -> dict[str, Any]:
@@ -341,7 +353,9 @@ def _pictures_of(messages: object) -> list[str]:
         if isinstance(content, list):
             found += [part["image_url"]["url"] for part in content if _is_picture(part)]
         elif isinstance(content, str) and message.get("role") == "assistant":
-            found += [match for match in _SHOWN.findall(content) if urlsplit(match).path.startswith("/images/")]
+            found += [
+                match for match in _SHOWN.findall(content) if urlsplit(match).path.startswith("/images/")
+            ]
     return found
 
 

@@ -9,10 +9,8 @@ from starlette.requests import Request
 
 from inglenook.api.language.fields import Fields, keep_seconds, model_name
 from inglenook.api.language.history import with_system
-from inglenook.api.refusals import unfit
 from inglenook.api.relay import Ask, Relay
-from inglenook.base.errors import Conflict
-from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.door.caller import Caller
 from inglenook.door.services import Language
 
@@ -34,28 +32,39 @@ class Desk:
     async def fields(self, request: Request) -> Fields:
         return await Fields.read(request, limit_bytes=self._max_body_bytes)
 
-    async def model(self, name: str | None, *tasks: LanguageTask) -> ModelRecord:
-        """The model called `name`; None, or `auto`: the default for the first of `tasks`.
+    async def model(self, name: str | None, task: LanguageTask) -> ModelRecord:
+        """The model called `name`, which can do `task`; None, or `auto`: the default for it.
 
-        Raises:
-            NotFound: there is none.
-            Invalid: it is for something else than `tasks`.
-            Conflict: it cannot be used, and why.
+        Raises as `ChatService.resolve`.
         """
-        found = await run_in_threadpool(self._language.resolve, name, tasks[0])
-        fit(found, *tasks)
-        return found
+        return await run_in_threadpool(self._language.resolve, name, task)
 
-    def ask(self, request: Request, who: Caller, fields: Fields, model: ModelRecord, path: str) -> Ask:
+    def ask(
+        self,
+        request: Request,
+        who: Caller,
+        fields: Fields,
+        model: ModelRecord,
+        path: str,
+        task: LanguageTask | None = LanguageTask.CHAT,
+    ) -> Ask:
         """The request as it goes to the child; its body is `fields` as they are now. Raises Invalid."""
-        return Ask(model, who.person, path, fields.body, keep_s=keep_seconds(request, fields))
+        return Ask(model, who.person, path, fields.body, keep_s=keep_seconds(request, fields), task=task)
 
-    async def prepared(
-        self, request: Request, who: Caller, path: str, *tasks: LanguageTask
-    ) -> tuple[Fields, ModelRecord]:
+    async def prepared(self, request: Request, task: LanguageTask) -> tuple[Fields, ModelRecord]:
         """The body of a request, and the model that it names. Raises as `model`, and Invalid."""
         fields = await self.fields(request)
-        return fields, await self.model(model_name(fields), *tasks)
+        return fields, await self.model(model_name(fields), task)
+
+    async def any_prepared(self, request: Request) -> tuple[Fields, ModelRecord]:
+        """The same for a route that any language model serves; the default is the one that chats."""
+        fields = await self.fields(request)
+        name = model_name(fields)
+        if name is None or name == "auto":
+            return fields, await self.model(None, LanguageTask.CHAT)
+        model = await run_in_threadpool(self._language.find, name)
+        task = self._language.task_of(model) if model.kind is ModelKind.LANGUAGE else None
+        return fields, await self.model(name, task or LanguageTask.CHAT)
 
     def complete(self, fields: Fields, model: ModelRecord, *, system: str | None = None) -> None:
         """Add what the model's owner has set, where the caller says nothing.
@@ -74,15 +83,6 @@ class Desk:
             _add_system(fields, str(prompt))
         elif prompt and system is not None:
             fields.default({system: prompt})
-
-
-def fit(model: ModelRecord, *tasks: LanguageTask) -> None:
-    """Raises Conflict: the model cannot be used, with the reason; Invalid: it is for something else."""
-    if model.problem is not None:
-        text, _, hint = model.problem.partition("\nhint: ")
-        raise Conflict(f"{model.id} cannot be used: {text}", code="model.unusable", hint=hint or None)
-    if model.language is not None and model.language.task not in tasks:
-        raise unfit(model)
 
 
 def _add_system(fields: Fields, prompt: str) -> None:
