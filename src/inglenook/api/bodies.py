@@ -47,7 +47,7 @@ async def json_object(
         Invalid: another media type, no JSON, or no object.
         TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
     """
-    return await _parsed(await json_bytes(request, limit_bytes=limit_bytes))
+    return await _parsed(await json_bytes(request, limit_bytes=limit_bytes, any_type=any_type))
 
 
 async def json_bytes(request: Request, *, limit_bytes: int, any_type: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from inglenook.api.alice.fields import SamConfig
 from inglenook.api.bodies import decoded
 from inglenook.api.chat import Message, Unprocessable
 from inglenook.base.clock import Clock
-from inglenook.base.errors import InglenookError, Invalid
+from inglenook.base.errors import InglenookError
 from inglenook.base.ids import BlobId
 from inglenook.door.problem import shown
 from inglenook.door.services import Images, Outgoing

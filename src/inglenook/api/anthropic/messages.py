@@ -42,7 +42,9 @@ def messages_router(*, desk: Desk, pictures: Pictures) -> APIRouter:
         asker = Asker(who.person, request.headers["host"], base_url(request))
         count = await _take_pictures(pictures, fields, asker)
         desk.complete(fields, model, system="system")
-        looked_at = count > 0 or "tools" in fields or fields.mentions("messages", b'"tool_use"', b'"tool_result"')
+        looked_at = (
+            count > 0 or "tools" in fields or fields.mentions("messages", b'"tool_use"', b'"tool_result"')
+        )
         ask = desk.ask(request, who, fields, model, path)
         return _Made(desk, ask, fields.decoded() if looked_at else None, count)
 

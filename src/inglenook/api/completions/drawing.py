@@ -180,7 +180,7 @@ class Drawing:
     async def pieces(
         self, ask: Ask, body: Mapping[str, Any], own: Mapping[str, OwnTool], asker: Asker, wait: Wait
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer in OpenAI's `chat.completion.chunk`s; a piece with pictures has `images` beside `content`.
+        """The answer in OpenAI's `chat.completion.chunk`s; one with pictures has `images` beside `content`.
 
         Raises:
             InglenookError: as `Relay.hold` and `conversing.pieces`. What goes wrong with a picture is told to
@@ -346,7 +346,7 @@ def _frame(piece: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pictures_of(messages: object) -> list[str]:
-    """Addresses of the pictures of a conversation, in order: those that were sent, and those that were drawn."""
+    """Addresses of the pictures of a conversation, in order, sent ones and drawn ones."""
     found: list[str] = []
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None

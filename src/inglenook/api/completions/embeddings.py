@@ -99,9 +99,7 @@ def encoding_of(fields: Fields) -> Literal["float", "base64"]:
         return "float"
     if encoding == "base64":
         return "base64"
-    raise Invalid(
-        f"encoding_format must be float or base64; got {shown(encoding)}.", field="encoding_format"
-    )
+    raise Invalid(f"encoding_format must be float or base64; got {shown(encoding)}.", field="encoding_format")
 
 
 async def embedded(held: Held, inputs: Sequence[Any]) -> Embedded:
@@ -141,7 +139,7 @@ def shortened(vectors: Vectors, dimensions: int, model: ModelRecord) -> Vectors:
         )
     cut = vectors[:, :dimensions]
     lengths = np.linalg.norm(cut, axis=1, keepdims=True)
-    found: Vectors = cut / np.where(lengths > 0, lengths, np.float32(1))
+    found: Vectors = (cut / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""POST /v1/rerank: which documents answer a question. By a model made for it; else by how near embeddings are."""
+"""POST /v1/rerank: which documents answer a question, by a model made for it, or by how near embeddings are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,13 +82,18 @@ def _documents(fields: Fields) -> list[str]:
     if sent is None:
         sent = fields.list("texts")
     if sent is None or not 0 < len(sent) <= MAX_DOCUMENTS:
-        raise Invalid(f"documents must be a list of 1 to {MAX_DOCUMENTS}; got {shown(sent)}.", field="documents")
-    texts = [one.get("text") if isinstance(one, dict) else one for one in sent]
-    for index, text in enumerate(texts):
+        raise Invalid(
+            f"documents must be a list of 1 to {MAX_DOCUMENTS}; got {shown(sent)}.", field="documents"
+        )
+    texts: list[str] = []
+    for index, one in enumerate(sent):
+        text = one.get("text") if isinstance(one, dict) else one
         if not isinstance(text, str) or not text:
             raise Invalid(
-                f"documents.{index} must be a text, and not empty; got {shown(sent[index])}.", field="documents"
+                f"documents.{index} must be a text, and not empty; got {shown(one)}.",
+                field="documents",
             )
+        texts.append(text)
     return texts
 
 
@@ -146,5 +151,8 @@ _ANSWER: Final[dict[str, Any]] = {
 _DESCRIPTION: Final[dict[str, Any]] = {
     "summary": "Documents in the order in which they answer a question",
     "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}},
-    "responses": {200: answer("The documents' places and scores.", _ANSWER), **errors(400, 404, 413, 499, 503)},
+    "responses": {
+        200: answer("The documents' places and scores.", _ANSWER),
+        **errors(400, 404, 413, 499, 503),
+    },
 }

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.completions import turning
-from inglenook.api.errors import SSE_SCHEMA, answer, errors
+from inglenook.api.errors import SSE_SCHEMA, errors
 from inglenook.api.language import calling, conversing
 from inglenook.api.language.desk import Desk
 from inglenook.api.language.events import events

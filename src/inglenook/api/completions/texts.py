@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain completion of a text, and the small helpers of llama.cpp: text to tokens and back, a chat as a prompt."""
+"""Plain completion of a text, and llama.cpp's small helpers: text to tokens and back, a chat as a prompt."""
 
 from typing import Any, Final
 
@@ -52,7 +52,9 @@ def texts_router(*, desk: Desk) -> APIRouter:
         return await helped(request, who, "/detokenize", "tokens")
 
     @router.post("/apply-template", include_in_schema=False)
-    @router.post("/v1/apply-template", **_described("A chat as the prompt that the model reads", ["messages"]))
+    @router.post(
+        "/v1/apply-template", **_described("A chat as the prompt that the model reads", ["messages"])
+    )
     async def apply_template(request: Request, who: FromCaller) -> Response:
         return await helped(request, who, "/apply-template", "messages")
 

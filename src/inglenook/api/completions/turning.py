@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/v1/responses as a chat, and a chat's answer as a response: for calls that llama.cpp's own route cannot hold.
+"""/v1/responses as a chat, and a chat's answer as a response, for calls that llama.cpp's route cannot hold.
 
 Pure, but for the ids of what is made.
 """
@@ -72,7 +72,12 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _add(found: list[dict[str, Any]], item: object, where: str) -> None:
     kind = item.get("type", "message") if isinstance(item, dict) else None
-    if not isinstance(item, dict) or kind not in ("message", "function_call", "function_call_output", "reasoning"):
+    if not isinstance(item, dict) or kind not in (
+        "message",
+        "function_call",
+        "function_call_output",
+        "reasoning",
+    ):
         raise Invalid(f"{where} is of a kind that is not taken: {shown(item)}.", field=where)
     if kind == "message":
         found.append({"role": item.get("role", "user"), "content": _content(item.get("content"))})
@@ -228,7 +233,12 @@ def _called(output: list[dict[str, Any]], call: Mapping[str, Any]) -> list[dict[
     return [
         {"type": "response.output_item.added", "output_index": index, "item": begun},
         {"type": "response.function_call_arguments.delta", **place, "delta": arguments},
-        {"type": "response.function_call_arguments.done", **place, "arguments": arguments, "name": whole["name"]},
+        {
+            "type": "response.function_call_arguments.done",
+            **place,
+            "arguments": arguments,
+            "name": whole["name"],
+        },
         {"type": "response.output_item.done", "output_index": index, "item": whole},
     ]
 

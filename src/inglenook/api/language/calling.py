@@ -2,8 +2,8 @@
 """Tool calls that hold: one chat in which the answer is words or calls, and nothing else.
 
 The child is asked with a schema (`tools.py`) and answers in a stream of pieces; out come pieces of OpenAI's
-`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a call
-is asked once more, with bounds on every text.
+`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a
+call is asked once more, with bounds on every text.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -63,7 +63,8 @@ async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenera
     """The answer in pieces; the last one, without choices, holds usage and timings.
 
     Raises:
-        InglenookError: as `Held.request`; Invalid (`max_tokens`) or Failed (`tools.cut_off`): no whole call came.
+        InglenookError: as `Held.request`.
+        Invalid, Failed: `tools.cut_off`: no whole call came.
     """
     choices: dict[int, _Choice] = {}
     frame: dict[str, Any] = {}

@@ -68,7 +68,7 @@ class Fields:
     def text(self, name: str, *, most: int | None = None) -> str | None:
         """Raises Invalid: it is no text, or longer than `most` characters."""
         sent = self._values.get(name)
-        if sent is not None and not bytes(sent).lstrip()[:1] in (b'"', b"n"):  # a large one stays unread
+        if sent is not None and bytes(sent).lstrip()[:1] not in (b'"', b"n"):  # a large one stays unread
             raise Invalid(f"{name} must be a text; got {shown(bytes(sent)[:60])}.", field=name)
         value = self.get(name)
         if value is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, and written anew by us.
+"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, written anew by us.
 
 An address is never the child's to fetch. Ours lead to the gallery; all others go through the one way out.
 """
@@ -51,7 +51,7 @@ class Asker:
 
     person: PersonId
     host: str
-    base_url: str
+    base_url: str = ""
 
 
 class Pictures:
@@ -143,7 +143,7 @@ class Pictures:
         return base64.b64encode(made.png).decode("ascii")
 
     async def _bytes(self, address: str, asker: Asker, deadline_s: float) -> bytes:
-        if address.startswith(_ID) or address.startswith(_OWN_FILES):
+        if address.startswith((_ID, _OWN_FILES)):
             picture = PictureId(address.removeprefix(_OWN_FILES).partition("/")[0])
             return await asyncio.to_thread(self._kept, picture, asker.person)
         if address.startswith(_OWN_ADDRESSES):
