@@ -454,14 +454,20 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.alice import alice_router
     from inglenook.api.alice.answers import signed_url
     from inglenook.api.alice.gallery import gallery_router
+    from inglenook.api.anthropic import messages_router, render_anthropic
+    from inglenook.api.completions import completions_router
+    from inglenook.api.completions.chat import LanguageChat
+    from inglenook.api.completions.drawing import Drawing
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
+    from inglenook.api.language.desk import Desk
     from inglenook.api.language.pictures import Pictures
     from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
+    from inglenook.api.relay import Relay
     from inglenook.api.studio import studio_router
     from inglenook.api.studio.models import model_router
     from inglenook.door.address import base_url
@@ -493,6 +499,18 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         catalog=catalog,
         max_body_bytes=workshop.settings.server.max_upload_bytes,
     )
+    chat = workshop.chat
+    relay = Relay(language=chat)
+    desk = Desk(language=chat, relay=relay, max_body_bytes=server.max_upload_bytes)
+    pictures = Pictures(
+        gallery=gallery,
+        links=links,
+        outgoing=outgoing,
+        clock=clock,
+        max_bytes=server.max_upload_bytes,
+        max_pixels=workshop.settings.images.max_input_pixels,
+    )
+    drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
     for router in (
         health_router(
             version=__version__,
@@ -514,26 +532,29 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             clock=clock,
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
+            find=chat.find,
+            language=LanguageChat(desk=desk, pictures=pictures, drawing=drawing),
         ),
         openai_router(
-            images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            language=chat,
         ),
+        completions_router(desk=desk, pictures=pictures),
+        messages_router(desk=desk, pictures=pictures),
         ollama_router(
-            language=workshop.chat,
+            language=chat,
             catalog=catalog,
             runtime=runtime,
             clock=clock,
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
             version=__version__,
-            pictures=Pictures(
-                gallery=gallery,
-                links=links,
-                outgoing=outgoing,
-                clock=clock,
-                max_bytes=server.max_upload_bytes,
-                max_pixels=workshop.settings.images.max_input_pixels,
-            ),
+            pictures=pictures,
         ),
         studio_router(
             jobs=jobs,
@@ -569,6 +590,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         identity=MachineOwner(),
         renderers={"": render_problem}
         | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
+        | dict.fromkeys(("/tokenize", "/detokenize", "/apply-template", "/rerank"), render_json)
+        | {"/v1/messages": render_anthropic}
         | dict.fromkeys(PATHS, render_ollama),
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,

@@ -2,8 +2,8 @@
 """Tool calls that hold: one chat in which the answer is words or calls, and nothing else.
 
 The child is asked with a schema (`tools.py`) and answers in a stream of pieces; out come pieces of OpenAI's
-`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a call
-is asked once more, with bounds on every text.
+`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a
+call is asked once more, with bounds on every text.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -23,7 +23,15 @@ PATH: Final = "/v1/chat/completions"
 HEADER: Final = "x-inglenook-tools"
 """Says `schema` on an answer that was made in this way."""
 _OURS: Final = frozenset(
-    {"tools", "tool_choice", "parallel_tool_calls", "response_format", "json_schema", "logprobs", "top_logprobs"}
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "json_schema",
+        "logprobs",
+        "top_logprobs",
+    }
 )
 _LOOP_CHARS: Final = 64
 _LOOP_TIMES: Final = 4
@@ -45,14 +53,18 @@ class _Choice:
     def loops(self) -> bool:
         """Whether the model writes the same again and again, in a call."""
         text = self.words.text
-        return not self.words.begun and text.count(text[-_LOOP_CHARS:]) > _LOOP_TIMES > 0 < len(text) - _LOOP_CHARS
+        return (
+            not self.words.begun
+            and text.count(text[-_LOOP_CHARS:]) > _LOOP_TIMES > 0 < len(text) - _LOOP_CHARS
+        )
 
 
 async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenerator[dict[str, Any], None]:
     """The answer in pieces; the last one, without choices, holds usage and timings.
 
     Raises:
-        InglenookError: as `Held.request`; Invalid (`max_tokens`) or Failed (`tools.cut_off`): no whole call came.
+        InglenookError: as `Held.request`.
+        Invalid, Failed: `tools.cut_off`: no whole call came.
     """
     choices: dict[int, _Choice] = {}
     frame: dict[str, Any] = {}
@@ -66,7 +78,7 @@ async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenera
     for index, choice in choices.items():
         if not choice.done:
             said, usage = await _again(held, body, wish)
-            totals["usage"] = _sum(totals.get("usage"), usage)
+            totals["usage"] = summed(totals.get("usage"), usage)
             for out in _said(index, said):
                 yield {**frame, "choices": [out]}
     yield {**frame, "choices": [], **totals}
@@ -144,7 +156,9 @@ async def _again(held: Held, body: Mapping[str, Any], wish: Wish) -> tuple[Said,
         return said, usage
     names = " or ".join(tool.name for tool in wish.tools[:4])
     if sent is not None:
-        raise Invalid(f"{sent} tokens are too few for a call of {names}.", field="max_tokens", code="tools.cut_off")
+        raise Invalid(
+            f"{sent} tokens are too few for a call of {names}.", field="max_tokens", code="tools.cut_off"
+        )
     raise Failed(
         f"{held.model.id} found no end in its call of {names}.",
         code="tools.cut_off",
@@ -154,17 +168,14 @@ async def _again(held: Held, body: Mapping[str, Any], wish: Wish) -> tuple[Said,
 
 def _texts(wish: Wish) -> int:
     """How many texts the largest call holds."""
-    return max(
-        (msgspec.json.encode(tool.parameters).count(b'"string"') for tool in wish.tools), default=1
-    )
+    return max((msgspec.json.encode(tool.parameters).count(b'"string"') for tool in wish.tools), default=1)
 
 
-def _sum(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
-    found = dict(one or {})
-    for name in _COUNTS:
-        if other and isinstance(other.get(name), int):
-            found[name] = found.get(name, 0) + other[name]
-    return found
+def summed(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Two usages as one."""
+    if one is None or other is None:
+        return dict(one or other or {})
+    return {**one, **other} | {name: one.get(name, 0) + other.get(name, 0) for name in _COUNTS}
 
 
 async def whole(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
@@ -176,7 +187,11 @@ async def whole(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
         for part in piece["choices"]:
             known = choices.setdefault(
                 part["index"],
-                {"index": part["index"], "message": {"role": "assistant", "content": None}, "finish_reason": None},
+                {
+                    "index": part["index"],
+                    "message": {"role": "assistant", "content": None},
+                    "finish_reason": None,
+                },
             )
             known["finish_reason"] = part.get("finish_reason") or known["finish_reason"]
             add_delta(known["message"], part.get("delta") or {})
@@ -188,6 +203,8 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name in ("content", "reasoning_content"):
         if delta.get(name):
             message[name] = (message.get(name) or "") + delta[name]
+    if delta.get("images"):
+        message.setdefault("images", []).extend(delta["images"])
     for part in delta.get("tool_calls") or ():
         calls = message.setdefault("tool_calls", [])
         while len(calls) <= part["index"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, and written anew by us.
+"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, written anew by us.
 
 An address is never the child's to fetch. Ours lead to the gallery; all others go through the one way out.
 """
@@ -9,10 +9,10 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from inglenook.api.alice.inputs import decoded
+from inglenook.api.bodies import decoded
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import PersonId, PictureId
@@ -41,18 +41,17 @@ _REFUSED: Final = {
     "document": "a document",
 }
 """Types of parts that no model here takes, in words."""
-WORDS: Final = tuple(
-    f'"{kind}"'.encode() for kind in ("image_url", "input_image", "image", *_REFUSED)
-)
+WORDS: Final = tuple(f'"{kind}"'.encode() for kind in ("image_url", "input_image", "image", *_REFUSED))
 """One of these stands in the JSON of every message that `Pictures` has to look at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who sends the pictures. `host`: under which the server was asked, for its own addresses."""
+    """Who sends the pictures. `host`, `base_url`: as the server was asked, for its own addresses."""
 
     person: PersonId
     host: str
+    base_url: str = ""
 
 
 class Pictures:
@@ -77,8 +76,13 @@ class Pictures:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
 
-    async def in_messages(self, messages: Sequence[Any], asker: Asker) -> tuple[list[Any], int]:
+    async def in_messages(
+        self, messages: Sequence[Any], asker: Asker, *, kind: Literal["messages", "input"] = "messages"
+    ) -> tuple[list[Any], int]:
         """OpenAI's messages with every picture inlined, and how many there are.
+
+        Args:
+            kind: the field that holds them: of a chat, or of a response, whose parts are written otherwise.
 
         Raises:
             Invalid: a part that is neither text nor picture, or too many pictures.
@@ -94,13 +98,14 @@ class Pictures:
                 continue
             parts = []
             for number, part in enumerate(content):
-                field = f"messages.{index}.content.{number}"
+                field = f"{kind}.{index}.content.{number}"
                 address = _address(part, field)
                 if address is not None:
                     count = _counted(count, field)
                     data = await self.inlined(address, field, asker, deadline_s)
-                    part = {"type": "image_url", "image_url": {"url": data}}  # noqa: PLW2901 - in its place
-                parts.append(part)
+                    parts.append(_inlined(data, kind))
+                else:
+                    parts.append(part)
             found.append({**message, "content": parts})
         return found, count
 
@@ -138,7 +143,7 @@ class Pictures:
         return base64.b64encode(made.png).decode("ascii")
 
     async def _bytes(self, address: str, asker: Asker, deadline_s: float) -> bytes:
-        if address.startswith(_ID) or address.startswith(_OWN_FILES):
+        if address.startswith((_ID, _OWN_FILES)):
             picture = PictureId(address.removeprefix(_OWN_FILES).partition("/")[0])
             return await asyncio.to_thread(self._kept, picture, asker.person)
         if address.startswith(_OWN_ADDRESSES):
@@ -172,6 +177,12 @@ class Pictures:
 _DATA: Final = "data:image/png;base64,"
 
 
+def _inlined(data: str, kind: str) -> dict[str, Any]:
+    if kind == "input":
+        return {"type": "input_image", "image_url": data}
+    return {"type": "image_url", "image_url": {"url": data}}
+
+
 def _counted(count: int, field: str) -> int:
     if count >= MAX_PICTURES:
         raise Invalid(f"A conversation may hold {MAX_PICTURES} pictures.", field=field)
@@ -199,7 +210,9 @@ def refused(part: object, field: str) -> Invalid:
         message = f"{field} is {_REFUSED[kind]}, which language models here do not take."
         hint = "send text and pictures; /v1/audio/transcriptions writes down what is said in a recording"
         return Invalid(message, field=field, hint=hint, code="request.part")
-    return Invalid(f"{field} must be a part with a type; got {shown(part)}.", field=field, code="request.part")
+    return Invalid(
+        f"{field} must be a part with a type; got {shown(part)}.", field=field, code="request.part"
+    )
 
 
 def blind(model: object, field: str = "messages") -> Invalid:
