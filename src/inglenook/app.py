@@ -454,6 +454,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.alice import alice_router
     from inglenook.api.alice.answers import signed_url
     from inglenook.api.alice.gallery import gallery_router
+    from inglenook.api.cyber import cyber_router, render_detail
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
@@ -516,6 +517,18 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         openai_router(
             images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
         ),
+        cyber_router(
+            language=workshop.chat,
+            catalog=catalog,
+            runtime=runtime,
+            configuration=workshop.configuration,
+            settings=workshop.settings,
+            journal=journal,
+            clock=clock,
+            own_models=server.data / "models",
+            version=__version__,
+            shut_down=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        ),
         ollama_router(
             language=workshop.chat,
             catalog=catalog,
@@ -567,7 +580,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         identity=MachineOwner(),
         renderers={"": render_problem}
         | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
-        | dict.fromkeys(PATHS, render_ollama),
+        | dict.fromkeys(PATHS, render_ollama)
+        | {"/admin": render_detail},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
