@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.cyber.keys import as_setting, running, setting_of
+from inglenook.api.cyber.keys import CPU, as_setting, running, setting_of
 from inglenook.api.cyber.shapes import OBJECT, errors, required_object
 from inglenook.api.errors import answer, json_response
 from inglenook.base.errors import Invalid
@@ -39,7 +39,7 @@ def config_routes(*, configuration: Configuration, settings: Settings, runtime: 
     async def show(request: Request) -> Response:
         administration = await run_in_threadpool(administration_of, request)
         has_password = administration is not None and administration.has_password
-        said = running(settings, has_password=has_password, total_bytes=_totals(runtime))
+        said = running(settings, has_password=has_password, memory_percent=_memory_percent(runtime))
         said["port"] = request.url.port or said["port"]
         return json_response(said)
 
@@ -92,6 +92,13 @@ def _kept(key: str, body: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
         "kept": entry.next_text,
         "takes_effect": _AT_START if entry.waits else _NOW,
     }
+
+
+def _memory_percent(runtime: Runtime) -> float | None:
+    for one in runtime.snapshot()["devices"]:
+        if one["id"] == CPU:
+            return round(100 * int(one["budget_bytes"]) / int(one["total_bytes"]), 1)
+    return None
 
 
 def _totals(runtime: Runtime) -> dict[str, int]:

@@ -27,8 +27,8 @@ _FIXED: Final = {
     "admin_password": "server.admin_password",
 }
 _ELSEWHERE: Final = {
-    "llama_gpu_layers": "as many layers go to the device as fit; gpu_layers of a load, or of a model's options, sets "
-    "it for one model",
+    "llama_gpu_layers": "as many layers go to the device as fit; gpu_layers of a load, or of a model's "
+    "options, sets it for one model",
     "llama_server_base_port": "processes of models have no ports here",
     "max_gpu_memory_percent": "runtime.budgets says how much memory of each device models may fill",
     "models_dir": "models.folders names further folders with models",
@@ -43,13 +43,12 @@ class UnknownKey(NotFound):
     default_code = "config.unknown_key"
 
 
-def running(settings: Settings, *, has_password: bool, total_bytes: Mapping[str, int]) -> dict[str, Any]:
+def running(settings: Settings, *, has_password: bool, memory_percent: float | None) -> dict[str, Any]:
     """The values that count now, by Cyber-Inference's keys. -1 stands for "no limit" and for "all that fit".
 
     Args:
-        total_bytes: of each device.
+        memory_percent: how much of the machine's own memory models may fill; None where they do not use it.
     """
-    budgets = {str(device): int(amount) for device, amount in settings.runtime.budgets.items()}
     return {
         "host": settings.server.host,
         "port": settings.server.port,
@@ -60,18 +59,11 @@ def running(settings: Settings, *, has_password: bool, total_bytes: Mapping[str,
         if settings.runtime.idle_unload_s is None
         else settings.runtime.idle_unload_s,
         "max_loaded_models": settings.runtime.max_loaded or -1,
-        "max_memory_percent": _percent(budgets, total_bytes),
+        "max_memory_percent": memory_percent,
         "llama_gpu_layers": -1,
         "llama_threads": settings.runtime.cpu_threads,
         "admin_password_set": has_password,
     }
-
-
-def _percent(budgets: Mapping[str, int], total_bytes: Mapping[str, int]) -> float | None:
-    total = total_bytes.get(CPU)
-    if not total or CPU not in budgets:
-        return 70.0 if total else None
-    return round(100 * budgets[CPU] / total, 1)
 
 
 def setting_of(key: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors under /admin as Cyber-Inference's clients read them, ``{"detail": "…"}``; and what they send, read."""
+"""Errors under /admin as Cyber-Inference's clients read them, ``{"detail": "…"}``; and their bodies, read."""
 
 from collections.abc import Mapping
 from typing import Any, Final
