@@ -458,6 +458,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.completions import completions_router
     from inglenook.api.completions.chat import LanguageChat
     from inglenook.api.completions.drawing import Drawing
+    from inglenook.api.cyber import cyber_router, render_detail
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
@@ -546,6 +547,18 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         ),
         completions_router(desk=desk, pictures=pictures),
         messages_router(desk=desk, pictures=pictures),
+        cyber_router(
+            language=workshop.chat,
+            catalog=catalog,
+            runtime=runtime,
+            configuration=workshop.configuration,
+            settings=workshop.settings,
+            journal=journal,
+            clock=clock,
+            own_models=server.data / "models",
+            version=__version__,
+            shut_down=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        ),
         ollama_router(
             language=chat,
             catalog=catalog,
@@ -592,7 +605,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
         | dict.fromkeys(("/tokenize", "/detokenize", "/apply-template", "/rerank"), render_json)
         | {"/v1/messages": render_anthropic}
-        | dict.fromkeys(PATHS, render_ollama),
+        | dict.fromkeys(PATHS, render_ollama)
+        | {"/admin": render_detail},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,

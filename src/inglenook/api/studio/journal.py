@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from inglenook.api.errors import SSE_SCHEMA, answer, errors, json_response
 from inglenook.base.journal import KEPT, Journal, Line
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import caller
 from inglenook.door.sse import EventStream, ServerEvent, last_event_id
 
@@ -32,7 +33,11 @@ Least = Annotated[Level, Query(description="the least important that are told")]
 
 
 def journal_router(*, journal: Journal) -> APIRouter:
-    router = APIRouter(prefix="/v1/runtime/log", tags=["runtime"], dependencies=[Depends(caller)])
+    router = APIRouter(
+        prefix="/v1/runtime/log",
+        tags=["runtime"],
+        dependencies=[Depends(caller), Depends(administrator)],
+    )
 
     @router.get(
         "",
