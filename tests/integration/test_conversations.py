@@ -356,8 +356,7 @@ def test_a_document_brings_back_every_branch_with_its_pictures_for_another_perso
         kept.append(data)
         return blobs.put(data).id
 
-    back, again = read_document(document, owner=ANN, now=clock.now(), keep=keep)
-    talks.keep(back, again)
+    back = talks.bring([document], owner=ANN, keep=keep)[0]
     assert kept == [b"png of a fox"]
     now = talks.get(back.id, caller=ANN)
     assert (now.title, now.system, now.parameters, now.owner) == (

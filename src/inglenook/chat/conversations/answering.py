@@ -8,7 +8,7 @@ A person stops it by its message, from any page.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled, Failed, InglenookError, NotFound
 from inglenook.base.ids import BlobId, ConversationId, MessageId, PersonId, PictureId
 from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.chat.conversations.chunks import Answer, chunks, summed, tools_of
+from inglenook.chat.conversations.chunks import Answer, summed, tools_of
 from inglenook.chat.conversations.errors import BadMessage
 from inglenook.chat.conversations.model import (
     Conversation,
@@ -32,30 +32,39 @@ from inglenook.chat.conversations.model import (
 )
 from inglenook.chat.conversations.prompt import body_of, said_by_the_model
 from inglenook.chat.conversations.service import ConversationService
-from inglenook.chat.service import Exchange, Hear
+from inglenook.chat.service import Hear
 
 log = logging.getLogger(__name__)
 
-PATH: Final = "/v1/chat/completions"
 KEPT_EVERY_S: Final = 2.0
 """How much of an answer a server that is killed may lose."""
 MAX_ROUNDS: Final = 8
 """How often a model may call tools within one answer."""
-_BAD_REQUEST: Final = 400
 
 
-class Language(Protocol):
-    """`chat.service.ChatService`, as far as it is needed here."""
+class Speak(Protocol):
+    """A model, asked once."""
 
-    def exchange(
+    def __call__(
         self,
         model: ModelRecord,
+        body: Mapping[str, Any],
         *,
         person: PersonId,
         stop: StopToken,
-        context: int | None = None,
-        hear: Hear | None = None,
-    ) -> AbstractAsyncContextManager[Exchange]: ...
+        context: int | None,
+        hear: Hear,
+        begun: Callable[[], None],
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """OpenAI's chunks, with llama.cpp's `timings` in them.
+
+        Args:
+            body: of `/v1/chat/completions`. context: tokens that it needs at least.
+            hear: told why it waits. begun: called when the wait is over.
+
+        Raises InglenookError. Closing it stops the model at once.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +116,31 @@ class Answers:
         find: a model by its name. Blocks.
         sees: whether a model sees pictures. Blocks.
         picture, blob: the file of a picture of the gallery, and of one that was given. Block.
-        refusal: what the engine refuses as an error of ours: the model, the status, the body.
+        defaults: what a model's own options say for what nobody has said: names of the engine, and `system`.
     """
 
     def __init__(
         self,
         *,
         conversations: ConversationService,
-        language: Language,
+        speak: Speak,
         find: Callable[[str], ModelRecord],
         sees: Callable[[ModelRecord], bool],
         picture: Callable[[PictureId, PersonId], bytes],
         blob: Callable[[BlobId], bytes],
-        refusal: Callable[[ModelRecord, int, bytes], InglenookError],
+        defaults: Callable[[ModelRecord], Mapping[str, Any]],
         tools: ToolBox,
         clock: Clock,
     ) -> None:
         self.conversations = conversations
-        self.language = language
-        self.refusal = refusal
+        self.speak = speak
         self.tools = tools
         self.clock = clock
         self._find = find
         self._sees = sees
         self._picture = picture
         self._blob = blob
+        self._defaults = defaults
         self._now: dict[MessageId, _Writing] = {}
         self._closed = False
 
@@ -189,11 +198,13 @@ class Answers:
         sees = self._sees(record)
         pictures = {part: data for part in given if (data := self._file(part, person)) is not None}
         tools = self.tools.described(found.parameters.tools)
-        body = body_of(
+        own = dict(self._defaults(record))
+        system = found.system or str(own.pop("system", ""))
+        body = own | body_of(
             path,
             found.parameters,
             model=record.id,
-            system=found.system,
+            system=system,
             pictures=pictures,
             sees=sees,
             tools=tools,
@@ -258,6 +269,10 @@ class _Writing:
         finally:
             self.stop.stop(StopReason.CLIENT_GONE)
 
+    async def leave(self) -> None:
+        """Whoever followed it has gone."""
+        self.stop.stop(StopReason.CLIENT_GONE)
+
     @property
     def parts(self) -> tuple[Part, ...]:
         return (*self._before, *self._answer.parts)
@@ -316,22 +331,20 @@ class _Writing:
 
     async def _round(self) -> None:
         """One request. It is over, and the model free for others, before any tool is called."""
-        body = msgspec.json.encode(self._body)
-        async with self._answers.language.exchange(
+        speaking = self._answers.speak(
             self._model,
+            self._body,
             person=self.person,
             stop=self.stop,
             context=self._conversation.parameters.context,
             hear=self._hear,
-        ) as exchange:
-            self._tell("wait", None)
-            async with exchange.request("POST", PATH, body=body) as reply:
-                if reply.status >= _BAD_REQUEST:
-                    raise self._answers.refusal(self._model, reply.status, await reply.read())
-                async for chunk in chunks(reply.content):
-                    self._said(self._answer.take(chunk))
-                    self._speed()
-                    await self._keep()
+            begun=lambda: self._tell("wait", None),
+        )
+        async with aclosing(speaking):
+            async for chunk in speaking:
+                self._said(self._answer.take(chunk))
+                self._speed()
+                await self._keep()
         self._said(self._answer.end())
         if self._answer.finish_reason is None:
             raise Failed("The model's answer broke off.", code="model.broke_off", hint="try again")

@@ -10,6 +10,7 @@ from typing import Any, Final
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ConversationId, MessageId, ModelId, PersonId, PresetId, new_id
+from inglenook.chat.conversations.documents import read_document
 from inglenook.chat.conversations.errors import (
     BadMessage,
     ConversationNotFound,
@@ -141,11 +142,23 @@ class ConversationService:
         self._records.insert(made)
         return made
 
-    def keep(self, conversation: Conversation, messages: Sequence[Message]) -> Conversation:
-        """One that comes from elsewhere (`documents`), whole."""
+    def bring(
+        self, documents: Iterable[bytes], *, owner: PersonId, keep: Callable[[bytes], BlobId]
+    ) -> Sequence[Conversation]:
+        """Keep conversations that were exported: all, or none where one of them cannot be read.
+
+        Raises as `documents.read_document`.
+        """
+        now = self._clock.now()
         with self._blob_turn:
-            self._records.insert(conversation, messages)
-        return conversation
+            read = [read_document(one, owner=owner, now=now, keep=keep) for one in documents]
+            for conversation, messages in read:
+                self._records.insert(conversation, messages)
+        return [conversation for conversation, _ in read]
+
+    def file(self, blob: BlobId) -> bytes:
+        """A picture that was given to a conversation: PNG. Raises NotFound."""
+        return self._blobs.read(blob)
 
     def change(self, conversation: ConversationId, *, caller: PersonId, **values: Any) -> Conversation:
         """Set `title`, `model`, `system`, `parameters`, `pinned`, `archived`.
