@@ -625,7 +625,9 @@ def _answers(workshop: Workshop) -> "Answers":
         picture=picture,
         blob=workshop.conversations.file,
         defaults=chat.defaults_for,
-        tools=DrawingTools(images=workshop.images, jobs=workshop.jobs, gallery=gallery, catalog=workshop.catalog),
+        tools=DrawingTools(
+            images=workshop.images, jobs=workshop.jobs, gallery=gallery, catalog=workshop.catalog
+        ),
         clock=workshop.clock,
     )
 

@@ -20,9 +20,9 @@ from inglenook.base.ids import (
 )
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
-from inglenook.chat.model import Counters, KeptOptions, ModelState
 from inglenook.chat.conversations.model import Conversation, Message, Part, Preset
 from inglenook.chat.conversations.parameters import Parameters
+from inglenook.chat.model import Counters, KeptOptions, ModelState
 from inglenook.chat.service import Exchange, Hear
 from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle

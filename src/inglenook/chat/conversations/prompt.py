@@ -25,8 +25,6 @@ def sees(model: ModelRecord) -> bool:
     return "mmproj" in model.parts
 
 
-
-
 def body_of(
     messages: Sequence[Message],
     parameters: Parameters,
