@@ -586,7 +586,15 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         reference_router(),
         login_router(),
         settings_router(configuration=workshop.configuration),
-        web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+        web_router(
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            conversations=workshop.conversations,
+            language=workshop.chat,
+        ),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -606,10 +614,10 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
 
 def _answers(workshop: Workshop) -> "Answers":
     from inglenook.api.conversations.drawing import DrawingTools
-    from inglenook.api.refusals import refusal
+    from inglenook.api.conversations.speaking import Speaker
+    from inglenook.api.relay import Relay
     from inglenook.chat.conversations.answering import Answers
     from inglenook.chat.conversations.prompt import sees
-    from inglenook.chat.conversations.speaking import Speaker
 
     chat, gallery = workshop.chat, workshop.gallery
 
@@ -619,7 +627,7 @@ def _answers(workshop: Workshop) -> "Answers":
 
     return Answers(
         conversations=workshop.conversations,
-        speak=Speaker(language=chat, refusal=refusal),
+        speak=Speaker(relay=Relay(language=chat)),
         find=chat.resolve,
         sees=sees,
         picture=picture,

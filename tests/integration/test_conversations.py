@@ -90,6 +90,7 @@ class Talk:
             finish_reason="stop",
             usage={"completion_tokens": 3},
             timings={"predicted_per_second": 12.5},
+            finished_at=self.now.updated_at,
         )
         assert self.talks.finish(end)
         return begun.id

@@ -6,7 +6,7 @@ messages.py    say something, have it answered (server-sent events), stop, show 
 documents.py   take along and bring back
 presets.py     system prompts under a name
 shapes.py      conversations and messages as JSON; fields.py: the JSON of requests, checked
-drawing.py     our own tools for a model that talks
+speaking.py    a model, asked once; drawing.py: our own tools for one that talks
 """
 
 from fastapi import APIRouter

@@ -308,6 +308,7 @@ class _Writing:
             parts=self.parts,
             usage=summed(self._usage, self._answer.usage),
             timings=summed(self._timings, self._answer.timings),
+            finished_at=self._answers.clock.now(),
         )
         try:
             await asyncio.to_thread(self._answers.conversations.finish, self.message)

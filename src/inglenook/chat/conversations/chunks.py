@@ -1,52 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pieces of an answer as an engine streams them, put together into parts. Pure but for the reading."""
+"""The pieces of an answer as an engine streams them, put together into parts. Pure."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from inglenook.base.errors import Failed
 from inglenook.chat.conversations.model import Part, Reasoning, Text, Tool
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
-MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
-
-
-async def chunks(content: AsyncIterator[bytes]) -> AsyncIterator[Mapping[str, Any]]:
-    """The JSON objects of a stream of server-sent events, until `[DONE]` or its end.
-
-    Raises:
-        Failed: the stream holds an error (`model.failed`), or something that is no event.
-    """
-    rest = b""
-    async for part in content:
-        rest += part
-        *lines, rest = rest.split(b"\n")
-        if len(rest) > MAX_EVENT_BYTES:
-            raise Failed("The model's answer holds a line that does not end.", code="model.failed")
-        for line in lines:
-            if not line.startswith((b"data:", b"error:")):
-                continue
-            data = line.partition(b":")[2].strip()
-            if data == b"[DONE]":
-                return
-            yield _object(data)
-
-
-def _object(data: bytes) -> Mapping[str, Any]:
-    try:
-        said = json.loads(data)
-    except ValueError:
-        raise Failed("The model's answer cannot be read.", code="model.failed") from None
-    if not isinstance(said, dict):
-        raise Failed("The model's answer cannot be read.", code="model.failed")
-    error = said.get("error", said if "choices" not in said and "message" in said else None)
-    if error:
-        words = error.get("message") if isinstance(error, dict) else error
-        raise Failed(f"The model could not go on: {str(words)[:500]}", code="model.failed", hint="try again")
-    return said
 
 
 @dataclass(slots=True)

@@ -223,7 +223,8 @@ class ConversationService:
         return self._records.write(message, parts)
 
     def finish(self, message: Message) -> bool:
-        return self._records.finish(replace(message, finished_at=self._clock.now()))
+        """The end of an answer. Whether it was being written."""
+        return self._records.finish(message)
 
     def repair(self) -> int:
         """At start: nothing is being written any more. How many messages were."""
