@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Final
 from inglenook import __version__
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
+from inglenook.base.ids import PersonId, PictureId
 from inglenook.base.journal import WORKERS, Journal
 from inglenook.catalog.model import LanguageTask, ModelKind
 from inglenook.catalog.service import AUTO, CatalogService
+from inglenook.chat.conversations.records import ConversationRecords, PresetRecords
+from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
@@ -64,6 +67,8 @@ from inglenook.store.secret import kept_secret
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from inglenook.chat.conversations.answering import Answers
+
 log = logging.getLogger(__name__)
 
 BUILTIN_MODELS: Final = Path(__file__).parent / "catalog" / "builtin"
@@ -90,6 +95,7 @@ class Workshop:
     importer: PictureImporter
     images: ImagesService
     chat: ChatService
+    conversations: ConversationService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -151,6 +157,8 @@ async def _running(
     )
     scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
     job_records = JobRecords(database=database)
+    picture_records = PictureRecords(database=database)
+    conversation_records = ConversationRecords(database=database)
     thumbnails = Thumbnails(
         data / "thumbnails",
         read=blobs.read,
@@ -158,10 +166,10 @@ async def _running(
         max_pixels=settings.images.max_input_pixels,
     )
     gallery = GalleryService(
-        records=PictureRecords(database=database),
+        records=picture_records,
         blobs=blobs,
         clock=clock,
-        in_use=job_records.mentions,
+        in_use=lambda blob: job_records.mentions(blob) or conversation_records.mentions(blob),
         keep_deleted=timedelta(days=settings.gallery.trash_days),
         forget=thumbnails.forget,
     )
@@ -217,6 +225,15 @@ async def _running(
         pinned=frozenset(settings.models.pinned),
     )
     await chat.open()
+    conversations = ConversationService(
+        records=conversation_records,
+        presets=PresetRecords(database=database),
+        blobs=blobs,
+        clock=clock,
+        in_use=lambda blob: job_records.mentions(blob) or picture_records.uses(blob) > 0,
+        keep_deleted=timedelta(days=settings.gallery.trash_days),
+    )
+    await asyncio.to_thread(conversations.repair)
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
@@ -226,7 +243,7 @@ async def _running(
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
     watch = DatabaseWatch(database)
     watcher = asyncio.create_task(watch.run(), name="database watch")
-    sweeper = asyncio.create_task(_sweep(gallery), name="sweeper")
+    sweeper = asyncio.create_task(_sweep(gallery, conversations), name="sweeper")
     await jobs.start()
     try:
         yield Workshop(
@@ -242,6 +259,7 @@ async def _running(
             importer=importer,
             images=images,
             chat=chat,
+            conversations=conversations,
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -382,16 +400,18 @@ async def _tick(scheduler: Scheduler) -> None:
         scheduler.tick()
 
 
-async def _sweep(gallery: GalleryService) -> None:
+async def _sweep(gallery: GalleryService, conversations: ConversationService) -> None:
     """Empty the trash of what has lain there for long enough, at the start and once an hour."""
     while True:
         try:
             gone = await asyncio.to_thread(gallery.sweep)
+            forgotten = await asyncio.to_thread(conversations.sweep)
         except InglenookError as error:  # a database that is away now is there in an hour
             log.warning("the trash was not swept: %s", error.message)
         else:
-            if gone:
-                log.info("%d deleted pictures have lain in the trash for long enough and are gone", gone)
+            for count, what in ((gone, "pictures"), (forgotten, "conversations")):
+                if count:
+                    log.info("%d deleted %s have lain in the trash for long enough and are gone", count, what)
         await asyncio.sleep(SWEEP_EVERY_S)
 
 
@@ -459,6 +479,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.completions.chat import LanguageChat
     from inglenook.api.completions.drawing import Drawing
     from inglenook.api.cyber import cyber_router, render_detail
+    from inglenook.api.conversations import conversations_router
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
@@ -512,6 +533,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         max_pixels=workshop.settings.images.max_input_pixels,
     )
     drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
+    app.state.answers = _answers(workshop)
     for router in (
         health_router(
             version=__version__,
@@ -580,6 +602,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             journal=journal,
             public_hours=workshop.settings.gallery.public_hours,
         ),
+        conversations_router(
+            conversations=workshop.conversations,
+            answers=app.state.answers,
+            images=images,
+            max_body_bytes=server.max_upload_bytes,
+        ),
         gallery_router(
             gallery=gallery,
             clock=clock,
@@ -594,7 +622,15 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         reference_router(),
         login_router(),
         settings_router(configuration=workshop.configuration),
-        web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+        web_router(
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            conversations=workshop.conversations,
+            language=workshop.chat,
+        ),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -613,6 +649,34 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     )
     app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)
     return app
+
+
+def _answers(workshop: Workshop) -> "Answers":
+    from inglenook.api.conversations.drawing import DrawingTools
+    from inglenook.api.conversations.speaking import Speaker
+    from inglenook.api.relay import Relay
+    from inglenook.chat.conversations.answering import Answers
+    from inglenook.chat.conversations.prompt import sees
+
+    chat, gallery = workshop.chat, workshop.gallery
+
+    def picture(picture: PictureId, person: PersonId) -> bytes:
+        kept, _ = gallery.file(picture, caller=person)
+        return kept if isinstance(kept, bytes) else kept.read_bytes()
+
+    return Answers(
+        conversations=workshop.conversations,
+        speak=Speaker(relay=Relay(language=chat)),
+        find=chat.resolve,
+        sees=sees,
+        picture=picture,
+        blob=workshop.conversations.file,
+        defaults=chat.defaults_for,
+        tools=DrawingTools(
+            images=workshop.images, jobs=workshop.jobs, gallery=gallery, catalog=workshop.catalog
+        ),
+        clock=workshop.clock,
+    )
 
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:
@@ -700,6 +764,7 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 # Ends the event streams and sessions, for which uvicorn would wait.
                 await workshop.jobs.stop(JOBS_STOP_S)
+                await app.state.answers.close()
                 await app.state.mcp.close()
                 await super().shutdown(sockets)
 
