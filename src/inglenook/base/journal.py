@@ -17,6 +17,8 @@ KEPT = 1000
 MAX_LINE_CHARS = 4000
 WORKERS = "inglenook.worker"
 """The logger of what the workers print; it reaches the journal and nothing else."""
+CHILD = "child"
+"""The attribute of a record that says which child has printed it."""
 LEVELS = ("debug", "info", "warning", "error")
 
 _SECRETS = re.compile(
@@ -39,13 +41,15 @@ def without_secrets(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message. `number` rises by one with each; `level` is one of `LEVELS`."""
+    """One message. `number` rises by one with each; `level` is one of `LEVELS`; `child`: whose output it is,
+    None for what the server itself says."""
 
     number: int
     when: datetime
     level: str
     source: str
     text: str
+    child: str | None = None
 
 
 class Journal(logging.Handler):
@@ -66,20 +70,29 @@ class Journal(logging.Handler):
         with self._turn:
             self._number += 1
             when = datetime.fromtimestamp(record.created, UTC)
-            line = Line(self._number, when, level, record.name, text[:MAX_LINE_CHARS])
+            child = getattr(record, CHILD, None)
+            line = Line(self._number, when, level, record.name, text[:MAX_LINE_CHARS], child)
             self._lines.append(line)
             followers = list(self._followers)
         for loop, news in followers:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.set)
 
-    def lines(self, after: int = 0, *, level: str = "debug") -> list[Line]:
-        """Those after this number and at least of that level, the oldest first."""
+    def lines(self, after: int = 0, *, level: str = "debug", child: str | None = None) -> list[Line]:
+        """Those after this number, at least of that level, of that child (None: of all); the oldest first."""
         least = LEVELS.index(level)
         with self._turn:
-            return [line for line in self._lines if line.number > after and LEVELS.index(line.level) >= least]
+            return [
+                line
+                for line in self._lines
+                if line.number > after
+                and LEVELS.index(line.level) >= least
+                and (child is None or line.child == child)
+            ]
 
-    async def follow(self, after: int = 0, *, level: str = "debug") -> AsyncGenerator[Line, None]:
+    async def follow(
+        self, after: int = 0, *, level: str = "debug", child: str | None = None
+    ) -> AsyncGenerator[Line, None]:
         """`lines`, and then every new one as it comes."""
         news = asyncio.Event()
         me = (asyncio.get_running_loop(), news)
@@ -88,7 +101,7 @@ class Journal(logging.Handler):
         try:
             while True:
                 news.clear()
-                for line in self.lines(after, level=level):
+                for line in self.lines(after, level=level, child=child):
                     after = line.number
                     yield line
                 await news.wait()
