@@ -48,7 +48,7 @@ def test_a_model_at_work_tells_how_many_places_are_taken_and_how_fast_it_is() ->
     busy = state(state="ready", leases=2, capacity=4, device="cpu", measured_bytes=2**30, waiting=1)
     row = row_of(record(), busy, Counters(tokens_per_s=31.26, last_used=datetime.now(UTC)))
     assert row.state_words == "at work"
-    assert row.now == ("on cpu", "1.0 GiB used", "2 of 4 at work", "1 request waits", "31.3 tokens a second")
+    assert row.now == ("on cpu", "1 GiB used", "2 of 4 at work", "1 request waits", "31.3 tokens a second")
     assert row.can_unload
 
 
@@ -62,7 +62,7 @@ def test_a_problem_is_told_with_what_to_do() -> None:
     broken = record(problem="it is cut off\nhint: fetch it again")
     row = row_of(broken, state(state="unusable"), None)
     assert (row.problem, row.hint) == ("It is cut off", "Fetch it again")
-    assert not (row.can_load or row.can_unload or row.can_pin)
+    assert (row.can_load, row.can_unload, row.can_pin) == (False, False, False)
 
 
 def test_a_part_of_other_models_has_nothing_to_load() -> None:
