@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inglenook import __version__
+from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.ids import PersonId, PictureId
 from inglenook.base.journal import WORKERS, Journal
-from inglenook.catalog.model import LanguageTask, ModelKind
+from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.catalog.service import AUTO, CatalogService
 from inglenook.chat.conversations.records import ConversationRecords, PresetRecords
 from inglenook.chat.conversations.service import ConversationService
@@ -37,6 +38,7 @@ from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images.importing import PictureImporter
+from inglenook.images.preloading import PicturePreloader
 from inglenook.images.request import Limits
 from inglenook.images.service import ImagesService
 from inglenook.images.thumbnails import Thumbnails
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from inglenook.chat.conversations.answering import Answers
+    from inglenook.web.model_pages import Load
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +97,7 @@ class Workshop:
     thumbnails: Thumbnails
     importer: PictureImporter
     images: ImagesService
+    preloader: PicturePreloader
     chat: ChatService
     conversations: ConversationService
     links: PictureLinks
@@ -258,6 +262,7 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
+            preloader=PicturePreloader(work=work, limits=images.limits),
             chat=chat,
             conversations=conversations,
             links=links,
@@ -496,7 +501,9 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
+    from inglenook.web.model_pages import model_pages
     from inglenook.web.pages import web_router
     from inglenook.web.reference import reference_router
     from inglenook.web.settings_pages import settings_router
@@ -631,6 +638,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             conversations=workshop.conversations,
             language=workshop.chat,
         ),
+        model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
+        log_pages(journal),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -677,6 +686,18 @@ def _answers(workshop: Workshop) -> "Answers":
         ),
         clock=workshop.clock,
     )
+
+
+def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
+    """What loads a model that nobody asks anything yet, by its kind."""
+
+    async def language(model: ModelRecord, person: PersonId) -> None:
+        await workshop.chat.preload(model, person=person, stop=StopToken())
+
+    async def pictures(model: ModelRecord, person: PersonId) -> None:
+        await workshop.preloader.preload(model, person=person, stop=StopToken())
+
+    return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures}
 
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:
