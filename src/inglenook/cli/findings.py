@@ -288,8 +288,8 @@ def language(settings: "Settings") -> Iterator[Finding]:
     used = next((one for one in found if one.probe.problem is None), None)
     for one in found:
         if one.probe.problem is not None:
-            hint = "inglenook engines install puts another beside it"
-            yield Finding(Mark.NOTE, "llama.cpp", f"not used: {one.probe.problem}", hint)
+            advice = "inglenook engines install puts another beside it"
+            yield Finding(Mark.NOTE, "llama.cpp", f"not used: {one.probe.problem}", advice)
     if used is None:
         text = f"no language model runs: none can be used (language.server is {settings.language.server})"
         yield Finding(Mark.NOTE, "llama.cpp", text, "install it: inglenook engines install llama.cpp")
