@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from inglenook.base.cancel import StopToken
@@ -30,6 +31,7 @@ from inglenook.chat.model import (
 )
 from inglenook.chat.naming import Names
 from inglenook.chat.parts import with_parts_named
+from inglenook.chat.planning import granted
 from inglenook.chat.plans import Wanted, wanted_plan
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of
@@ -307,7 +309,14 @@ class ChatService:
             pinned=self._is_pinned(model.id),
             keep_s=seconds_kept(options.keep_s),
             context=context,
+            find=self._beside,
         )
+
+    def _beside(self, name: str | Path) -> ModelRecord:
+        """What a model's options name, or what lies beside it."""
+        if isinstance(name, Path):
+            return self._catalog.at(name)
+        return self._catalog.get(ModelId(name))
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:
         await self._make_larger(ask.wanted)
@@ -390,7 +399,13 @@ class _Asked:
 
     def choices(self, lease: Lease) -> tuple[Choice, ...]:
         plan = lease.loaded if lease.loaded is not None else lease.request.plan
-        found: tuple[Choice, ...] = plan.options.get("choices", ())
+        found: tuple[Choice, ...] = granted(
+            plan.options.get("choices", ()),
+            plan,
+            device=lease.device.id,
+            saving=lease.saving,
+            budget_bytes=lease.device.budget_bytes,
+        )
         have = loaded(lease).context
         if self.context is None or have >= self.context:
             return found
