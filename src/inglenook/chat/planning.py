@@ -4,12 +4,12 @@
 Each thing that is chosen is a `Choice`, with where it comes from and why, in words for people. What cannot
 be is refused here, before a process is started for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from inglenook.base.errors import Invalid
-from inglenook.base.units import GIB, format_bytes
+from inglenook.base.units import GIB, MIB, format_bytes
 from inglenook.catalog.language import (
     DRIVER_BYTES,
     Use,
@@ -38,6 +38,7 @@ MAX_LEVELS: Final = 16
 """Saving levels between all layers and none: each has a footprint of its own to be learned."""
 UNQUANTISED: Final = ("f32", "f16", "bf16")
 ACCELERATORS: Final = ("cuda", "rocm", "vulkan")
+KINDS: Final = frozenset({*ACCELERATORS, "mps", "cpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def load_plan(
     pinned: bool,
     context: int | None = None,
     find: Find = no_such,
+    kinds: Collection[str] = KINDS,
 ) -> tuple[LoadPlan, tuple[Choice, ...]]:
     """The plan, and what was chosen for it.
 
@@ -71,6 +73,7 @@ def load_plan(
     Args:
         context: tokens that a request needs at least.
         find: the record of an id that the options name; raises ModelNotFound.
+        kinds: of device, for which the llama.cpp that will run it was built; on others it is not loaded.
 
     Raises:
         Invalid: an option that cannot be: a context below 1, a type of the cache that there is not, a draft
@@ -104,6 +107,7 @@ def load_plan(
         cache_type_v=cache_v,
         mmproj=None if beside.projector is None else str(beside.projector.path),
         draft=None if beside.draft is None else str(_first(beside.draft)),
+        draft_gpu_layers=_draft_layers(beside),
         loras=beside.adapters,
         pooling=pooling,
         chat_template=options.chat_template,
@@ -112,11 +116,19 @@ def load_plan(
         draft.choose("threads", options.threads, "model", "as set for this model")
     if options.chat_template is not None:
         draft.choose("chat_template", options.chat_template, "model", "as set for this model")
-    use = _use(load, facts)
+    use = use_of(load, facts)
     layers = _levels(draft)
-    plan = _plan(draft, load, use, layers, beside, pinned=pinned)
-    draft.choose("memory", plan.footprint_bytes["cpu"], "memory", _in_words(facts, use, beside))
+    plan = _only(_plan(draft, load, use, layers, beside, pinned=pinned), kinds)
+    draft.choose(
+        "memory", cpu_bytes(facts, use) + _beside_bytes(use, beside), "memory", _in_words(facts, use, beside)
+    )
     return plan, tuple(draft.choices)
+
+
+def _draft_layers(beside: Companions) -> int:
+    if beside.draft is None or beside.draft.language is None:
+        return 0
+    return all_layers(beside.draft.language)
 
 
 def _first(record: ModelRecord) -> object:
@@ -239,7 +251,8 @@ def _says(source: str, name: str) -> str:
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _use(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
+def use_of(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
+    """A load as the estimates take it."""
     return Use(
         context=load.context,
         parallel=load.parallel,
@@ -248,6 +261,7 @@ def _use(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
         cache_type_k=load.cache_type_k,
         cache_type_v=load.cache_type_v,
         all_outputs=load.mode != "chat" and facts.causal,
+        host_cache_bytes=load.prompt_cache_mib * MIB,
     )
 
 
@@ -294,6 +308,16 @@ def _plan(
         scale=(load.context * load.parallel - 1).bit_length(),
         options={"load": load, "layers": tuple(layers), "all_layers": all_layers(facts)},
     )
+
+
+def _only(plan: LoadPlan, kinds: Collection[str]) -> LoadPlan:
+    """Without the kinds of device on which it cannot be loaded."""
+
+    def able(sizes: Mapping[str, int]) -> dict[str, int]:
+        return {kind: size for kind, size in sizes.items() if kind in kinds}
+
+    levels = tuple(able(level) for level in plan.saving_bytes)
+    return replace(plan, footprint_bytes=able(plan.footprint_bytes), saving_bytes=levels)
 
 
 def _device_bytes(facts: LanguageFacts, use: Use, layers: int, more: int) -> dict[str, int]:

@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from inglenook.chat.model import (
 )
 from inglenook.chat.naming import Names
 from inglenook.chat.parts import with_parts_named
-from inglenook.chat.planning import granted
+from inglenook.chat.planning import KINDS, granted
 from inglenook.chat.plans import Wanted, wanted_plan
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of
@@ -57,6 +57,7 @@ class ChatService:
     defaults: what the settings say of how models are loaded.
     default_names: by task, as the settings name them; "auto" for the first that can.
     pinned: ids that the settings pin.
+    kinds: the kinds of device on which language models can be loaded now.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class ChatService:
         defaults: Defaults,
         default_names: Mapping[LanguageTask, str],
         pinned: frozenset[str],
+        kinds: Callable[[], Collection[str]] = lambda: KINDS,
     ) -> None:
         self._scheduler = scheduler
         self._catalog = catalog
         self._records = records
         self._defaults = defaults
         self._pinned = pinned
+        self._kinds = kinds
         self._kept: dict[ModelId, KeptOptions] = {}
         self._aliases: dict[str, ModelId] = {}
         self._names = Names(
@@ -310,6 +313,7 @@ class ChatService:
             keep_s=seconds_kept(options.keep_s),
             context=context,
             find=self._beside,
+            kinds=self._kinds(),
         )
 
     def _beside(self, name: str | Path) -> ModelRecord:

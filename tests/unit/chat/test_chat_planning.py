@@ -434,3 +434,13 @@ def test_a_picture_s_lora_is_refused() -> None:
     drawing = replace(TONE, fits=("sdxl",))
     with pytest.raises(Invalid, match="was made for sdxl"):
         planned(options=ModelOptions(loras=(("tone", 1.0),)), find=among(drawing))
+
+
+# what the llama.cpp here can use
+
+
+def test_a_build_for_the_cpu_alone_is_planned_for_the_cpu_alone() -> None:
+    plan, _, _ = planned(kinds={"cpu"})
+    assert set(plan.footprint_bytes) == {"cpu"}
+    assert Ledger([device("cuda", 16 * GIB)]).need(plan, device("cuda", 16 * GIB)) is None
+    assert set(planned(kinds={"cpu", "cuda"})[0].saving_bytes[0]) == {"cuda"}
