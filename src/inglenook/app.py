@@ -34,6 +34,7 @@ from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
+from inglenook.engines.llamacpp.kinds import Kinds
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -159,7 +160,8 @@ async def _running(
         starters=settings.starter_folder,
         picture_model=settings.images.default_model,
     )
-    scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
+    programs = LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder)
+    scheduler, kinds = await asyncio.to_thread(_scheduler, settings, database, clock, programs)
     job_records = JobRecords(database=database)
     picture_records = PictureRecords(database=database)
     conversation_records = ConversationRecords(database=database)
@@ -227,6 +229,7 @@ async def _running(
             LanguageTask.RERANK: AUTO,
         },
         pinned=frozenset(settings.models.pinned),
+        kinds=kinds,
     )
     await chat.open()
     conversations = ConversationService(
@@ -248,6 +251,7 @@ async def _running(
     watch = DatabaseWatch(database)
     watcher = asyncio.create_task(watch.run(), name="database watch")
     sweeper = asyncio.create_task(_sweep(gallery, conversations), name="sweeper")
+    asking = asyncio.create_task(asyncio.to_thread(kinds), name="llama.cpp's builds")  # before anybody waits
     await jobs.start()
     try:
         yield Workshop(
@@ -273,9 +277,9 @@ async def _running(
     finally:
         await jobs.stop(JOBS_STOP_S)
         await scheduler.close()
-        for task in (ticker, watcher, sweeper, loop_task):
+        for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
-        await asyncio.gather(ticker, watcher, sweeper, loop_task, return_exceptions=True)
+        await asyncio.gather(ticker, watcher, sweeper, asking, loop_task, return_exceptions=True)
 
 
 def _language_defaults(settings: Settings) -> Defaults:
@@ -318,7 +322,9 @@ def outgoing_of(loaded: Loaded) -> Iterator[OutgoingService]:
         database.close()
 
 
-def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
+def _scheduler(
+    settings: Settings, database: Database, clock: Clock, programs: LlamaPrograms
+) -> tuple[Scheduler, Kinds]:
     """Blocks: asks the drivers, reads what was learned, and clears what a killed server left in the spool."""
     runtime = settings.runtime
     spool = settings.server.data / "spool"
@@ -338,14 +344,18 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     )
     llama = LlamaEngine(
         spool_root=spool,
-        find=LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder).find,
+        find=programs.find,
         start_timeout_s=runtime.start_timeout_s,
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,
     )
-    return Scheduler(
+    devices = probe.devices()
+    kinds = Kinds(
+        builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
+    )
+    scheduler = Scheduler(
         engines={engine.name: engine, llama.name: llama},
-        ledger=Ledger(probe.devices(), book.learned()),
+        ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
             patience_s=runtime.switch_patience_s,
@@ -358,6 +368,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         stop_grace_s=runtime.stop_grace_s,
         ahead=ReadAhead(SystemReader()) if runtime.read_ahead else None,
     )
+    return scheduler, kinds
 
 
 def _probe(settings: Settings) -> SystemProbe:

@@ -187,6 +187,8 @@ def _caches(told: _Told, tensors: Mapping[str, GgufTensor], layers: int) -> tupl
     keys, values = (told.number(f"attention.{name}_length") or width for name in ("key", "value"))
     keys_windowed = told.number("attention.key_length_swa") or keys
     values_windowed = told.number("attention.value_length_swa") or values
+    if told.number("attention.kv_lora_rank") and told.number("attention.key_length_mla"):
+        values = values_windowed = 0  # compressed: values are made of the same row as keys
     windows = _windows(told, layers)
     attending, states = _sorts(tensors, layers)
     state = _state_values(told)

@@ -120,6 +120,17 @@ class CatalogService:
             raise self._not_found(model_id)
         return record
 
+    def at(self, path: Path) -> ModelRecord:
+        """The model whose own file or folder this is.
+
+        Raises:
+            ModelNotFound: it is none's.
+        """
+        for record in self._all().values():
+            if record.path == path:
+                return record
+        raise ModelNotFound(f"There is no model at {path}.", field="model")
+
     def find(self, name: str) -> ModelRecord:
         """The model that a client means, of any kind, usable or not.
 

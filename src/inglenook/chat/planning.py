@@ -4,16 +4,18 @@
 Each thing that is chosen is a `Choice`, with where it comes from and why, in words for people. What cannot
 be is refused here, before a process is started for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from inglenook.base.errors import Invalid
-from inglenook.base.units import GIB, format_bytes
+from inglenook.base.units import GIB, MIB, format_bytes
 from inglenook.catalog.language import (
     DRIVER_BYTES,
     Use,
     all_layers,
+    cache_bytes,
+    compute_bytes,
     cpu_bytes,
     memory,
     process_bytes,
@@ -36,6 +38,7 @@ MAX_LEVELS: Final = 16
 """Saving levels between all layers and none: each has a footprint of its own to be learned."""
 UNQUANTISED: Final = ("f32", "f16", "bf16")
 ACCELERATORS: Final = ("cuda", "rocm", "vulkan")
+KINDS: Final = frozenset({*ACCELERATORS, "mps", "cpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,17 @@ def load_plan(
     pinned: bool,
     context: int | None = None,
     find: Find = no_such,
+    kinds: Collection[str] = KINDS,
 ) -> tuple[LoadPlan, tuple[Choice, ...]]:
     """The plan, and what was chosen for it.
 
-    `LoadPlan.options` holds `load` (a `LoadLanguageModel`) and `layers`: how many lie on an accelerator at
-    each saving level, 0 first.
+    `LoadPlan.options` holds `load` (a `LoadLanguageModel`), `all_layers` and `layers`: how many lie on an
+    accelerator at each saving level, 0 first.
 
     Args:
         context: tokens that a request needs at least.
         find: the record of an id that the options name; raises ModelNotFound.
+        kinds: of device, for which the llama.cpp that will run it was built; on others it is not loaded.
 
     Raises:
         Invalid: an option that cannot be: a context below 1, a type of the cache that there is not, a draft
@@ -102,6 +107,7 @@ def load_plan(
         cache_type_v=cache_v,
         mmproj=None if beside.projector is None else str(beside.projector.path),
         draft=None if beside.draft is None else str(_first(beside.draft)),
+        draft_gpu_layers=_draft_layers(beside),
         loras=beside.adapters,
         pooling=pooling,
         chat_template=options.chat_template,
@@ -110,11 +116,19 @@ def load_plan(
         draft.choose("threads", options.threads, "model", "as set for this model")
     if options.chat_template is not None:
         draft.choose("chat_template", options.chat_template, "model", "as set for this model")
-    use = _use(load, facts)
+    use = use_of(load, facts)
     layers = _levels(draft)
-    plan = _plan(draft, load, use, layers, beside, pinned=pinned)
-    draft.choose("memory", plan.footprint_bytes["cpu"], "memory", _in_words(facts, use, beside))
+    plan = _only(_plan(draft, load, use, layers, beside, pinned=pinned), kinds)
+    draft.choose(
+        "memory", cpu_bytes(facts, use) + _beside_bytes(use, beside), "memory", _in_words(facts, use, beside)
+    )
     return plan, tuple(draft.choices)
+
+
+def _draft_layers(beside: Companions) -> int:
+    if beside.draft is None or beside.draft.language is None:
+        return 0
+    return all_layers(beside.draft.language)
 
 
 def _first(record: ModelRecord) -> object:
@@ -237,7 +251,8 @@ def _says(source: str, name: str) -> str:
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _use(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
+def use_of(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
+    """A load as the estimates take it."""
     return Use(
         context=load.context,
         parallel=load.parallel,
@@ -246,6 +261,7 @@ def _use(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
         cache_type_k=load.cache_type_k,
         cache_type_v=load.cache_type_v,
         all_outputs=load.mode != "chat" and facts.causal,
+        host_cache_bytes=load.prompt_cache_mib * MIB,
     )
 
 
@@ -278,13 +294,7 @@ def _plan(
     facts, record = draft.facts, draft.record
     more = _beside_bytes(use, beside)
     whole = cpu_bytes(facts, use) + more
-    devices = [memory(facts, use, layers=count).device + more for count in layers]
-    levels = [
-        {kind: size + DRIVER_BYTES[kind] for kind in ACCELERATORS}
-        if layers[place] or more
-        else dict[str, int]()
-        for place, size in enumerate(devices)
-    ]
+    levels = [_device_bytes(facts, use, count, more) for count in layers]
     unified = memory(facts, use, layers=layers[0]).together + process_bytes(facts) + more
     read = record.weights_bytes + sum(one.weights_bytes for one in beside.records)
     return LoadPlan(
@@ -296,8 +306,24 @@ def _plan(
         pinned=pinned,
         capacity=load.parallel,
         scale=(load.context * load.parallel - 1).bit_length(),
-        options={"load": load, "layers": tuple(layers)},
+        options={"load": load, "layers": tuple(layers), "all_layers": all_layers(facts)},
     )
+
+
+def _only(plan: LoadPlan, kinds: Collection[str]) -> LoadPlan:
+    """Without the kinds of device on which it cannot be loaded."""
+
+    def able(sizes: Mapping[str, int]) -> dict[str, int]:
+        return {kind: size for kind, size in sizes.items() if kind in kinds}
+
+    levels = tuple(able(level) for level in plan.saving_bytes)
+    return replace(plan, footprint_bytes=able(plan.footprint_bytes), saving_bytes=levels)
+
+
+def _device_bytes(facts: LanguageFacts, use: Use, layers: int, more: int) -> dict[str, int]:
+    """By kind of accelerator. Without any layer there, large batches are still computed on it."""
+    needed = memory(facts, use, layers=layers).device or compute_bytes(facts, use)
+    return {kind: needed + more + DRIVER_BYTES[kind] for kind in ACCELERATORS}
 
 
 def _beside_bytes(use: Use, beside: Companions) -> int:
@@ -312,28 +338,49 @@ def _beside_bytes(use: Use, beside: Companions) -> int:
 
 
 def _in_words(facts: LanguageFacts, use: Use, beside: Companions) -> str:
-    parts = memory(facts, replace(use, context=0), layers=0)
-    whole = memory(facts, use, layers=0)
-    weights = sum(facts.layer_bytes) + facts.other_bytes
-    cache = whole.host - parts.host
-    words = f"estimated on the CPU: weights {format_bytes(weights)}, cache {format_bytes(cache)}"
-    more = _beside_bytes(use, beside)
-    return f"{words}, with what is loaded beside it {format_bytes(more)}" if more else words
+    parts = {
+        "weights": sum(facts.layer_bytes) + facts.other_bytes,
+        "cache": sum(cache_bytes(cache, use) for cache in facts.caches),
+        "compute": compute_bytes(facts, use),
+        "what is loaded beside it": _beside_bytes(use, beside),
+    }
+    listed = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)
+    return f"estimated, on the CPU: {listed}"
 
 
-def layers_choice(plan: LoadPlan, *, device: str, kind: str, saving: int, budget_bytes: int) -> Choice:
-    """What the ledger's grant has made of `gpu_layers`, for people.
+# ── what was granted ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def granted(
+    choices: Sequence[Choice], plan: LoadPlan, *, device: str, saving: int, budget_bytes: int | None = None
+) -> tuple[Choice, ...]:
+    """The choices with what the ledger has made of `gpu_layers`.
 
     Args:
-        device, kind, budget_bytes: of the device that was granted. saving: the level that was chosen.
+        device: that was granted (`cuda:0`). saving: the level at which the model was loaded there.
+        budget_bytes: of the device.
     """
+    if not plan.options.get("layers"):
+        return tuple(choices)
+    return tuple(
+        _layers_choice(one, plan, device, saving, budget_bytes) if one.name == "gpu_layers" else one
+        for one in choices
+    )
+
+
+def _layers_choice(
+    choice: Choice, plan: LoadPlan, device: str, saving: int, budget_bytes: int | None
+) -> Choice:
     layers: Sequence[int] = plan.options["layers"]
-    load: LoadLanguageModel = plan.options["load"]
-    most = max(*layers, load.gpu_layers)
-    if kind == "cpu":
+    if device == "cpu":
         return Choice("gpu_layers", 0, "memory", "it runs on the CPU")
-    count = layers[min(saving, len(layers) - 1)]
-    if saving == 0:
-        return Choice("gpu_layers", count, "memory", f"{count} of {most} layers on {device}")
-    reason = f"{count} of {most} layers on {device}: more do not fit into {format_bytes(budget_bytes)}"
+    count, most = layers[min(saving, len(layers) - 1)], plan.options["all_layers"]
+    if choice.source == "model":
+        return replace(
+            choice, value=count, reason=f"{count} of {most} layers on {device}, as set for this model"
+        )
+    reason = f"{count} of {most} layers on {device}"
+    if count < most:
+        room = "there" if budget_bytes is None else f"into {format_bytes(budget_bytes)}"
+        reason += f": more do not fit {room}"
     return Choice("gpu_layers", count, "memory", reason)

@@ -4,9 +4,10 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from inglenook.base.cancel import StopToken
@@ -30,6 +31,7 @@ from inglenook.chat.model import (
 )
 from inglenook.chat.naming import Names
 from inglenook.chat.parts import with_parts_named
+from inglenook.chat.planning import KINDS, granted
 from inglenook.chat.plans import Wanted, wanted_plan
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of
@@ -55,6 +57,7 @@ class ChatService:
     defaults: what the settings say of how models are loaded.
     default_names: by task, as the settings name them; "auto" for the first that can.
     pinned: ids that the settings pin.
+    kinds: the kinds of device on which language models can be loaded now.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class ChatService:
         defaults: Defaults,
         default_names: Mapping[LanguageTask, str],
         pinned: frozenset[str],
+        kinds: Callable[[], Collection[str]] = lambda: KINDS,
     ) -> None:
         self._scheduler = scheduler
         self._catalog = catalog
         self._records = records
         self._defaults = defaults
         self._pinned = pinned
+        self._kinds = kinds
         self._kept: dict[ModelId, KeptOptions] = {}
         self._aliases: dict[str, ModelId] = {}
         self._names = Names(
@@ -307,7 +312,15 @@ class ChatService:
             pinned=self._is_pinned(model.id),
             keep_s=seconds_kept(options.keep_s),
             context=context,
+            find=self._beside,
+            kinds=self._kinds(),
         )
+
+    def _beside(self, name: str | Path) -> ModelRecord:
+        """What a model's options name, or what lies beside it."""
+        if isinstance(name, Path):
+            return self._catalog.at(name)
+        return self._catalog.get(ModelId(name))
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:
         await self._make_larger(ask.wanted)
@@ -390,7 +403,13 @@ class _Asked:
 
     def choices(self, lease: Lease) -> tuple[Choice, ...]:
         plan = lease.loaded if lease.loaded is not None else lease.request.plan
-        found: tuple[Choice, ...] = plan.options.get("choices", ())
+        found: tuple[Choice, ...] = granted(
+            plan.options.get("choices", ()),
+            plan,
+            device=lease.device.id,
+            saving=lease.saving,
+            budget_bytes=lease.device.budget_bytes,
+        )
         have = loaded(lease).context
         if self.context is None or have >= self.context:
             return found
