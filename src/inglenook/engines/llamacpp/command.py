@@ -50,7 +50,7 @@ def _threads(load: LoadLanguageModel) -> list[str]:
 
 
 def _files(load: LoadLanguageModel) -> list[str]:
-    given = [] if load.mmproj is not None else ["--no-mmproj"]
+    given = ["--no-mmproj"] if load.mmproj is None else ["--no-mmproj-offload"] if load.gpu_layers == 0 else []
     for flag, value in (
         ("--mmproj", load.mmproj),
         ("--pooling", load.pooling),

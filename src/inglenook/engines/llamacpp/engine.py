@@ -21,6 +21,7 @@ from inglenook.wire.llama import Launch, LoadLanguageModel
 
 NAME: Final = "llama.cpp"
 LAUNCHER: Final = "inglenook.workers.llama"
+APART: Final = "inglenook.workers.llama.apart"
 LOG_LINES: Final = 1000
 """Kept of each child: llama.cpp prints some six for each answer."""
 HANG_AFTER_S: Final = 120.0
@@ -76,7 +77,7 @@ class LlamaEngine:
             process = await ChildProcess.start(
                 argv,
                 name=str(plan.model),
-                environ=clean_environment(os.environ, device_environment(device) | environment(launch)),
+                environ=self._environment(launch, device, place.spool),
                 cwd=place.spool,
                 grace_s=self._stop_grace_s,
                 kept_lines=LOG_LINES,
@@ -112,6 +113,11 @@ class LlamaEngine:
         on_device = layers[options.get("saving", 0)] if layers else load.gpu_layers
         return msgspec.structs.replace(load, gpu_layers=on_device, threads=threads)
 
+    def _environment(self, launch: Launch, device: Device, spool: Path) -> dict[str, str]:
+        """Without a search path: llama.cpp starts what it finds there (ffprobe) on media that it cannot read."""
+        own = device_environment(device) | environment(launch) | {"PATH": str(spool)}
+        return clean_environment(os.environ, own)
+
     def _place(self, plan: LoadPlan) -> Place:
         try:
             return Place.make(self._spool_root)
@@ -124,7 +130,8 @@ class LlamaEngine:
     def _command(self, launch: Launch, spool: Path) -> list[str]:
         program = self._find()
         if program is not None:
-            return [str(program), *arguments(launch)]
+            apart = [] if launch.load.mmproj is None or launch.socket is None else [sys.executable, "-m", APART]
+            return [*apart, str(program.resolve()), *arguments(launch)]
         order = spool / "launch.json"
         order.touch(mode=0o600)
         order.write_bytes(msgspec.json.encode(launch))

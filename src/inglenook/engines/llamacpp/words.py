@@ -36,7 +36,7 @@ _REQUESTED: Final = (
 )
 _MISSING: Final = re.compile(r"No such file or directory|Permission denied")
 _UNSUPPORTED: Final = re.compile(
-    r"unknown model architecture|unsupported|not supported|unknown pre-tokenizer type|unknown tokenizer"
+    r"unknown model architecture|^error: invalid argument|unsupported|not supported|unknown pre-tokenizer type|unknown tokenizer"
     r"|invalid ggml type|this GGUF file is version|unknown projector type"
 )
 _CORRUPT: Final = re.compile(
@@ -46,7 +46,7 @@ _CORRUPT: Final = re.compile(
     r"|(?:gguf|ggml)[a-z_]*: (?:invalid|failed)"
 )
 _OTHER_FILE: Final = re.compile(r"(lora adapter|multimodal model|draft model)s?,? (?:from )?'([^']+)'")
-_ERROR: Final = re.compile(r"^(?:error: |terminate called|\s*what\(\): )")
+_ERROR: Final = re.compile(r"^(?:error: |error while handling argument|terminate called|\s*what\(\): )")
 _REFUSALS: Final = (
     ("load.missing", _MISSING, "the file was moved or deleted, or another user owns it: look, and scan again"),
     ("load.unsupported", _UNSUPPORTED, "update llama.cpp (`inglenook engines update`), or take another file"),

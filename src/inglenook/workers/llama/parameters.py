@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A launch as the library's parameters: the same as `engines.llamacpp.command` says in arguments."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def parameters(launch: Launch, library: Any) -> Any:
 
     Raises:
         OSError, UnicodeDecodeError: the chat template cannot be read.
+        ValueError: there is no such device.
     """
     load, params = launch.load, library.CommonParams()
     params.model.path = load.path
@@ -36,6 +38,7 @@ def parameters(launch: Launch, library: Any) -> Any:
     _think(params, load)
     _mode(params, load, library)
     _files(params, load, library)
+    _device(params, load, library)
     _draft(params, load, library)
     return params
 
@@ -58,6 +61,7 @@ def _keep_in(params: Any) -> None:
     params.server_tools = []
     params.mcp_servers_config = params.mcp_servers_json = ""
     params.media_path = params.slot_save_path = ""
+    params.video_ffmpeg_bin_dir = os.getcwd()  # the child's own folder: no such programs are there
 
 
 def _think(params: Any, load: LoadLanguageModel) -> None:
@@ -84,6 +88,18 @@ def _files(params: Any, load: LoadLanguageModel, library: Any) -> None:
     if load.chat_template is not None:
         params.chat_template = Path(load.chat_template).read_text(encoding="utf-8")
     params.lora_adapters = [library.CommonAdapterLoraInfo(lora.path, lora.scale) for lora in load.loras]
+
+
+def _device(params: Any, load: LoadLanguageModel, library: Any) -> None:
+    """The library takes a number, counted among the devices that are no CPU."""
+    if load.device is None:
+        return
+    cpu = library.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    names = [device["name"] for device in library.get_device_info() if device["type"] != cpu]
+    if load.device not in names:
+        raise ValueError(f"there is no device {load.device}; there are: {', '.join(names) or 'none'}")
+    params.split_mode = library.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+    params.main_gpu = names.index(load.device)
 
 
 def _draft(params: Any, load: LoadLanguageModel, library: Any) -> None:
