@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.chat.companions import Find
 from inglenook.chat.model import Choice, Defaults, ModelOptions
 from inglenook.chat.planning import load_plan
 from inglenook.runtime.contracts import LoadPlan
@@ -43,18 +44,20 @@ def wanted_plan(
     pinned: bool,
     keep_s: float | None,
     context: int | None,
+    find: Find,
 ) -> Wanted:
     """Args:
         own: what the model is for. asked: what it is asked for: where that takes another mode than its own,
             it is loaded a second time, as a resident of its own beside the first.
         keep_s: as the runtime takes it.
         context: tokens that the request needs at least.
+        find: the record of an id, or of a file.
 
-    Raises Invalid: as `load_plan`.
+    Raises Invalid, ModelNotFound: as `load_plan`.
     """
     mode = _mode(own, asked)
     given = replace(options, task=mode)
-    plan, choices = load_plan(record, given, defaults, pinned=pinned, context=context)
+    plan, choices = load_plan(record, given, defaults, pinned=pinned, context=context, find=find)
     load: LoadLanguageModel = plan.options["load"]
     if load.mode != mode:
         load = msgspec.structs.replace(load, mode=mode)
