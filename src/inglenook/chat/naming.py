@@ -2,6 +2,7 @@
 """Which model a client means: by id, by an alias, by the last part of an id, or by naming none."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from inglenook.base.ids import ModelId
@@ -76,6 +77,15 @@ class Names:
         except ModelNotFound as error:
             error.message = f"{name} stands for {meant}, which is not there (any more)."
             raise
+
+    def part(self, name: str | Path) -> ModelRecord:
+        """The record of an id, or of a file that was found beside a model. Raises ModelNotFound."""
+        if isinstance(name, str):
+            return self._catalog.get(ModelId(name))
+        for record in self._catalog.known():
+            if record.path == name:
+                return record
+        raise ModelNotFound(f"There is no model at {name}.", field="model")
 
     def resolve(self, name: str | None, task: LanguageTask) -> ModelRecord:
         """The language model that is meant and that can do the task. Blocks.

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from inglenook.catalog.model import LanguageTask, ModelRecord
-from inglenook.chat.companions import Find, no_such
+from inglenook.chat.companions import Find
 from inglenook.chat.model import Choice, Defaults, ModelOptions
 from inglenook.chat.planning import KINDS, load_plan
 from inglenook.runtime.contracts import LoadPlan
@@ -45,7 +45,7 @@ def wanted_plan(
     pinned: bool,
     keep_s: float | None,
     context: int | None,
-    find: Find = no_such,
+    find: Find,
     kinds: Collection[str] = KINDS,
 ) -> Wanted:
     """Args:
@@ -53,9 +53,9 @@ def wanted_plan(
             it is loaded a second time, as a resident of its own beside the first.
         keep_s: as the runtime takes it.
         context: tokens that the request needs at least.
-        find: the models that the options name. kinds: of device, on which it can be loaded.
+        find: the record of an id, or of a file. kinds: of device, on which it can be loaded.
 
-    Raises Invalid: as `load_plan`.
+    Raises Invalid, ModelNotFound: as `load_plan`.
     """
     mode = _mode(own, asked)
     given = replace(options, task=mode)

@@ -7,7 +7,6 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from inglenook.base.cancel import StopToken
@@ -44,6 +43,8 @@ log = logging.getLogger(__name__)
 
 FIRST_TOLD_S: Final = 0.25
 TOLD_EVERY_S: Final = 1.0
+MAX_PLANNED: Final = 256
+"""Plans that are remembered: a client may ask for any number of contexts."""
 
 Hear = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What
@@ -86,6 +87,9 @@ class ChatService:
             options=lambda model: self.options(model).options,
             aliases=lambda: self._aliases,
         )
+        self._planned: dict[
+            tuple[ModelId, LanguageTask | None, int | None], tuple[ModelRecord, ModelOptions, Wanted]
+        ] = {}
         self._counting = Counting(clock=clock)
         self._changing = asyncio.Lock()
 
@@ -299,7 +303,25 @@ class ChatService:
     def _wanted(
         self, model: ModelRecord, *, task: LanguageTask | None = None, context: int | None = None
     ) -> Wanted:
+        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than all
+        the rest of an exchange.
+
+        Raises ModelUnusable, ModelNotFound, WrongTask, Invalid.
+        """
         options = self.options(model.id).options
+        which = (model.id, task, context)
+        found = self._planned.get(which)
+        if found is not None and found[0] is model and found[1] is options:
+            return found[2]
+        wanted = self._plan(model, options, task, context)
+        if len(self._planned) >= MAX_PLANNED:
+            self._planned.clear()
+        self._planned[which] = (model, options, wanted)
+        return wanted
+
+    def _plan(
+        self, model: ModelRecord, options: ModelOptions, task: LanguageTask | None, context: int | None
+    ) -> Wanted:
         own = self._names.task_of(model) or LanguageTask.CHAT
         asked = own if task is None else task
         self._names.check(model, asked)
@@ -312,15 +334,9 @@ class ChatService:
             pinned=self._is_pinned(model.id),
             keep_s=seconds_kept(options.keep_s),
             context=context,
-            find=self._beside,
+            find=self._names.part,
             kinds=self._kinds(),
         )
-
-    def _beside(self, name: str | Path) -> ModelRecord:
-        """What a model's options name, or what lies beside it."""
-        if isinstance(name, Path):
-            return self._catalog.at(name)
-        return self._catalog.get(ModelId(name))
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:
         await self._make_larger(ask.wanted)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a model stays: by request, by option, by pin, until somebody wants it gone; how many there may be."""
+"""How long a model stays: by request, option and pin, until somebody wants it gone; how many there may be."""
 
 import math
 
