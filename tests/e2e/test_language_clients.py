@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unchanged clients of language models against a real server with the starter models."""
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -18,10 +20,11 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import OpenAI
+from PIL import Image
 from pydantic import BaseModel, Field, SecretStr
-from tests.starters import with_starters
 
 from inglenook.testing.server import RunningServer
+from tests.starters import with_starters
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +88,12 @@ def http(server: RunningServer) -> Iterator[httpx.Client]:
 
 def test_openai_chats_with_the_default_model(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
-        model="auto", messages=[{"role": "user", "content": "Hello"}], max_tokens=6, seed=1, n=2, logprobs=True
+        model="auto",
+        messages=[{"role": "user", "content": "Hello"}],
+        max_tokens=6,
+        seed=1,
+        n=2,
+        logprobs=True,
     )
     assert raw.headers["x-inglenook-model"] == CHAT
     assert float(raw.headers["x-inglenook-waited-s"]) >= 0
@@ -132,7 +140,9 @@ def test_openai_parses_a_structured_answer(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
-def test_a_call_that_is_required_of_the_small_starter_parses_and_validates(client: OpenAI, choice: Any) -> None:
+def test_a_call_that_is_required_of_the_small_starter_parses_and_validates(
+    client: OpenAI, choice: Any
+) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=CHAT, messages=ASKED, tools=[WEATHER], tool_choice=choice, max_tokens=100
     )
@@ -187,9 +197,7 @@ def test_tools_with_a_free_choice_give_words_or_a_valid_call(client: OpenAI) -> 
 
 
 def test_openai_responds(client: OpenAI) -> None:
-    answer = client.responses.create(
-        model=CHAT, input="Hello", instructions="Be short.", max_output_tokens=6
-    )
+    answer = client.responses.create(model=CHAT, input="Hello", instructions="Be short.", max_output_tokens=6)
     assert answer.output_text
     assert answer.usage is not None
     assert answer.usage.output_tokens > 0
@@ -263,10 +271,9 @@ def test_a_conversation_that_is_too_long_has_openais_code_and_both_numbers(clien
 
 
 def test_a_picture_for_a_model_without_a_projector_is_a_400_in_words(client: OpenAI) -> None:
-    red = (
-        "data:image/png;base64,"
-        "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP8z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg=="
-    )
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "PNG")
+    red = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
     content: Any = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": red}},
@@ -341,7 +348,10 @@ def test_anthropic_requires_a_call(claude: anthropic.Anthropic, streamed: bool) 
     follow: Any = [
         *ASKED,
         {"role": "assistant", "content": [block.model_dump() for block in answer.content]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "20 degrees"}]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "20 degrees"}],
+        },
     ]
     after = claude.messages.create(
         model=CHAT, messages=follow, max_tokens=8, tools=[CLAUDE_TOOL], tool_choice={"type": "none"}

@@ -483,9 +483,9 @@ class Workshop:
         )
         self.app.add_middleware(MeasureRequests, metrics=self.metrics, clock=self.clock)
 
-    def find(self, name: str | None) -> ModelRecord:
+    def find(self, name: str) -> ModelRecord:
         """Language models and aliases first, then the pictures' own ways of naming."""
         try:
             return self.language.find(name)
         except NotFound:
-            return self.catalog.find(name or "auto")
+            return self.catalog.find(name)

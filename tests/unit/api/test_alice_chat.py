@@ -296,7 +296,7 @@ def test_numbers_that_json_has_not_are_refused(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "messages"),
+        ({}, "model"),
         ({"model": 3, "messages": []}, "model"),
         ({"model": "starter"}, "messages"),
         ({"model": "starter", "messages": {}}, "messages"),

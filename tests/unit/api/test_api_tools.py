@@ -159,14 +159,17 @@ def test_words_of_the_callers_schema_are_read_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"tool": "a"', '{"tool": "a"}', "[]", "3", '{"tool": "a", "arguments": 3}', '{"calls": []}']
+    "text",
+    ["", "{", '{"tool": "a"', '{"tool": "a"}', "[]", "3", '{"tool": "a", "arguments": 3}', '{"calls": []}'],
 )
 def test_what_is_cut_off_or_something_else_is_not_read(text: str) -> None:
     assert read(text) is None
 
 
 @given(st.text(), st.integers(1, 7), st.booleans())
-def test_words_come_out_as_they_are_written_however_they_are_cut(text: str, size: int, ascii_only: bool) -> None:
+def test_words_come_out_as_they_are_written_however_they_are_cut(
+    text: str, size: int, ascii_only: bool
+) -> None:
     written = json.dumps({"answer": text}, ensure_ascii=ascii_only)
     words = Words()
     pieces = [words.feed(written[at : at + size]) for at in range(0, len(written), size)]
@@ -194,7 +197,11 @@ CALLED = {
     "role": "assistant",
     "content": None,
     "tool_calls": [
-        {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+        {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
+        }
     ],
 }
 
@@ -207,18 +214,21 @@ def test_calls_and_results_become_words_and_neighbours_one_message() -> None:
         {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "20 degrees"}]},
         {"role": "assistant", "content": "Sunny."},
     ]
-    assert history.has_calls(messages)
+    assert history.tells_of_calls(messages)
     found = history.in_words(messages, instructions="Call.")
     assert [one["role"] for one in found] == ["system", "user", "assistant", "user", "assistant"]
     assert json.loads(found[2]["content"]) == call(city="Paris")
     assert found[3]["content"] == "Result of get_weather: sunny\nResult of the function: 20 degrees"
-    assert not history.has_calls(found)
+    assert not history.tells_of_calls(found)
 
 
 def test_instructions_join_a_system_prompt_that_is_there() -> None:
     for content, expected in (
         ("Be kind.", "Be kind.\n\nCall."),
-        ([{"type": "text", "text": "Be kind."}], [{"type": "text", "text": t} for t in ("Be kind.", "Call.")]),
+        (
+            [{"type": "text", "text": "Be kind."}],
+            [{"type": "text", "text": t} for t in ("Be kind.", "Call.")],
+        ),
     ):
         [first, _] = history.with_system(
             [{"role": "system", "content": content}, {"role": "user", "content": "Hi"}], "Call."
