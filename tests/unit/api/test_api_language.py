@@ -683,7 +683,7 @@ def test_tokens_are_asked_of_the_model_that_is_named(client: TestClient, languag
     assert client.post("/tokenize", json={}).json()["error"]["param"] == "content"
 
 
-def test_the_list_tells_what_a_language_model_is_for(
+def test_the_list_tells_what_a_model_is_for(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
     workshop.catalog.records.append(language.records["chatty"])
