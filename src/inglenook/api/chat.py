@@ -73,8 +73,8 @@ class ChatHandler(Protocol):
     async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response: ...
 
 
-Find = Callable[[str | None], ModelRecord]
-"""A model of any kind by what a client calls it; None takes a default. Blocks. Raises NotFound, Invalid."""
+Find = Callable[[str], ModelRecord]
+"""A model of any kind by what a client calls it. Blocks. Raises NotFound, Invalid."""
 
 
 def chat_router(
@@ -82,7 +82,7 @@ def chat_router(
 ) -> APIRouter:
     """Args:
     catalog: for what draws by default.
-    find: None and "auto" mean what chats by default.
+    find: "auto" means what chats by default.
     handlers: by the kind of model; a kind without one is refused in words.
     max_body_bytes: of a request, which may hold input pictures.
     """
@@ -120,7 +120,7 @@ def _found(catalog: Catalog, find: Find, fields: Fields) -> ModelRecord:
     name = _model(fields)
     draws = any(place in fields for place in ("sam_config", "samConfig"))
     try:
-        return catalog.find(_AUTO) if draws and name in (None, _AUTO) else find(name)
+        return catalog.find(_AUTO) if draws and name == _AUTO else find(name)
     except NotFound:
         _ = read(fields).last_user_message  # a request that is wrong in itself is told so first
         raise
@@ -147,7 +147,7 @@ def read(fields: Fields) -> Chat:
             f"stream_options must be an object; got {shown(options)}.", field="stream_options"
         )
     return Chat(
-        model=_model(fields) or _AUTO,
+        model=_model(fields),
         messages=_messages(body),
         stream=_flag(body, "stream"),
         include_usage=_flag(options, "include_usage"),
@@ -155,11 +155,17 @@ def read(fields: Fields) -> Chat:
     )
 
 
-def _model(fields: Fields) -> str | None:
+def _model(fields: Fields) -> str:
+    """Clients of ALICE and of Cyber-Inference know 422 for a chat without one."""
     try:
-        return fields.text("model", most=MAX_MODEL_CHARS) or None
+        name = fields.text("model", most=MAX_MODEL_CHARS)
     except Invalid as error:
         raise Unprocessable(error.message, field="model") from None
+    if not name:
+        raise Unprocessable(
+            "model is required.", field="model", code="request.missing_field", hint="auto takes the default"
+        )
+    return name
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
@@ -196,11 +202,11 @@ def _message(sent: object, where: str) -> Message:
 
 _BODY: dict[str, Any] = {
     "type": "object",
-    "required": ["messages"],
+    "required": ["model", "messages"],
     "properties": {
         "model": {
             "type": "string",
-            "description": "an id or an alias; without one, or with auto, the default",
+            "description": "an id or an alias; auto takes the default",
         },
         "messages": {
             "type": "array",

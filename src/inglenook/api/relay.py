@@ -19,6 +19,7 @@ Leaving `Relay.ask`, however it is left, stops the generation in the child.
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ TELL_EVERY_S: Final = 4.0
 """Then it is told every so often why it waits; proxies close what stays quiet."""
 _BAD_REQUEST: Final = 400
 _KNOWN_PROPS: Final = 256
-_TAIL_BYTES: Final = 4096
-"""Of the end of an answer, where its cost stands."""
+_LAST_PARTS: Final = 4
+"""Of an answer: in the last of them its cost stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +180,11 @@ class Held:
 
     async def _counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same, and what it says of its cost goes to the model's counters."""
-        last = b""
+        last: deque[bytes] = deque(maxlen=_LAST_PARTS)
         async for part in content:
             yield part
-            last = part if len(part) > _TAIL_BYTES else last[-_TAIL_BYTES:] + part
-        used = usage_of(last)
+            last.append(part)
+        used = usage_of(b"".join(last))
         if used is not None:
             self._exchange.used(used)
 
@@ -219,8 +220,8 @@ def _props(body: bytes) -> Props:
     )
 
 
-_TIMINGS = re.compile(rb'"timings":(\{[^{}]*\})')
-_USAGE = re.compile(rb'"usage":(\{(?:[^{}]|\{[^{}]*\})*\})')
+_TIMINGS = re.compile(rb'"timings":\s*(\{[^{}]*\})')
+_USAGE = re.compile(rb'"usage":\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 
 def usage_of(end: bytes) -> Usage | None:

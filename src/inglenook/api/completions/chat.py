@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inglenook.api.chat import Unprocessable
 from inglenook.api.completions.drawing import Drawing, own_tools
 from inglenook.api.language import calling, conversing
 from inglenook.api.language.desk import Desk
@@ -16,12 +17,14 @@ from inglenook.api.language.fields import Fields
 from inglenook.api.language.pictures import WORDS, Asker, Pictures
 from inglenook.api.openai.manner import DONE, ChatManner, event
 from inglenook.api.relay import Parts, RelayedStream, Wait, Whole, nothing, whole_events
-from inglenook.base.errors import Invalid
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.address import base_url
 from inglenook.door.caller import Caller
 from inglenook.door.disconnect import while_connected
+from inglenook.door.problem import shown
 
+MAX_TEMPERATURE: Final = 2
+"""OpenAI's own bound; above it every model writes noise."""
 _MANNER: Final = ChatManner()
 
 Pieces = AsyncGenerator[dict[str, Any], None]
@@ -36,8 +39,7 @@ class LanguageChat:
         self._drawing = drawing
 
     async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response:
-        if "messages" not in fields:
-            raise Invalid("messages is required.", field="messages", code="request.missing_field")
+        _check(fields)
         stream = fields.flag("stream")
         usage = bool((fields.object("stream_options") or {}).get("include_usage"))
         own = own_tools(fields)
@@ -96,6 +98,20 @@ class LanguageChat:
                 return Whole(await held.read(calling.PATH, plan.body), wait.headers)
             answer = await calling.whole(calling.chunks(held, order.body, order.wish))
         return Whole(msgspec.json.encode(answer), wait.headers)
+
+
+def _check(fields: Fields) -> None:
+    """What clients expect to be told at once. Raises Unprocessable."""
+    if "messages" not in fields:
+        raise Unprocessable("messages is required.", field="messages", code="request.missing_field")
+    heat = fields.get("temperature")
+    if heat is not None and (
+        isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= MAX_TEMPERATURE
+    ):
+        raise Unprocessable(
+            f"temperature must be a number from 0 to {MAX_TEMPERATURE}; got {shown(heat)}.",
+            field="temperature",
+        )
 
 
 def _written(make: Callable[[Wait], Pieces], *, usage: bool) -> Parts:

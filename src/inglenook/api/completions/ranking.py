@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""POST /v1/rerank: which documents answer a question, by a model made for it, or by how near embeddings are."""
+"""POST /v1/rerank: which documents answer a question, by a model for it or by how near embeddings are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -165,40 +165,62 @@ def _call_item(call: Mapping[str, Any], item_id: str, status: str = "completed")
 
 
 async def as_events(pieces: AsyncIterator[Mapping[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
-    """A chat's pieces as the events of a response. Their numbers are `numbered`'s to add."""
-    response_id, item_id = _id("resp"), _id("msg")
-    output: list[dict[str, Any]] = []
-    answer: dict[str, Any] = {}
-    text, finish = "", None
-    begun = {"id": response_id, "object": "response", "status": "in_progress", "output": []}
+    """A chat's pieces as the events of a response. Their numbers are `Numbered`'s to add."""
+    made = _Making()
+    begun = {"id": made.response_id, "object": "response", "status": "in_progress", "output": []}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     async for piece in pieces:
-        answer |= {name: value for name, value in piece.items() if name != "choices"}
+        made.answer |= {name: value for name, value in piece.items() if name != "choices"}
         for choice in piece["choices"]:
-            finish = choice.get("finish_reason") or finish
-            delta = choice.get("delta") or {}
-            if delta.get("content"):
-                if not text:
-                    for event in _begun_message(item_id, len(output)):
-                        yield event
-                text += delta["content"]
-                yield _at_text("response.output_text.delta", item_id, len(output), delta=delta["content"])
-            if delta.get("tool_calls"):
-                if text:
-                    for event in _ended_message(output, text, item_id):
-                        yield event
-                    text = ""
-                message: dict[str, Any] = {}
-                calling.add_delta(message, delta)
-                for call in message["tool_calls"]:
-                    for event in _called(output, call):
-                        yield event
-    if text:
-        for event in _ended_message(output, text, item_id):
-            yield event
-    whole = _response(answer, output, finish, response_id)
+            made.finish = choice.get("finish_reason") or made.finish
+            for event in made.add(choice.get("delta") or {}):
+                yield event
+    for event in made.end_words():
+        yield event
+    whole = _response(made.answer, made.output, made.finish, made.response_id)
     yield {"type": f"response.{whole['status']}", "response": whole}
+
+
+class _Making:
+    """A response while its pieces come in.
+
+    Attributes:
+        output: the items that are whole. text: of the message that is being written.
+    """
+
+    def __init__(self) -> None:
+        self.response_id = _id("resp")
+        self.answer: dict[str, Any] = {}
+        self.output: list[dict[str, Any]] = []
+        self.finish: str | None = None
+        self._item_id = _id("msg")
+        self._text = ""
+
+    def add(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The events of one piece."""
+        found: list[dict[str, Any]] = []
+        words = delta.get("content")
+        if words:
+            if not self._text:
+                found += _begun_message(self._item_id, len(self.output))
+            self._text += words
+            kind = "response.output_text.delta"
+            found.append(_at_text(kind, self._item_id, len(self.output), delta=words))
+        if delta.get("tool_calls"):
+            found += self.end_words()
+            message: dict[str, Any] = {}
+            calling.add_delta(message, delta)
+            for call in message["tool_calls"]:
+                found += _called(self.output, call)
+        return found
+
+    def end_words(self) -> list[dict[str, Any]]:
+        if not self._text:
+            return []
+        found = _ended_message(self.output, self._text, self._item_id)
+        self._text, self._item_id = "", _id("msg")
+        return found
 
 
 def _begun_message(item_id: str, index: int) -> list[dict[str, Any]]:

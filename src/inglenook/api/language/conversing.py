@@ -73,7 +73,7 @@ async def plan(held: Held, order: Order, wait: Wait | None = None) -> Plan:
             wait.headers[calling.HEADER] = "schema"
         return Plan(None)
     messages = order.body.get("messages")
-    if props.tools or not isinstance(messages, list) or not history.has_calls(messages):
+    if props.tools or not isinstance(messages, list) or not history.tells_of_calls(messages):
         return Plan(order.ask.body)
     told = {name: value for name, value in order.body.items() if name not in _TOOL_FIELDS}
     return Plan(msgspec.json.encode(told | {"messages": history.in_words(messages)}))

@@ -55,8 +55,8 @@ def _names(language: Language) -> dict[ModelId, list[str]]:
 
 
 def spoken(record: ModelRecord, language: Language, names: Mapping[ModelId, list[str]]) -> dict[str, Any]:
-    """What there is to know of a language model. `task`: what it is for. `tools`: how it makes calls: `template`
-    by its own, `schema` held to one by us. `away_s`: seconds until it could answer."""
+    """What there is to know of a language model. `task`: what it is for. `tools`: how it makes calls:
+    `template` by its own, `schema` held to one by us. `away_s`: seconds until it could answer."""
     facts = record.language
     if record.kind is not ModelKind.LANGUAGE or facts is None:
         return {"language": None}
