@@ -54,6 +54,12 @@ def children(server: RunningServer) -> list[Any]:
     ]
 
 
+def unload_everything(server: RunningServer, http: httpx.Client) -> None:
+    for session in http.get("/admin/sessions").json():
+        http.post(f"/admin/models/{session['model_name']}/unload")
+    eventually(lambda: children(server) == [], "nothing is loaded")
+
+
 # -- A: the embeddings script ----------------------------------------------------------------------------
 
 
@@ -83,7 +89,7 @@ def test_the_inference_script_passes(http: httpx.Client) -> None:
 
     short = {"model": CHAT, "messages": HI, "max_tokens": 1, "stream": False}
     assert http.post("/v1/chat/completions", json=short).status_code == 200
-    longer = short | {"max_tokens": 12, "temperature": 0.1}
+    longer = short | {"max_tokens": 3, "temperature": 0.1}
     told = http.post("/v1/chat/completions", json=longer).json()
     assert told["choices"][0]["message"]["content"]
     assert told["usage"]["total_tokens"] > 0
@@ -144,8 +150,7 @@ def test_the_pages_are_there(http: httpx.Client, path: str) -> None:
 
 
 def test_two_loads_at_once_start_one_process(server: RunningServer, http: httpx.Client) -> None:
-    http.post(f"/admin/models/{CHAT}/unload")
-    eventually(lambda: children(server) == [], "nothing is loaded")
+    unload_everything(server, http)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: http.post(f"/admin/models/{CHAT}/load").status_code, range(4)))
     assert answers == [200] * 4
@@ -155,6 +160,7 @@ def test_two_loads_at_once_start_one_process(server: RunningServer, http: httpx.
 def test_a_killed_process_is_noticed_and_the_next_request_is_served(
     server: RunningServer, http: httpx.Client
 ) -> None:
+    unload_everything(server, http)
     http.post(f"/admin/models/{CHAT}/load")
     [child] = children(server)
     os.kill(child.pid, signal.SIGKILL)
@@ -177,12 +183,12 @@ def test_what_the_process_refuses_keeps_its_status(http: httpx.Client) -> None:
     assert "context" in answer.text
 
 
-def test_an_unload_while_streaming_cuts_nothing_off(http: httpx.Client) -> None:
+def test_an_unload_while_streaming_cuts_nothing_off(server: RunningServer, http: httpx.Client) -> None:
     body = {"model": CHAT, "messages": HI, "max_tokens": 60, "stream": True, "ignore_eos": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as answer:
         lines = answer.iter_lines()
         next(line for line in lines if line.startswith("data: "))
-        told = httpx.post(f"{http.base_url}admin/models/{CHAT}/unload", timeout=30).json()
+        told = httpx.post(f"{server.base_url}/admin/models/{CHAT}/unload", timeout=30).json()
         rest = [line for line in lines if line.startswith("data: ")]
     assert told["status"] == "unloading"
     assert rest[-1] == "data: [DONE]"
@@ -200,8 +206,7 @@ def address(server: RunningServer, path: str) -> str:
 
 
 def test_the_sockets_tell_of_loads_and_of_the_log(server: RunningServer, http: httpx.Client) -> None:
-    http.post(f"/admin/models/{CHAT}/unload")
-    eventually(lambda: http.get("/admin/sessions").json() == [], "nothing is loaded")
+    unload_everything(server, http)
     with connect(address(server, "/ws/status")) as status, connect(address(server, "/ws/logs")) as logs:
         assert json.loads(status.recv())["type"] == "status_update"
         logs.send("ping")
