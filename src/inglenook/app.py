@@ -34,6 +34,7 @@ from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
+from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -57,6 +58,8 @@ from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.policy import Rules
 from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
+from inglenook.speech.model import SpeechLimits
+from inglenook.speech.service import SpeechService
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.configuration import Configuration
@@ -100,6 +103,7 @@ class Workshop:
     preloader: PicturePreloader
     chat: ChatService
     conversations: ConversationService
+    speech: SpeechService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -265,6 +269,7 @@ async def _running(
             preloader=PicturePreloader(work=work, limits=images.limits),
             chat=chat,
             conversations=conversations,
+            speech=_speech(settings, scheduler, catalog, clock),
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -287,6 +292,19 @@ def _language_defaults(settings: Settings) -> Defaults:
         flash_attention=language.flash_attention,
         cache_type_k=language.cache_type_k,
         cache_type_v=language.cache_type_v,
+    )
+
+
+def _speech(settings: Settings, scheduler: Scheduler, catalog: CatalogService, clock: Clock) -> SpeechService:
+    return SpeechService(
+        scheduler=scheduler,
+        catalog=catalog,
+        clock=clock,
+        uploads=settings.server.data / "spool" / "recordings",
+        limits=SpeechLimits(settings.speech.max_upload_bytes, settings.speech.max_duration_s),
+        default_model=settings.language.speech_model,
+        compute_type=settings.speech.compute_type,
+        pinned=frozenset(settings.models.pinned),
     )
 
 
@@ -343,8 +361,16 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,
     )
+    whisper = WhisperEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+        ffmpeg=(lambda: None) if settings.speech.ffmpeg == "off" else find_ffmpeg,
+    )
     return Scheduler(
-        engines={engine.name: engine, llama.name: llama},
+        engines={engine.name: engine for engine in (engine, llama, whisper)},
         ledger=Ledger(probe.devices(), book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
@@ -495,6 +521,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.relay import Relay
+    from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
     from inglenook.api.studio.models import model_router
     from inglenook.door.address import base_url
@@ -598,6 +625,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             version=__version__,
             pictures=pictures,
         ),
+        speech_router(speech=workshop.speech),
         studio_router(
             jobs=jobs,
             gallery=gallery,
@@ -655,6 +683,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
+        body_limits={
+            "/v1/audio/": (
+                workshop.speech.limits.max_upload_bytes + FORM_BYTES,
+                "speech.max_upload_bytes",
+            )
+        },
     )
     app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)
     return app
