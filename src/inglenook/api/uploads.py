@@ -5,10 +5,9 @@ The name that the client gave the file is not looked at: it is kept under one of
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -18,6 +17,9 @@ from inglenook.api.bodies import MAX_FIELDS, media_type
 from inglenook.base.errors import Invalid, TooLarge
 from inglenook.base.units import MIB, format_bytes
 from inglenook.door.problem import shown
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 FIELD_BYTES: Final = MIB
 """What all the text fields of such a form may have together."""
@@ -95,7 +97,7 @@ class _Reader:
         self._headers: dict[bytes, bytes] = {}
         self._ended = False
 
-    def callbacks(self) -> Mapping[str, object]:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._part_begin,
             "on_header_field": lambda data, start, end: self._grow(self._header, data[start:end]),

@@ -133,9 +133,9 @@ def _best(error: ValidationError) -> Any:
     """Of several ways to read a value, the error of the one that was meant."""
     found = error.errors(include_url=False)
     inner = [one for one in found if "VoiceActivityField" in one["loc"] and one["type"] != "model_type"]
-    best = dict((inner or found)[0])
-    best["loc"] = tuple(part for part in best["loc"] if part != "VoiceActivityField" and not _is_choice(part))
-    return best
+    best = (inner or found)[0]
+    place = tuple(part for part in best["loc"] if part != "VoiceActivityField" and not _is_choice(part))
+    return {**best, "loc": place}
 
 
 def _is_choice(part: object) -> bool:

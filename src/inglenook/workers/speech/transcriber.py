@@ -168,7 +168,7 @@ def _segment(job: str, number: int, found: Any, offset: float, duration: float) 
     """With times in the whole recording, and within it: the model's windows reach beyond its end."""
 
     def at(seconds: float) -> float:
-        return round(min(max(offset + seconds, 0.0), duration), 3)
+        return round(min(max(offset + float(seconds), 0.0), duration), 3)
 
     start = at(found.start)
     words = tuple(
