@@ -1,13 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """A transcript as text, as subtitles, and as OpenAI's JSON. Pure."""
 
+import json
 import math
 from collections.abc import Collection
 from typing import Any
 
 from inglenook.speech.languages import name_of
-from inglenook.speech.model import Transcript
+from inglenook.speech.model import TextFormat, Transcript
 from inglenook.wire.speech import Segment
+
+
+def written(transcript: Transcript, form: TextFormat, granularities: Collection[str] = ("segment",)) -> str:
+    """Args:
+    granularities: of `verbose_json`: `segment`, `word` or both.
+    """
+    match form:
+        case "text":
+            return f"{transcript.text}\n"
+        case "srt":
+            return srt(transcript)
+        case "vtt":
+            return vtt(transcript)
+        case "json":
+            return json.dumps(brief_json(transcript), ensure_ascii=False)
+        case "verbose_json":
+            return json.dumps(verbose_json(transcript, granularities), ensure_ascii=False)
 
 
 def srt(transcript: Transcript) -> str:

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from typing import Any
 
 import msgspec
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from inglenook.api.errors import as_error, json_response
+from inglenook.api.errors import as_error
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import InglenookError
 from inglenook.door.problem import problem_of
@@ -18,19 +18,18 @@ from inglenook.speech.model import TextFormat, Transcript
 from inglenook.wire.message import Message
 from inglenook.wire.speech import Heard, Segment
 
-_NO_STORE = {"cache-control": "no-store"}
+_MEDIA_TYPES: Mapping[TextFormat, str] = {
+    "json": "application/json",
+    "verbose_json": "application/json",
+    "text": "text/plain",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+}
 
 
 def whole(transcript: Transcript, form: TextFormat, granularities: Collection[str]) -> Response:
-    if form == "json":
-        return json_response(formats.brief_json(transcript))
-    if form == "verbose_json":
-        return json_response(formats.verbose_json(transcript, granularities or ("segment",)))
-    if form == "text":
-        return PlainTextResponse(f"{transcript.text}\n", headers=_NO_STORE)
-    if form == "srt":
-        return Response(formats.srt(transcript), media_type="application/x-subrip", headers=_NO_STORE)
-    return Response(formats.vtt(transcript), media_type="text/vtt", headers=_NO_STORE)
+    text = formats.written(transcript, form, granularities or ("segment",))
+    return Response(text, media_type=_MEDIA_TYPES[form], headers={"cache-control": "no-store"})
 
 
 Work = Callable[
