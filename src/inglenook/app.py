@@ -509,8 +509,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.completions import completions_router
     from inglenook.api.completions.chat import LanguageChat
     from inglenook.api.completions.drawing import Drawing
-    from inglenook.api.cyber import cyber_router, render_detail
     from inglenook.api.conversations import conversations_router
+    from inglenook.api.cyber import cyber_router, render_detail
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
-<<<<<<< HEAD
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-=======
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
->>>>>>> 51faf83 (Speech to text: a worker of our own, an engine, a service and OpenAI's routes (first cut))
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +31,7 @@ from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
-from inglenook.wire.message import Message
+from inglenook.speech.service import Tell
 
 
 class Images(Protocol):
@@ -283,7 +278,6 @@ class Language(Protocol):
         ...
 
 
-<<<<<<< HEAD
 class Conversations(Protocol):
     """Blocks. What each raises: `chat.conversations.service`."""
 
@@ -348,7 +342,8 @@ class Conversations(Protocol):
     def keep_preset(self, name: str, text: str, *, caller: PersonId) -> Preset: ...
 
     def delete_preset(self, preset: PresetId, *, caller: PersonId) -> None: ...
-=======
+
+
 class Speech(Protocol):
     """Speech to text."""
 
@@ -374,9 +369,8 @@ class Speech(Protocol):
         person: PersonId,
         stop: StopToken,
         hear: Hear | None = None,
-        tell: Callable[[Message], Awaitable[None]] | None = None,
+        tell: Tell | None = None,
     ) -> Transcript: ...
->>>>>>> 51faf83 (Speech to text: a worker of our own, an engine, a service and OpenAI's routes (first cut))
 
 
 class Catalog(Protocol):
