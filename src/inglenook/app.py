@@ -35,6 +35,7 @@ from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
+from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
@@ -58,6 +59,8 @@ from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.policy import Rules
 from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
+from inglenook.speech.model import SpeechLimits
+from inglenook.speech.service import SpeechService
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.configuration import Configuration
@@ -101,6 +104,7 @@ class Workshop:
     preloader: PicturePreloader
     chat: ChatService
     conversations: ConversationService
+    speech: SpeechService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -269,6 +273,7 @@ async def _running(
             preloader=PicturePreloader(work=work, limits=images.limits),
             chat=chat,
             conversations=conversations,
+            speech=_speech(settings, scheduler, catalog, clock),
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -291,6 +296,19 @@ def _language_defaults(settings: Settings) -> Defaults:
         flash_attention=language.flash_attention,
         cache_type_k=language.cache_type_k,
         cache_type_v=language.cache_type_v,
+    )
+
+
+def _speech(settings: Settings, scheduler: Scheduler, catalog: CatalogService, clock: Clock) -> SpeechService:
+    return SpeechService(
+        scheduler=scheduler,
+        catalog=catalog,
+        clock=clock,
+        uploads=settings.server.data / "spool" / "recordings",
+        limits=SpeechLimits(settings.speech.max_upload_bytes, settings.speech.max_duration_s),
+        default_model=settings.language.speech_model,
+        compute_type=settings.speech.compute_type,
+        pinned=frozenset(settings.models.pinned),
     )
 
 
@@ -349,12 +367,20 @@ def _scheduler(
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,
     )
+    whisper = WhisperEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+        ffmpeg=(lambda: None) if settings.speech.ffmpeg == "off" else find_ffmpeg,
+    )
     devices = probe.devices()
     kinds = Kinds(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )
     scheduler = Scheduler(
-        engines={engine.name: engine, llama.name: llama},
+        engines={engine.name: engine for engine in (engine, llama, whisper)},
         ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
@@ -506,6 +532,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.relay import Relay
+    from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
     from inglenook.api.studio.models import model_router
     from inglenook.door.address import base_url
@@ -609,6 +636,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             version=__version__,
             pictures=pictures,
         ),
+        speech_router(speech=workshop.speech),
         studio_router(
             jobs=jobs,
             gallery=gallery,
@@ -666,6 +694,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
+        body_limits={
+            "/v1/audio/": (
+                workshop.speech.limits.max_upload_bytes + FORM_BYTES,
+                "speech.max_upload_bytes",
+            )
+        },
     )
     app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)
     return app

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scheduler relies on in every engine: the fake, one with scripted real children, and diffusers'."""
+"""What the scheduler relies on in every engine: the fake, one with scripted real children,
+and those that start our workers."""
 
 import asyncio
 import os
@@ -12,11 +13,14 @@ from typing import Any, Protocol
 
 import pytest
 from tests.integration.processes import is_gone, linux, state_of, survivors
+from tests.starters import SPEECH, installed
 
 import inglenook
 from inglenook.base.ids import ModelId
-from inglenook.engines.diffusers import DiffusersEngine, ImageChild
+from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
+from inglenook.runtime.worker_child import WorkerChild
 from inglenook.testing import engines
 from inglenook.testing.child import EXIT_AT_START, Behaviour
 from inglenook.testing.devices import fake_device
@@ -139,28 +143,24 @@ class ScriptedBench:
 
 
 @dataclass
-class DiffusersBench:
-    """The image worker itself, with the model that ships."""
+class WorkerBench:
+    """What the benches of our own workers have in common."""
 
     spool_root: Path | None
     has_processes: bool = True
 
     def __post_init__(self) -> None:
-        self.engine: Engine = self._with(WAIT_S)
+        self.engine: Engine = self.engine_with(WAIT_S)
 
-    def _with(self, start_timeout_s: float) -> DiffusersEngine:
-        assert self.spool_root is not None
-        return DiffusersEngine(
-            spool_root=self.spool_root,
-            start_timeout_s=start_timeout_s,
-            cancel_grace_s=5.0,
-            stop_grace_s=GRACE_S,
-            cpu_threads=1,
-        )
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        raise NotImplementedError
 
-    async def _start(self, path: Path = STARTER, start_timeout_s: float = WAIT_S) -> ImageChild:
-        options = {"path": str(path), "layout": "folder", "family": "sd1"}
-        return await self._with(start_timeout_s).start(plan(**options), CPU)
+    def options(self) -> dict[str, Any]:
+        """Of a plan that loads."""
+        raise NotImplementedError
+
+    async def _start(self, start_timeout_s: float = WAIT_S, **changes: Any) -> Child:
+        return await self.engine_with(start_timeout_s).start(plan(**self.options() | changes), CPU)
 
     async def normal(self) -> Child:
         return await self._start()
@@ -169,7 +169,7 @@ class DiffusersBench:
         return await self._start(start_timeout_s=0.05)
 
     async def dies_at_start(self) -> Child:
-        return await self._start(path=STARTER / "nothing-here")
+        return await self._start(path=str(STARTER / "nothing-here"))
 
     async def begun(self) -> Child:
         return await self._start()
@@ -186,6 +186,40 @@ class DiffusersBench:
         os.kill(pid, signal.SIGKILL)
 
 
+class DiffusersBench(WorkerBench):
+    """The image worker itself, with the model that ships."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return DiffusersEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {"path": str(STARTER), "layout": "folder", "family": "sd1"}
+
+
+class WhisperBench(WorkerBench):
+    """The speech worker itself, with the starter."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return WhisperEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {"path": str(installed(SPEECH))}
+
+
 def plan(**options: Any) -> LoadPlan:
     return LoadPlan(model=ModelId("m"), engine="any", footprint_bytes={"cpu": 10**8}, options=options)
 
@@ -197,6 +231,7 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "fake": lambda: FakeBench(FakeEngine()),
         "scripted": lambda: ScriptedBench(spool_root),
         "diffusers": lambda: DiffusersBench(spool_root),
+        "faster-whisper": lambda: WhisperBench(spool_root),
     }[name]()
     yield made
 
@@ -212,7 +247,14 @@ async def halt(pid: int) -> None:
 Open = Callable[[], AbstractAsyncContextManager[Bench]]
 
 
-@pytest.fixture(params=["fake", "scripted", pytest.param("diffusers", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        "fake",
+        "scripted",
+        pytest.param("diffusers", marks=pytest.mark.slow),
+        pytest.param("faster-whisper", marks=pytest.mark.slow),
+    ]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return lambda: bench_of(request.param, tmp_path)
 
@@ -413,7 +455,7 @@ def test_what_it_wrote_stays_until_it_is_discarded(opened: Open) -> None:
                 return  # a fake writes nothing
             child = await bench.normal()
             await child.ready()
-            assert isinstance(child, ImageChild)
+            assert isinstance(child, WorkerChild)
             (child.spool / "picture.png").write_bytes(b"a finished picture")
             assert child.spool.stat().st_mode & 0o077 == 0, "others could read it"
             await bench.crash(child)

@@ -125,6 +125,15 @@ class ServerClient:
             files.append(("gallery", ("gallery.json", json.dumps(listed).encode())))
         return (await self._send("POST", "/v1/pictures/import", files=files)).json()
 
+    async def transcribe(self, path: str, fields: Mapping[str, str], file: Path) -> str:
+        """Send a recording; what was said in it, in the format that the fields name."""
+        import httpx
+
+        patient = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # the answer comes when all was heard
+        with file.open("rb") as opened:
+            sent = {"file": ("recording", opened)}
+            return (await self._send("POST", path, data=dict(fields), files=sent, timeout=patient)).text
+
     async def bytes_at(self, path: str) -> bytes:
         """The file at `path`, which may be a whole URL of the same server."""
         return (await self._send("GET", path)).content

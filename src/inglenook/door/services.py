@@ -2,7 +2,7 @@
 """What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
+from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
+from inglenook.speech.service import Tell
 
 
 class Images(Protocol):
@@ -340,6 +342,35 @@ class Conversations(Protocol):
     def keep_preset(self, name: str, text: str, *, caller: PersonId) -> Preset: ...
 
     def delete_preset(self, preset: PresetId, *, caller: PersonId) -> None: ...
+
+
+class Speech(Protocol):
+    """Speech to text."""
+
+    @property
+    def limits(self) -> SpeechLimits: ...
+
+    def resolve(self, name: str | None) -> ModelRecord:
+        """Blocks."""
+        ...
+
+    def receive(self) -> AbstractContextManager[Path]:
+        """A file of our own for a recording. Blocks."""
+        ...
+
+    def check(self, request: SpeechRequest, model: ModelRecord) -> SpeechRequest: ...
+
+    async def transcribe(
+        self,
+        request: SpeechRequest,
+        recorded: Recorded,
+        model: ModelRecord,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        hear: Hear | None = None,
+        tell: Tell | None = None,
+    ) -> Transcript: ...
 
 
 class Catalog(Protocol):
