@@ -74,12 +74,8 @@ def events(body: str) -> list[tuple[str, Any]]:
 
 
 def test_a_conversation_is_made_changed_read_and_thrown_away(client: TestClient, room: Room) -> None:
-    sent = {
-        "title": " A  talk ",
-        "model": "smol",
-        "system": "S",
-        "parameters": {"temperature": 0, "stop": "E"},
-    }
+    settings = {"temperature": 0, "stop": "E"}
+    sent = {"title": " A  talk ", "model": "smol", "system": "S", "parameters": settings}
     made = client.post("/v1/conversations", json=sent).json()
     assert (made["title"], made["model"], made["parameters"]) == (
         "A talk",
