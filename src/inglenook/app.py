@@ -539,6 +539,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.web.chat_pages import chat_pages
     from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
     from inglenook.web.model_pages import model_pages
@@ -668,15 +669,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         reference_router(),
         login_router(),
         settings_router(configuration=workshop.configuration),
-        web_router(
-            images=images,
-            jobs=jobs,
-            gallery=gallery,
-            catalog=catalog,
-            runtime=runtime,
-            conversations=workshop.conversations,
-            language=workshop.chat,
-        ),
+        web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+        chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
     ):

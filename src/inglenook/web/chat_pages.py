@@ -19,10 +19,9 @@ from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.chat.conversations.model import Conversation, path_to
 from inglenook.chat.conversations.prompt import sees
 from inglenook.door.caller import FromCaller
-from inglenook.door.services import Conversations, Language
+from inglenook.door.services import Catalog, Conversations, Language
 from inglenook.door.sse import EventStream
 from inglenook.web.chat_stream import chat_stream
-from inglenook.web.services import Services
 from inglenook.web.talks import UNTITLED, TalkModel, said, talk_model, talk_row
 from inglenook.web.templating import HEADERS, html
 
@@ -44,8 +43,8 @@ Titles = Mapping[ModelId, str]
 
 
 class ChatPages:
-    def __init__(self, *, services: Services, conversations: Conversations, language: Language) -> None:
-        self._services = services
+    def __init__(self, *, catalog: Catalog, conversations: Conversations, language: Language) -> None:
+        self._catalog = catalog
         self._conversations = conversations
         self._language = language
 
@@ -59,7 +58,7 @@ class ChatPages:
             default = None
         records = [
             one
-            for one in self._services.catalog.list(ModelKind.LANGUAGE)
+            for one in self._catalog.list(ModelKind.LANGUAGE)
             if self._language.task_of(one) is LanguageTask.CHAT
         ]
         return sorted(records, key=lambda it: (it.id != default, it.problem is not None, it.id))
@@ -141,9 +140,9 @@ class ChatPages:
         }
 
 
-def chat_pages(services: Services, conversations: Conversations, language: Language) -> APIRouter:
-    router = APIRouter()
-    pages = ChatPages(services=services, conversations=conversations, language=language)
+def chat_pages(*, catalog: Catalog, conversations: Conversations, language: Language) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    pages = ChatPages(catalog=catalog, conversations=conversations, language=language)
 
     @router.get("/chat")
     async def new(request: Request, caller: FromCaller) -> Response:

@@ -15,12 +15,11 @@ from inglenook.base.errors import Conflict, InglenookError
 from inglenook.base.ids import JobId, PersonId, PictureId
 from inglenook.door.caller import FromCaller
 from inglenook.door.problem import problem_of
-from inglenook.door.services import Catalog, Conversations, Gallery, Images, Jobs, Language, Runtime
+from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 from inglenook.jobs.model import Job
 from inglenook.web import csrf, form
 from inglenook.web.activity_pages import activity_pages
 from inglenook.web.asking import new_ticket, offered_variation
-from inglenook.web.chat_pages import chat_pages
 from inglenook.web.contexts import ACTIVE, Contexts
 from inglenook.web.form import PLACES, Problems, Values, problems_of
 from inglenook.web.fragments import fragment_routes
@@ -35,14 +34,7 @@ MAX_CANCELLED = 1000
 
 
 def web_router(
-    *,
-    images: Images,
-    jobs: Jobs,
-    gallery: Gallery,
-    catalog: Catalog,
-    runtime: Runtime,
-    conversations: Conversations,
-    language: Language,
+    *, images: Images, jobs: Jobs, gallery: Gallery, catalog: Catalog, runtime: Runtime
 ) -> APIRouter:
     """All routes of the page. Static files (`templating.STATIC`) are mounted beside it."""
     services = Services(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime)
@@ -55,7 +47,6 @@ def web_router(
     router.include_router(fragment_routes(services, contexts))
     router.include_router(gallery_pages(services))
     router.include_router(activity_pages(services))
-    router.include_router(chat_pages(services, conversations, language))
     return router
 
 

@@ -197,7 +197,7 @@ def _prompt(tool: Tool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TalkModel:
-    """One line of the picker. `standing`: ready, starting, cold, problem. `defaults`: what is set, as JSON."""
+    """One line of the picker. `standing`: ready, starting, cold, problem. `defaults`: what is set (JSON)."""
 
     id: ModelId
     title: str

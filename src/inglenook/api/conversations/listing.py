@@ -96,7 +96,7 @@ def listing_router(*, conversations: Conversations) -> APIRouter:
     @router.get(
         "/{conversation_id}",
         summary="One conversation with all its messages, on every branch",
-        responses={200: answer("It.", WHOLE_CONVERSATION), **errors(404)},
+        responses={200: answer("It.", WHOLE_CONVERSATION), **errors(400, 404)},
     )
     def one(who: FromCaller, conversation_id: str) -> Response:
         found = conversations.get(conversation_id_of(conversation_id), caller=who.person, trashed=True)
@@ -120,7 +120,7 @@ def listing_router(*, conversations: Conversations) -> APIRouter:
     @router.post(
         "/{conversation_id}/restore",
         summary="Take a conversation out of the trash",
-        responses={200: answer("As it is now.", CONVERSATION), **errors(404)},
+        responses={200: answer("As it is now.", CONVERSATION), **errors(400, 404)},
     )
     def restore(who: FromCaller, conversation_id: str) -> Response:
         back = conversations.restore(conversation_id_of(conversation_id), caller=who.person)
@@ -129,7 +129,7 @@ def listing_router(*, conversations: Conversations) -> APIRouter:
     @router.delete(
         "/{conversation_id}",
         summary="Throw a conversation away, or delete it for good",
-        responses={200: answer("It is gone.", DELETED), **errors(404)},
+        responses={200: answer("It is gone.", DELETED), **errors(400, 404)},
     )
     def delete(
         who: FromCaller,

@@ -120,7 +120,7 @@ def messages_router(*, conversations: Conversations, answers: Answers, images: I
     @router.get(
         "/pictures/{blob}",
         summary="A picture that was given to a conversation",
-        responses={200: {"description": "PNG.", "content": {"image/png": {}}}, **errors(404)},
+        responses={200: {"description": "PNG.", "content": {"image/png": {}}}, **errors(400, 404)},
     )
     async def picture(who: FromCaller, blob: str) -> Response:  # noqa: ARG001 - closed like every route
         """Nobody can guess the name of a picture that they do not have."""
@@ -175,7 +175,7 @@ def messages_router(*, conversations: Conversations, answers: Answers, images: I
     @router.post(
         "/{conversation_id}/messages/{message_id}/stop",
         summary="Stop an answer that is being written",
-        responses={200: answer("Whether this has stopped it.", _STOPPED), **errors(404)},
+        responses={200: answer("Whether this has stopped it.", _STOPPED), **errors(400, 404)},
     )
     async def stop(who: FromCaller, conversation_id: str, message_id: str) -> Response:
         found, message = conversation_id_of(conversation_id), message_id_of(message_id)

@@ -64,7 +64,7 @@ def presets_router(*, conversations: Conversations) -> APIRouter:
     @router.delete(
         "/{preset_id}",
         summary="Forget a system prompt",
-        responses={200: answer("It is gone.", DELETED), **errors(404)},
+        responses={200: answer("It is gone.", DELETED), **errors(400, 404)},
     )
     def delete(who: FromCaller, preset_id: str) -> Response:
         if not is_id("pre", preset_id):

@@ -261,6 +261,12 @@ class _Writing:
         assert self._task is not None
         await asyncio.wait({self._task})
 
+    async def result(self) -> Message:
+        """Wait for its end. Raises what nobody foresaw."""
+        assert self._task is not None
+        await self._task
+        return self.message
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Everything until the end. Whoever leaves earlier stops the answer."""
         try:

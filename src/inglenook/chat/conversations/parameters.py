@@ -46,7 +46,12 @@ class Parameters:
 
     def as_json(self) -> dict[str, Any]:
         """Only what was set."""
-        said = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+        unset = (None, False)  # by identity: 0 is a value
+        said = {
+            name: value
+            for name, value in asdict(self).items()
+            if value != () and not any(value is it for it in unset)
+        }
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
 

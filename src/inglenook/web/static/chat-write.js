@@ -302,6 +302,7 @@ composer.addEventListener("submit", (event) => {
   send();
 });
 messageField.addEventListener("input", grow);
+messageField.addEventListener("input", () => window.marked ?? fetchScript("lexer").catch(() => {}), { once: true });
 messageField.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

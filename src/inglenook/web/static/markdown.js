@@ -12,6 +12,10 @@ const MD_NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00
 // Show `text` in `place`. The blocks at the beginning that have not changed since the last time stay as they are,
 // so a text can be shown again with each piece that comes. `done`: no more will come.
 function showMarkdown(place, text, done = true) {
+  if (window.marked === undefined) {
+    showLater(place, text, done);
+    return;
+  }
   const blocks = mdBlocks(text);
   const known = place.mdRaw ?? [];
   let same = 0;
@@ -27,6 +31,21 @@ function showMarkdown(place, text, done = true) {
   });
   place.mdRaw = blocks.map((block) => block.raw);
   place.classList.add("is-shown");
+}
+
+// As plain text, until the lexer is there: a page without messages does not bring it.
+function showLater(place, text, done) {
+  const first = place.mdLater === undefined;
+  place.mdLater = { text, done };
+  place.textContent = text;
+  if (!first) return;
+  fetchScript("lexer").then(
+    () => {
+      const { text: last, done: ended } = place.mdLater;
+      showMarkdown(place, last, ended);
+    },
+    () => {}, // plain text it is
+  );
 }
 
 // Each block is one element of the page, so `space` is left out.
@@ -184,22 +203,23 @@ function mdCode(text, lang, whole) {
   return made;
 }
 
-let highlighter = null;
+const fetched = {};
 
-function fetchHighlighter() {
-  highlighter ??= new Promise((resolve, reject) => {
+// A script of ours that the page names (`lexer`, `highlighter`), once.
+function fetchScript(name) {
+  fetched[name] ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = document.getElementById("content").dataset.highlighter;
+    script.src = document.getElementById("content").dataset[name];
     script.onload = resolve;
     script.onerror = reject;
     document.head.append(script);
   });
-  return highlighter;
+  return fetched[name];
 }
 
 async function colourCode(code, name) {
   try {
-    await fetchHighlighter();
+    await fetchScript("highlighter");
   } catch {
     return; // no colours is all that is lost
   }
