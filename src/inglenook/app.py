@@ -736,7 +736,10 @@ def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
     async def pictures(model: ModelRecord, person: PersonId) -> None:
         await workshop.preloader.preload(model, person=person, stop=StopToken())
 
-    return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures}
+    async def speech(model: ModelRecord, person: PersonId) -> None:
+        await workshop.speech.preload(model, person=person, stop=StopToken())
+
+    return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures, ModelKind.SPEECH: speech}
 
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:

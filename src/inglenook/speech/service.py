@@ -9,11 +9,11 @@ import asyncio
 import math
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
@@ -25,7 +25,7 @@ from inglenook.catalog.service import AUTO, CatalogService
 from inglenook.engines.whisper import SpeechChild
 from inglenook.runtime.contracts import Lease, Request
 from inglenook.runtime.scheduler.loop import Scheduler
-from inglenook.runtime.scheduler.snapshot import explanation_json
+from inglenook.runtime.scheduler.waiting import Hear, acquire_told
 from inglenook.speech.errors import BadRecording, CannotHear, TranscriptionFailed
 from inglenook.speech.languages import NAMES, code_of, listed
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
@@ -41,7 +41,6 @@ from inglenook.wire.speech import (
     TranscribeFailed,
 )
 
-TOLD_EVERY_S: Final = 1.0
 MIN_DECODE_S: Final = 60.0
 DECODE_SHARE: Final = 0.25
 """Reading a file may take this part of the longest recording's own length."""
@@ -51,7 +50,6 @@ OPENAI_NAMES: Final = frozenset(
 )
 """Models of OpenAI's that clients ask for when nobody told them another; they get the default one."""
 
-Hear = Callable[[Mapping[str, Any]], Awaitable[None]]
 Tell = Callable[[Message], Awaitable[None]]
 
 
@@ -162,19 +160,23 @@ class SpeechService:
         async with self._leased(scheduled, stop, hear) as lease:
             return await self._work(asked, recorded, lease, stop, tell)
 
+    async def preload(self, model: ModelRecord, *, person: PersonId, stop: StopToken) -> None:
+        """Load a model that nobody asks anything yet, and return when it is ready.
+
+        Raises as `Scheduler.acquire`.
+        """
+        plan = load_plan(model, compute_type=self._compute_type, pinned=model.id in self._pinned)
+        request = self._scheduler.request(
+            person=person,
+            work_class=WorkClass.INTERACTIVE,
+            plan=plan,
+            label=f"loading {model.id} for {person}",
+        )
+        (await self._scheduler.acquire(request, stop)).release()
+
     @asynccontextmanager
     async def _leased(self, request: Request, stop: StopToken, hear: Hear | None) -> AsyncIterator[Lease]:
-        acquiring = asyncio.ensure_future(self._scheduler.acquire(request, stop))
-        try:
-            while not acquiring.done():
-                await asyncio.wait({acquiring}, timeout=TOLD_EVERY_S)
-                explanation = self._scheduler.explain(request.id)
-                if hear is not None and explanation is not None and not acquiring.done():
-                    await hear(explanation_json(explanation))
-            lease = acquiring.result()
-        except BaseException:
-            acquiring.cancel()
-            raise
+        lease = await acquire_told(self._scheduler, request, stop, hear)
         try:
             yield lease
         finally:
