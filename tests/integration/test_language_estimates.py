@@ -22,8 +22,9 @@ from inglenook.base.units import MIB
 from inglenook.catalog.language import cache_bytes, compute_bytes
 from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.service import CatalogService
+from inglenook.chat.footprints import use_of
 from inglenook.chat.model import Defaults, ModelOptions
-from inglenook.chat.planning import load_plan, use_of
+from inglenook.chat.planning import load_plan
 from inglenook.testing import parts
 from inglenook.wire.llama import Launch, LoadLanguageModel
 

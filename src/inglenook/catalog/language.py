@@ -40,7 +40,7 @@ each process held less than it will. Sliding windows (Gemma 3), states (Mamba) a
 resident (166). Accelerators were not measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -118,36 +118,52 @@ def all_layers(facts: LanguageFacts) -> int:
     return facts.layers + 1
 
 
-def memory(facts: LanguageFacts, use: Use, *, layers: int) -> Memory:
-    """What the model takes of a device and of its host, without process and driver.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a model needs when it is used in one way, worked out once for any number of layers on a device.
 
-    Args:
-        layers: on the device, from the output backwards, 0 to `all_layers`.
+    Attributes:
+        caches: bytes of each layer's cache. compute: of intermediate results and what is written.
     """
-    first = facts.layers + 1 - min(layers, all_layers(facts))  # the first layer that lies on the device
-    weights = Memory(
-        sum(facts.layer_bytes[first:]) + (facts.output_bytes if layers > 0 else 0),
-        sum(facts.layer_bytes[:first]) + facts.embedding_bytes + (0 if layers > 0 else _own_output(facts)),
-    )
-    caches = [cache_bytes(cache, use) for cache in facts.caches]
-    kept = use.host_cache_bytes + _checkpoint_bytes(facts, caches, use)
-    cache = Memory(sum(caches[first:]), sum(caches[:first]) + kept)
-    compute = compute_bytes(facts, use)
-    if layers == 0:
-        return weights + cache + Memory(host=compute)
-    crossing = use.batch * facts.width * 4 * 2  # what goes between the two
-    return weights + cache + Memory(compute, crossing if layers == all_layers(facts) else compute)
+
+    facts: LanguageFacts
+    use: Use
+    caches: tuple[int, ...]
+    compute: int
+
+    def at(self, layers: int) -> Memory:
+        """What it takes of a device and of its host, without process and driver.
+
+        Args:
+            layers: on the device, from the output backwards, 0 to `all_layers`.
+        """
+        facts, use = self.facts, self.use
+        first = facts.layers + 1 - min(layers, all_layers(facts))  # the first layer that lies on the device
+        kept = use.host_cache_bytes + self._checkpoint_bytes()
+        device = sum(facts.layer_bytes[first:]) + sum(self.caches[first:])
+        host = sum(facts.layer_bytes[:first]) + sum(self.caches[:first]) + facts.embedding_bytes + kept
+        if layers == 0:  # where all is in one place, an output that is shared is not held twice
+            return Memory(0, host + facts.other_bytes - facts.embedding_bytes + self.compute)
+        crossing = use.batch * facts.width * 4 * 2  # what goes between the two
+        at_host = crossing if layers >= all_layers(facts) else self.compute
+        return Memory(device + facts.output_bytes + self.compute, host + at_host)
+
+    @property
+    def cpu_bytes(self) -> int:
+        """What a process holds that does everything on the CPU: the whole of it, mapped files as well."""
+        repacked = sum(size for name, size in self.facts.type_bytes.items() if name in REPACKED)
+        return self.at(0).host + repacked + process_bytes(self.facts)
+
+    def _checkpoint_bytes(self) -> int:
+        """Always in the host's memory."""
+        held = zip(self.facts.caches, self.caches, strict=True)
+        return self.use.checkpoints * sum(size for one, size in held if one.window or one.state_values)
 
 
-def _own_output(facts: LanguageFacts) -> int:
-    """Where all is in one place, a shared output is not held twice."""
-    return facts.other_bytes - facts.embedding_bytes
-
-
-def cpu_bytes(facts: LanguageFacts, use: Use) -> int:
-    """What a process holds that does everything on the CPU: the whole of it, mapped files as well."""
-    repacked = sum(size for name, size in facts.type_bytes.items() if name in REPACKED)
-    return memory(facts, use, layers=0).host + repacked + process_bytes(facts)
+def estimate(facts: LanguageFacts, use: Use) -> Estimate:
+    sizes = {cache: cache_bytes(cache, use) for cache in set(facts.caches)}  # most layers are alike
+    caches = tuple(sizes[cache] for cache in facts.caches)
+    return Estimate(facts, use, caches, compute_bytes(facts, use))
 
 
 def process_bytes(facts: LanguageFacts) -> int:
@@ -161,14 +177,6 @@ def cache_bytes(cache: LayerCache, use: Use) -> int:
         cells = min(cells, padded(cache.window + use.batch))
     token = row_bytes(cache.key_values, use.cache_type_k) + row_bytes(cache.value_values, use.cache_type_v)
     return use.parallel * (cells * token + 4 * cache.state_values)
-
-
-def _checkpoint_bytes(facts: LanguageFacts, caches: Sequence[int], use: Use) -> int:
-    """Always in the host's memory."""
-    held = sum(
-        size for cache, size in zip(facts.caches, caches, strict=True) if cache.window or cache.state_values
-    )
-    return use.checkpoints * held
 
 
 def row_bytes(values: int, kind: str) -> int:

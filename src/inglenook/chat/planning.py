@@ -4,27 +4,17 @@
 Each thing that is chosen is a `Choice`, with where it comes from and why, in words for people. What cannot
 be is refused here, before a process is started for it."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 from inglenook.base.errors import Invalid
-from inglenook.base.units import GIB, MIB, format_bytes
-from inglenook.catalog.language import (
-    DRIVER_BYTES,
-    Use,
-    all_layers,
-    cache_bytes,
-    compute_bytes,
-    cpu_bytes,
-    memory,
-    process_bytes,
-    projector_bytes,
-    shared_memory,
-)
+from inglenook.base.units import GIB
+from inglenook.catalog.language import all_layers, estimate
 from inglenook.catalog.model import LanguageFacts, LanguageTask, ModelRecord
 from inglenook.chat.companions import Companions, Find, companions, no_such
 from inglenook.chat.context import chosen_context
+from inglenook.chat.footprints import KINDS, Footprints, beside_bytes, levels, use_of
 from inglenook.chat.model import Choice, Defaults, ModelOptions
 from inglenook.engines.llamacpp.engine import NAME
 from inglenook.runtime.contracts import LoadPlan
@@ -34,11 +24,7 @@ BATCH: Final = 2048
 UBATCH: Final = 512
 READ_BYTES_PER_S: Final = GIB
 """A guess for the first load, of a file that is not in memory yet."""
-MAX_LEVELS: Final = 16
-"""Saving levels between all layers and none: each has a footprint of its own to be learned."""
 UNQUANTISED: Final = ("f32", "f16", "bf16")
-ACCELERATORS: Final = ("cuda", "rocm", "vulkan")
-KINDS: Final = frozenset({*ACCELERATORS, "mps", "cpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +102,7 @@ def load_plan(
         draft.choose("threads", options.threads, "model", "as set for this model")
     if options.chat_template is not None:
         draft.choose("chat_template", options.chat_template, "model", "as set for this model")
-    use = use_of(load, facts)
-    layers = _levels(draft)
-    plan = _only(_plan(draft, load, use, layers, beside, pinned=pinned), kinds)
-    draft.choose(
-        "memory", cpu_bytes(facts, use) + _beside_bytes(use, beside), "memory", _in_words(facts, use, beside)
-    )
+    plan = _plan(draft, load, beside, pinned=pinned, kinds=kinds)
     return plan, tuple(draft.choices)
 
 
@@ -248,139 +229,40 @@ def _says(source: str, name: str) -> str:
     return "as set for this model" if source == "model" else f"language.{name}"
 
 
-# ── memory ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── layers ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def use_of(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
-    """A load as the estimates take it."""
-    return Use(
-        context=load.context,
-        parallel=load.parallel,
-        batch=load.ubatch,
-        flash_attention=load.flash_attention != "off",
-        cache_type_k=load.cache_type_k,
-        cache_type_v=load.cache_type_v,
-        all_outputs=load.mode != "chat" and facts.causal,
-        host_cache_bytes=load.prompt_cache_mib * MIB,
-    )
-
-
-def _levels(draft: _Draft) -> tuple[int, ...]:
-    """Layers on an accelerator at each saving level, most first."""
+def _layers(draft: _Draft) -> tuple[int, ...]:
+    """On an accelerator at each saving level."""
     most, wanted = all_layers(draft.facts), draft.options.gpu_layers
-    if wanted is not None:
-        if wanted < 0:
-            raise Invalid(f"gpu_layers must be at least 0, not {wanted}.", field="gpu_layers")
-        layers = min(wanted, most)
-        more = f"; it has {most}" if wanted > most else ""
-        draft.choose("gpu_layers", layers, "model", f"as set for this model{more}")
-        return (layers,)
-    draft.choose(
-        "gpu_layers", most, "memory", f"all {most} on an accelerator, or as many as fit; none on the CPU"
-    )
-    step = -(-most // MAX_LEVELS)
-    return (*range(most, 0, -step), 0)
+    if wanted is None:
+        reason = f"all {most} on an accelerator, or as many as fit; none on the CPU"
+        draft.choose("gpu_layers", most, "memory", reason)
+        return levels(draft.facts)
+    if wanted < 0:
+        raise Invalid(f"gpu_layers must be at least 0, not {wanted}.", field="gpu_layers")
+    more = f"; it has {most}" if wanted > most else ""
+    draft.choose("gpu_layers", min(wanted, most), "model", f"as set for this model{more}")
+    return (min(wanted, most),)
 
 
 def _plan(
-    draft: _Draft,
-    load: LoadLanguageModel,
-    use: Use,
-    layers: Sequence[int],
-    beside: Companions,
-    *,
-    pinned: bool,
+    draft: _Draft, load: LoadLanguageModel, beside: Companions, *, pinned: bool, kinds: Collection[str]
 ) -> LoadPlan:
     facts, record = draft.facts, draft.record
-    more = _beside_bytes(use, beside)
-    whole = cpu_bytes(facts, use) + more
-    levels = [_device_bytes(facts, use, count, more) for count in layers]
-    unified = memory(facts, use, layers=layers[0]).together + process_bytes(facts) + more
+    use, layers = use_of(load, facts), _layers(draft)
+    footprints = Footprints(estimate(facts, use), layers, beside_bytes(use, beside))
+    first, *more = footprints.by_level(kinds)
+    draft.choose("memory", footprints.cpu_bytes, "memory", footprints.in_words())
     read = record.weights_bytes + sum(one.weights_bytes for one in beside.records)
     return LoadPlan(
         model=record.id,
         engine=NAME,
-        footprint_bytes={**levels[0], "mps": unified, "cpu": whole},
-        saving_bytes=tuple(levels[1:]),
+        footprint_bytes=first,
+        saving_bytes=tuple(level for level in more if level),
         load_s=1.0 + read / READ_BYTES_PER_S,
         pinned=pinned,
         capacity=load.parallel,
         scale=(load.context * load.parallel - 1).bit_length(),
-        options={"load": load, "layers": tuple(layers), "all_layers": all_layers(facts)},
+        options={"load": load, "layers": layers, "all_layers": all_layers(facts)},
     )
-
-
-def _only(plan: LoadPlan, kinds: Collection[str]) -> LoadPlan:
-    """Without the kinds of device on which it cannot be loaded."""
-
-    def able(sizes: Mapping[str, int]) -> dict[str, int]:
-        return {kind: size for kind, size in sizes.items() if kind in kinds}
-
-    levels = tuple(able(level) for level in plan.saving_bytes)
-    return replace(plan, footprint_bytes=able(plan.footprint_bytes), saving_bytes=levels)
-
-
-def _device_bytes(facts: LanguageFacts, use: Use, layers: int, more: int) -> dict[str, int]:
-    """By kind of accelerator. Without any layer there, large batches are still computed on it."""
-    needed = memory(facts, use, layers=layers).device or compute_bytes(facts, use)
-    return {kind: needed + more + DRIVER_BYTES[kind] for kind in ACCELERATORS}
-
-
-def _beside_bytes(use: Use, beside: Companions) -> int:
-    """Projector, draft model and adapters, which lie where the model's last layers do."""
-    found = sum(one.weights_bytes for one in beside.adapter_records)
-    if beside.projector is not None and beside.projector.projector is not None:
-        found += projector_bytes(beside.projector.projector, beside.projector.weights_bytes)
-    if beside.draft is not None and beside.draft.language is not None:
-        facts = beside.draft.language
-        found += memory(facts, shared_memory(use, facts), layers=all_layers(facts)).together
-    return found
-
-
-def _in_words(facts: LanguageFacts, use: Use, beside: Companions) -> str:
-    parts = {
-        "weights": sum(facts.layer_bytes) + facts.other_bytes,
-        "cache": sum(cache_bytes(cache, use) for cache in facts.caches),
-        "compute": compute_bytes(facts, use),
-        "what is loaded beside it": _beside_bytes(use, beside),
-    }
-    listed = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)
-    return f"estimated, on the CPU: {listed}"
-
-
-# ── what was granted ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def granted(
-    choices: Sequence[Choice], plan: LoadPlan, *, device: str, saving: int, budget_bytes: int | None = None
-) -> tuple[Choice, ...]:
-    """The choices with what the ledger has made of `gpu_layers`.
-
-    Args:
-        device: that was granted (`cuda:0`). saving: the level at which the model was loaded there.
-        budget_bytes: of the device.
-    """
-    if not plan.options.get("layers"):
-        return tuple(choices)
-    return tuple(
-        _layers_choice(one, plan, device, saving, budget_bytes) if one.name == "gpu_layers" else one
-        for one in choices
-    )
-
-
-def _layers_choice(
-    choice: Choice, plan: LoadPlan, device: str, saving: int, budget_bytes: int | None
-) -> Choice:
-    layers: Sequence[int] = plan.options["layers"]
-    if device == "cpu":
-        return Choice("gpu_layers", 0, "memory", "it runs on the CPU")
-    count, most = layers[min(saving, len(layers) - 1)], plan.options["all_layers"]
-    if choice.source == "model":
-        return replace(
-            choice, value=count, reason=f"{count} of {most} layers on {device}, as set for this model"
-        )
-    reason = f"{count} of {most} layers on {device}"
-    if count < most:
-        room = "there" if budget_bytes is None else f"into {format_bytes(budget_bytes)}"
-        reason += f": more do not fit {room}"
-    return Choice("gpu_layers", count, "memory", reason)

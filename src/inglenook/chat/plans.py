@@ -11,8 +11,9 @@ import msgspec
 
 from inglenook.catalog.model import LanguageTask, ModelRecord
 from inglenook.chat.companions import Find
+from inglenook.chat.footprints import KINDS
 from inglenook.chat.model import Choice, Defaults, ModelOptions
-from inglenook.chat.planning import KINDS, load_plan
+from inglenook.chat.planning import load_plan
 from inglenook.runtime.contracts import LoadPlan
 from inglenook.wire.llama import LoadLanguageModel, Mode
 

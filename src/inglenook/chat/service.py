@@ -20,6 +20,7 @@ from inglenook.chat import options as rules
 from inglenook.chat.counting import Counting
 from inglenook.chat.errors import NotLoaded
 from inglenook.chat.exchange import Exchange, Usage, loaded
+from inglenook.chat.footprints import KINDS, granted
 from inglenook.chat.model import (
     Choice,
     Counters,
@@ -30,7 +31,6 @@ from inglenook.chat.model import (
 )
 from inglenook.chat.naming import Names
 from inglenook.chat.parts import with_parts_named
-from inglenook.chat.planning import KINDS, granted
 from inglenook.chat.plans import Wanted, wanted_plan
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from inglenook.catalog.model import ModelRecord
 from inglenook.chat import options as rules
+from inglenook.chat.footprints import granted
 from inglenook.chat.model import ModelOptions, ModelState
-from inglenook.chat.planning import granted
 from inglenook.chat.plans import Wanted
 from inglenook.runtime.contracts import Failure, LoadPlan, ResidentState
 from inglenook.runtime.scheduler.snapshot import ResidentNow

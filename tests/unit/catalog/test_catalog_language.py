@@ -15,8 +15,7 @@ from inglenook.catalog.language import (
     all_layers,
     cache_bytes,
     compute_bytes,
-    cpu_bytes,
-    memory,
+    estimate,
     projector_bytes,
     row_bytes,
 )
@@ -66,7 +65,7 @@ def test_estimates_agree_with_what_llama_cpp_said(
     compute = compute_bytes(SMOL, use) / MIB
     assert cache == pytest.approx(cache_mib, abs=0.01)
     assert compute_mib <= compute < 1.35 * compute_mib
-    assert resident_mib <= cpu_bytes(SMOL, use) / MIB < resident_mib + compute_mib + 60
+    assert resident_mib <= estimate(SMOL, use).cpu_bytes / MIB < resident_mib + compute_mib + 60
 
 
 @pytest.mark.parametrize(
@@ -98,13 +97,13 @@ def test_a_state_is_as_large_however_long_the_conversation() -> None:
 
 
 def test_all_on_the_device_leaves_the_embeddings_and_what_crosses_with_the_host() -> None:
-    found = memory(SMOL, Use(4096), layers=all_layers(SMOL))
+    found = estimate(SMOL, Use(4096)).at(all_layers(SMOL))
     assert found.host < SMOL.embedding_bytes + 4 * MIB
     assert found.device > 30 * 2_216_448 + SMOL.output_bytes + 90 * MIB
 
 
 def test_nothing_on_the_device_is_all_on_the_host_and_a_shared_matrix_held_once() -> None:
-    found = memory(SMOL, Use(4096), layers=0)
+    found = estimate(SMOL, Use(4096)).at(0)
     weights = sum(SMOL.layer_bytes) + SMOL.other_bytes
     assert found == Memory(0, weights + 90 * MIB + compute_bytes(SMOL, Use(4096)))
 
@@ -113,14 +112,14 @@ def test_layers_are_taken_from_the_output_backwards() -> None:
     sizes = tuple(range(1, 5))
     facts = replace(SMOL, layer_bytes=sizes, caches=(LayerCache(),) * 4, embedding_bytes=0, output_bytes=100)
     compute = compute_bytes(facts, Use(256))
-    assert [memory(facts, Use(256), layers=count).device for count in range(6)] == [
+    assert [estimate(facts, Use(256)).at(count).device for count in range(6)] == [
         0, 100 + compute, 104 + compute, 107 + compute, 109 + compute, 110 + compute,
     ]  # fmt: skip
 
 
 def test_types_that_are_reordered_are_held_twice_on_a_cpu() -> None:
     reordered = replace(SMOL, type_bytes={"Q4_K": 1000, "Q6_K": 500})
-    assert cpu_bytes(reordered, Use(256)) - cpu_bytes(SMOL, Use(256)) == 1000
+    assert estimate(reordered, Use(256)).cpu_bytes - estimate(SMOL, Use(256)).cpu_bytes == 1000
 
 
 def test_what_reads_a_text_at_once_keeps_nothing_of_it() -> None:
@@ -143,7 +142,7 @@ def test_more_of_anything_never_needs_less(
     use = Use(context, parallel, batch, flash)
     grown = replace(use, **{name: getattr(use, name) * times for name, times in more.items()})
     for layers in (0, 1, 15, all_layers(SMOL)):
-        before, after = memory(SMOL, use, layers=layers), memory(SMOL, grown, layers=layers)
+        before, after = estimate(SMOL, use).at(layers), estimate(SMOL, grown).at(layers)
         assert after.device >= before.device
         assert after.host >= before.host
 
@@ -152,7 +151,7 @@ def test_more_of_anything_never_needs_less(
 def test_each_further_layer_takes_more_of_the_device_and_less_of_the_host(
     context: int, parallel: int
 ) -> None:
-    found = [memory(SMOL, Use(context, parallel), layers=count) for count in range(1, all_layers(SMOL) + 1)]
+    found = [estimate(SMOL, Use(context, parallel)).at(count) for count in range(1, all_layers(SMOL) + 1)]
     assert found == sorted(found, key=lambda one: one.device)
     assert found == sorted(found, key=lambda one: -one.host)
 

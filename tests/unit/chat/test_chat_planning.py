@@ -23,8 +23,9 @@ from inglenook.catalog.model import (
     ModelRecord,
     ProjectorFacts,
 )
+from inglenook.chat.footprints import MAX_LEVELS, granted
 from inglenook.chat.model import Choice, Defaults, ModelOptions
-from inglenook.chat.planning import MAX_LEVELS, granted, load_plan
+from inglenook.chat.planning import load_plan
 from inglenook.runtime.contracts import Device, LoadPlan
 from inglenook.runtime.scheduler.ledger import Ledger
 from inglenook.wire.llama import Adapter, LoadLanguageModel
