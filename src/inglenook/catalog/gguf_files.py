@@ -13,7 +13,7 @@ from inglenook.catalog.errors import CorruptModel
 from inglenook.catalog.facts import MAX_LAYERS, language_facts, placed
 from inglenook.catalog.gguf import GgufHeader, GgufTensor, read_gguf
 from inglenook.catalog.identity import Identity, Weights
-from inglenook.catalog.model import LoraFacts, ModelKind
+from inglenook.catalog.model import LANGUAGE_MODEL, LoraFacts, ModelKind
 from inglenook.catalog.projectors import projector_facts
 from inglenook.catalog.splits import part_of, parts_of
 
@@ -165,8 +165,8 @@ def _adapter(model: _Model) -> Identity:
         problem = f"it is an adapter of type {sort[:40]!r}; llama.cpp takes LoRAs"
     elif not ranks:
         problem = "it holds no LoRA's tensors"
-    facts = LoraFacts(rank=max(ranks, default=0), touches=("language_model",), pairs=len(pairs))
-    return Identity(ModelKind.LORA, None, problem, fits=(model.architecture,), lora=facts)
+    facts = LoraFacts(rank=max(ranks, default=0), touches=(LANGUAGE_MODEL,), pairs=len(pairs))
+    return Identity(ModelKind.LORA, model.architecture, problem, fits=(model.architecture,), lora=facts)
 
 
 def _language(model: _Model) -> Identity:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from inglenook.base.ids import ModelId
 from inglenook.wire.families import IMAGE, INPAINT, TEXT
@@ -83,6 +83,9 @@ class Need:
     role: str
     width: int | None = None
     required: bool = True
+
+
+LANGUAGE_MODEL: Final = "language_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +290,11 @@ class ModelRecord:
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
     not loaded. Of GGUF files `layers`, `embeddings`, `output`, `other`."""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is a LoRA of a language model, which draws nothing."""
+        return self.lora is not None and LANGUAGE_MODEL in self.lora.touches
 
     @property
     def read_bytes(self) -> int:

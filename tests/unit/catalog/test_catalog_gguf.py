@@ -425,3 +425,36 @@ def test_sizes_are_those_of_ggml(read: Read, sides: list[int], kind: int, count:
     header = read(data[: len(data) - short])
     assert all(one.size_bytes == each for one in header.tensors.values())
     assert (header.fault is not None) == (short == 1)
+
+
+@pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(mutations=MUTATIONS, cut=st.floats(0, 1))
+def test_the_starter_s_header_with_bytes_changed_is_read_or_refused(
+    read: Read, starter_header: bytes, mutations: list[tuple[float, bytes]], cut: float
+) -> None:
+    """Its first 4 KiB are hit as often as the rest: numbers and names stand there, behind are words."""
+    data = bytearray(starter_header)
+    for number, (place, change) in enumerate(mutations):
+        begin = int(place * (4096 if number % 2 else len(data)))
+        data[begin : begin + len(change)] = change
+    for one in (bytes(data), bytes(data[: int(cut * len(data))])):
+        with contextlib.suppress(CorruptModel):
+            read(one)
+
+
+@pytest.fixture(scope="module")
+def starter_header(chat_model: Path) -> bytes:
+    with chat_model.open("rb") as file:
+        return file.read(read_gguf(chat_model).data_start)
+
+
+@pytest.mark.slow
+def test_the_starter_s_header_is_read_in_milliseconds(chat_model: Path) -> None:
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        header = read_gguf(chat_model)
+        took.append(time.process_time() - began)
+    assert (header.lengths["tokenizer.ggml.tokens"], len(header.tensors), header.fault) == (49_152, 272, None)
+    assert min(took) < 0.25, "some 20 ms; this bound is for slow machines"

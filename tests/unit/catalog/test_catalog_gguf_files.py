@@ -487,6 +487,7 @@ def test_an_adapter_is_a_lora_for_its_architecture(tmp_path: Path) -> None:
     write_adapter(tmp_path / "tone.gguf", rank=6)
     record = listed(tmp_path)["tone"]
     assert (record.kind, record.fits, record.problem) == (ModelKind.LORA, ("llama",), None)
+    assert record.is_adapter
     assert record.lora is not None
     assert (record.lora.rank, record.lora.pairs, record.lora.touches) == (6, 2, ("language_model",))
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from inglenook.api.alice.names import LORA_PREFIX, own_scheduler, short_names
+from inglenook.api.alice.names import LORA_PREFIX, own_scheduler, picture_loras, short_names
 from inglenook.api.alice.spelling import both
 from inglenook.api.deleting import Deleting
 from inglenook.api.errors import answer, errors, json_response
@@ -64,7 +64,7 @@ def models_router(*, catalog: Catalog, runtime: Runtime, own_models: Path) -> AP
         responses={200: answer("All that can be used.", _OBJECT), **errors()},
     )
     def loras() -> Response:
-        return json_response({"object": "list", "data": _loras(catalog.list(ModelKind.LORA))})
+        return json_response({"object": "list", "data": _loras(picture_loras(catalog))})
 
     @router.get(
         "/v1/models/{model_id:path}/info",
@@ -114,7 +114,7 @@ def _defaults(record: ModelRecord) -> dict[str, Any]:
 
 
 def _found(records: list[ModelRecord]) -> dict[str, Any]:
-    usable = [record.kind for record in records if record.problem is None]
+    usable = [record.kind for record in records if record.problem is None and not record.is_adapter]
     models = usable.count(ModelKind.IMAGE) + usable.count(ModelKind.LANGUAGE)
     return {"status": "ok", **both({"models_found": models, "loras_found": usable.count(ModelKind.LORA)})}
 
@@ -135,7 +135,7 @@ def _loras(records: list[ModelRecord]) -> list[dict[str, Any]]:
 
 def _lora(catalog: Catalog, name: str) -> ModelRecord:
     """Exactly this LoRA: what is deleted is not guessed. Raises NotFound."""
-    records = catalog.list(ModelKind.LORA)
+    records = picture_loras(catalog)
     names = short_names(records)
     wanted = name.removeprefix(LORA_PREFIX)
     for record in records:

@@ -17,6 +17,11 @@ MIN_PART_CHARS = 3
 """A shorter piece of a name would fit too much by chance."""
 
 
+def picture_loras(catalog: Catalog) -> list[ModelRecord]:
+    """All but those of language models."""
+    return [record for record in catalog.list(ModelKind.LORA) if not record.is_adapter]
+
+
 def find_lora(catalog: Catalog, name: str) -> ModelRecord:
     """The LoRA that a client means: by its id or the last part of one, with `lora/` before it or not, in any
     case and with any of `_ - space`; else, as ALICE does, by a piece of its name, if it fits only one.
@@ -29,7 +34,7 @@ def find_lora(catalog: Catalog, name: str) -> ModelRecord:
         return catalog.resolve_part(name, ModelKind.LORA)
     except NotFound:
         piece = squashed(name.removeprefix(LORA_PREFIX))
-        known = catalog.list(ModelKind.LORA)
+        known = picture_loras(catalog)
         fitting = [record for record in known if piece in squashed(record.id.rpartition("/")[2])]
         if len(piece) < MIN_PART_CHARS or not fitting:
             raise

@@ -93,7 +93,8 @@ class Tools:
 
     def _models(self) -> list[dict[str, Any]]:
         shown = (ModelKind.IMAGE, ModelKind.LORA, ModelKind.VAE, ModelKind.EMBEDDING)
-        return [_described(record) for record in self._catalog.list() if record.kind in shown]
+        records = self._catalog.list()
+        return [_described(one) for one in records if one.kind in shown and not one.is_adapter]
 
     # -- drawing -----------------------------------------------------------------------------------
 
