@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.unit.api.services import Workshop, model
 
-from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.catalog.model import LoraFacts, ModelKind, ModelRecord
 
 
 def test_models_have_an_owner_in_both_spellings(client: TestClient) -> None:
@@ -28,6 +28,14 @@ def test_loras_are_listed_under_alices_ids(client: TestClient) -> None:
     assert [one["id"] for one in said["data"]] == ["lora/a-lora", "lora/Water_Colour v2"]
     assert said["data"][0]["baseModel"] == "sd15"
     assert said["data"][0]["sizeMb"] == said["data"][0]["size_mb"]
+
+
+def test_a_language_model_s_lora_is_not_for_pictures(client: TestClient, workshop: Workshop) -> None:
+    tone = LoraFacts(rank=4, touches=("language_model",), pairs=2)
+    adapter = replace(model("tone", kind=ModelKind.LORA), lora=tone)
+    workshop.catalog.records.append(adapter)
+    assert "lora/tone" not in [one["id"] for one in client.get("/v1/loras").json()["data"]]
+    assert client.post("/v1/models/refresh").json()["loras_found"] == 2
 
 
 def test_loras_of_one_name_keep_their_folders(client: TestClient, workshop: Workshop) -> None:
