@@ -135,6 +135,20 @@ class ChatService:
         """
         return self._names.resolve(name, task)
 
+    async def named(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
+        """As `resolve`, without blocking: names that are known are answered from memory."""
+        try:
+            return self._names.known(name, task)
+        except LookupError:
+            return await asyncio.to_thread(self._names.resolve, name, task)
+
+    async def found(self, name: str | None) -> ModelRecord:
+        """As `find`, without blocking: names that are known are answered from memory."""
+        try:
+            return self._names.known(name)
+        except LookupError:
+            return await asyncio.to_thread(self._names.find, name)
+
     def aliases(self) -> Mapping[str, ModelId]:
         """Further names, as they were written, and what they stand for."""
         return {alias: model for model, kept in self._kept.items() for alias in kept.options.aliases}
@@ -216,7 +230,7 @@ class ChatService:
         wanted = self._wanted(model, task=task)
         if any(r.plan.key == wanted.plan.key and not r.leaving for r in ready):
             if keep_s is not None:
-                self._scheduler.keep_loaded(model.id, seconds_kept(keep_s) or 0.0)
+                self.keep_loaded(model, keep_s)
         else:
             lease = await self._acquire(
                 _Ask(wanted, person, WorkClass.INTERACTIVE, keep_s, f"loading {model.id} for {person}"),
@@ -225,6 +239,11 @@ class ChatService:
             )
             lease.release()
         return self.state(model)
+
+    def keep_loaded(self, model: ModelRecord, keep_s: float) -> None:
+        """How long what is loaded of a model of any kind stays unused, until a request says something else;
+        -1 for ever."""
+        self._scheduler.keep_loaded(model.id, math.inf if keep_s < 0 else keep_s)
 
     async def unload(self, model: ModelRecord) -> ModelState:
         """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never
@@ -303,8 +322,8 @@ class ChatService:
     def _wanted(
         self, model: ModelRecord, *, task: LanguageTask | None = None, context: int | None = None
     ) -> Wanted:
-        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than all
-        the rest of an exchange.
+        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than
+        all the rest of an exchange.
 
         Raises ModelUnusable, ModelNotFound, WrongTask, Invalid.
         """
