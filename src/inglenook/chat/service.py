@@ -88,7 +88,8 @@ class ChatService:
             aliases=lambda: self._aliases,
         )
         self._planned: dict[
-            tuple[ModelId, LanguageTask | None, int | None], tuple[ModelRecord, ModelOptions, Wanted]
+            tuple[ModelId, LanguageTask | None, int | None, frozenset[str]],
+            tuple[ModelRecord, ModelOptions, Wanted],
         ] = {}
         self._counting = Counting(clock=clock)
         self._changing = asyncio.Lock()
@@ -328,18 +329,24 @@ class ChatService:
         Raises ModelUnusable, ModelNotFound, WrongTask, Invalid.
         """
         options = self.options(model.id).options
-        which = (model.id, task, context)
+        kinds = self._kinds()
+        which = (model.id, task, context, frozenset(kinds))
         found = self._planned.get(which)
         if found is not None and found[0] is model and found[1] is options:
             return found[2]
-        wanted = self._plan(model, options, task, context)
+        wanted = self._plan(model, options, task, context, kinds)
         if len(self._planned) >= MAX_PLANNED:
             self._planned.clear()
         self._planned[which] = (model, options, wanted)
         return wanted
 
     def _plan(
-        self, model: ModelRecord, options: ModelOptions, task: LanguageTask | None, context: int | None
+        self,
+        model: ModelRecord,
+        options: ModelOptions,
+        task: LanguageTask | None,
+        context: int | None,
+        kinds: Collection[str],
     ) -> Wanted:
         own = self._names.task_of(model) or LanguageTask.CHAT
         asked = own if task is None else task
@@ -354,7 +361,7 @@ class ChatService:
             keep_s=seconds_kept(options.keep_s),
             context=context,
             find=self._names.part,
-            kinds=self._kinds(),
+            kinds=kinds,
         )
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:
