@@ -73,8 +73,8 @@ from inglenook.store.secret import kept_secret
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from inglenook.api.studio.models import Load
     from inglenook.chat.conversations.answering import Answers
-    from inglenook.web.model_pages import Load
 
 log = logging.getLogger(__name__)
 
@@ -589,7 +589,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             well=HEALTHY if server.health == "cyber-inference" else OK,
         ),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime, counters=workshop.chat.counters),
-        model_router(language=workshop.chat, loads={ModelKind.LANGUAGE: workshop.chat}),
+        model_router(language=workshop.chat, loads=_loads(workshop)),
         alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
             images=images,
             jobs=jobs,
@@ -730,11 +730,13 @@ def _answers(workshop: Workshop) -> "Answers":
 def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
     """What loads a model that nobody asks anything yet, by its kind."""
 
-    async def language(model: ModelRecord, person: PersonId) -> None:
-        await workshop.chat.preload(model, person=person, stop=StopToken())
+    async def language(model: ModelRecord, person: PersonId, stop: StopToken | None = None) -> None:
+        token = StopToken() if stop is None else stop
+        await workshop.chat.preload(model, person=person, stop=token)
 
-    async def pictures(model: ModelRecord, person: PersonId) -> None:
-        await workshop.preloader.preload(model, person=person, stop=StopToken())
+    async def pictures(model: ModelRecord, person: PersonId, stop: StopToken | None = None) -> None:
+        token = StopToken() if stop is None else stop
+        await workshop.preloader.preload(model, person=person, stop=token)
 
     async def speech(model: ModelRecord, person: PersonId) -> None:
         await workshop.speech.preload(model, person=person, stop=StopToken())

@@ -104,6 +104,11 @@ class CatalogService:
         """As `list`, by what the last look at the folders found."""
         return [record for record in self._all().values() if kind is None or record.kind is kind]
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the folders were looked at: until then every question blocks on the disk."""
+        return self._records is not None
+
     def has(self, model_id: ModelId) -> bool:
         """Whether there is a model with exactly this id, by what the last look at the folders found."""
         return model_id in self._all()

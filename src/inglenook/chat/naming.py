@@ -78,6 +78,33 @@ class Names:
             error.message = f"{name} stands for {meant}, which is not there (any more)."
             raise
 
+    def known(self, name: str | None, task: LanguageTask | None = None) -> ModelRecord:
+        """What `find`, or for a task `resolve`, would return, by what the last look at the folders found.
+
+        Raises:
+            LookupError: that takes another look, or cannot be had.
+        """
+        if is_auto(name):
+            wanted = LanguageTask.CHAT if task is None else task
+            if not is_auto(self._defaults[wanted]) or not self._catalog.has_looked:
+                raise LookupError(name)
+            able = ABLE[wanted] if wanted is LanguageTask.RERANK else (wanted,)
+            for record in self._catalog.known(ModelKind.LANGUAGE):
+                if record.problem is None and self.task_of(record) is able[0]:
+                    return record
+            raise LookupError(name)
+        assert name is not None
+        if not self._catalog.has_looked:
+            raise LookupError(name)
+        own = ModelId(name)
+        model = own if self._catalog.has(own) else self._aliases().get(name.strip().casefold())
+        if model is None or not self._catalog.has(model):
+            raise LookupError(name)
+        record = self._catalog.get(model)
+        if task is not None:
+            self.check(record, task)
+        return record
+
     def part(self, name: str | Path) -> ModelRecord:
         """The record of an id, or of a file that was found beside a model. Raises ModelNotFound."""
         if isinstance(name, str):

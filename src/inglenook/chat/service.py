@@ -88,7 +88,8 @@ class ChatService:
             aliases=lambda: self._aliases,
         )
         self._planned: dict[
-            tuple[ModelId, LanguageTask | None, int | None], tuple[ModelRecord, ModelOptions, Wanted]
+            tuple[ModelId, LanguageTask | None, int | None, frozenset[str]],
+            tuple[ModelRecord, ModelOptions, Wanted],
         ] = {}
         self._counting = Counting(clock=clock)
         self._changing = asyncio.Lock()
@@ -134,6 +135,20 @@ class ChatService:
             WrongTask: a model of another kind, or one that cannot do this.
         """
         return self._names.resolve(name, task)
+
+    async def named(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
+        """As `resolve`, without blocking: names that are known are answered from memory."""
+        try:
+            return self._names.known(name, task)
+        except LookupError:
+            return await asyncio.to_thread(self._names.resolve, name, task)
+
+    async def found(self, name: str | None) -> ModelRecord:
+        """As `find`, without blocking: names that are known are answered from memory."""
+        try:
+            return self._names.known(name)
+        except LookupError:
+            return await asyncio.to_thread(self._names.find, name)
 
     def aliases(self) -> Mapping[str, ModelId]:
         """Further names, as they were written, and what they stand for."""
@@ -216,7 +231,7 @@ class ChatService:
         wanted = self._wanted(model, task=task)
         if any(r.plan.key == wanted.plan.key and not r.leaving for r in ready):
             if keep_s is not None:
-                self._scheduler.keep_loaded(model.id, seconds_kept(keep_s) or 0.0)
+                self.keep_loaded(model, keep_s)
         else:
             lease = await self._acquire(
                 _Ask(wanted, person, WorkClass.INTERACTIVE, keep_s, f"loading {model.id} for {person}"),
@@ -225,6 +240,11 @@ class ChatService:
             )
             lease.release()
         return self.state(model)
+
+    def keep_loaded(self, model: ModelRecord, keep_s: float) -> None:
+        """How long what is loaded of a model of any kind stays unused, until a request says something else;
+        -1 for ever."""
+        self._scheduler.keep_loaded(model.id, math.inf if keep_s < 0 else keep_s)
 
     async def unload(self, model: ModelRecord) -> ModelState:
         """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never
@@ -303,24 +323,30 @@ class ChatService:
     def _wanted(
         self, model: ModelRecord, *, task: LanguageTask | None = None, context: int | None = None
     ) -> Wanted:
-        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than all
-        the rest of an exchange.
+        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than
+        all the rest of an exchange.
 
         Raises ModelUnusable, ModelNotFound, WrongTask, Invalid.
         """
         options = self.options(model.id).options
-        which = (model.id, task, context)
+        kinds = self._kinds()
+        which = (model.id, task, context, frozenset(kinds))
         found = self._planned.get(which)
         if found is not None and found[0] is model and found[1] is options:
             return found[2]
-        wanted = self._plan(model, options, task, context)
+        wanted = self._plan(model, options, task, context, kinds)
         if len(self._planned) >= MAX_PLANNED:
             self._planned.clear()
         self._planned[which] = (model, options, wanted)
         return wanted
 
     def _plan(
-        self, model: ModelRecord, options: ModelOptions, task: LanguageTask | None, context: int | None
+        self,
+        model: ModelRecord,
+        options: ModelOptions,
+        task: LanguageTask | None,
+        context: int | None,
+        kinds: Collection[str],
     ) -> Wanted:
         own = self._names.task_of(model) or LanguageTask.CHAT
         asked = own if task is None else task
@@ -335,7 +361,7 @@ class ChatService:
             keep_s=seconds_kept(options.keep_s),
             context=context,
             find=self._names.part,
-            kinds=self._kinds(),
+            kinds=kinds,
         )
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:

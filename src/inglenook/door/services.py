@@ -221,6 +221,14 @@ class Language(Protocol):
         """A language model that can do the task; None and "auto": the default of the task. Blocks."""
         ...
 
+    async def named(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
+        """As `resolve`, without blocking; names that are known are answered from memory."""
+        ...
+
+    async def found(self, name: str | None) -> ModelRecord:
+        """As `find`, without blocking; names that are known are answered from memory."""
+        ...
+
     def aliases(self) -> Mapping[str, ModelId]:
         """Further names, and what they stand for."""
         ...
@@ -250,6 +258,10 @@ class Language(Protocol):
         task: LanguageTask | None = None,
     ) -> ModelState:
         """Return when it is loaded."""
+        ...
+
+    def keep_loaded(self, model: ModelRecord, keep_s: float) -> None:
+        """How long what is loaded of it stays unused from now on; -1 for ever."""
         ...
 
     async def unload(self, model: ModelRecord) -> ModelState:

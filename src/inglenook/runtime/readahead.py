@@ -17,7 +17,7 @@ WINDOW_BYTES: Final = 32 * MIB
 """Read at a time; between two windows the wish may go."""
 SPARED_BYTES: Final = 1 * GIB
 """Of the memory that is available, what reading ahead never fills: what is cached for others stays."""
-PAGE_BYTES: Final = 4096
+PIECE_BYTES: Final = 1 * MIB
 MEMINFO: Final = Path("/proc/meminfo")
 MOUNTS: Final = Path("/proc/self/mountinfo")
 REMOTE: Final = frozenset(
@@ -43,15 +43,19 @@ class Reader(Protocol):
 
 class SystemReader:
     def read(self, path: Path, offset: int, length: int) -> None:
-        """Tell the kernel what is needed, and wait for the window's last page: nothing is copied. Where the
-        system has no such call the window is read."""
+        """Tell the kernel what is needed, where it can be told, and read it. `WILLNEED` alone is not enough:
+        Linux takes no more than a few MiB of it at a call, and does not say so."""
+        buffer = memoryview(bytearray(min(length, PIECE_BYTES)))
         with path.open("rb", buffering=0) as file:
-            if not hasattr(os, "posix_fadvise"):
-                file.seek(offset)
-                file.read(length)
-                return
-            os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
-            os.pread(file.fileno(), PAGE_BYTES, max(offset, offset + length - PAGE_BYTES))
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
+            file.seek(offset)
+            left = length
+            while left > 0:
+                got = file.readinto(buffer[: min(left, PIECE_BYTES)])
+                if not got:
+                    return  # it is shorter by now
+                left -= got
 
     def available_bytes(self) -> int:
         try:

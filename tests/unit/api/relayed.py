@@ -114,6 +114,12 @@ class ScriptedLanguage:
             )
         return self.records[known]
 
+    async def named(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
+        return self.resolve(name, task)
+
+    async def found(self, name: str | None) -> ModelRecord:
+        return self.find(name)
+
     def resolve(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
         if name not in (None, "", "auto"):
             return self.find(name)

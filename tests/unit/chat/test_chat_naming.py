@@ -213,3 +213,21 @@ def test_an_alias_of_a_model_that_is_gone_says_so(tmp_path: Path, sqlite: Databa
             b.chat.resolve("mine")
 
     within(folder, sqlite, act)
+
+
+def test_known_names_are_answered_from_memory(models: Path, sqlite: Database) -> None:
+    async def act(b: Bench) -> None:
+        await b.chat.set_options(b.model("chat"), {"aliases": ["mine"]}, person=OWNER)
+        looks = b.catalog.refresh
+        b.catalog.refresh = None  # type: ignore[assignment, method-assign]  # a look at the folders is a mistake
+        for name in ("chat", "mine", "auto", None, "group/other"):
+            assert await b.chat.named(name) is b.chat.resolve(name)
+            assert await b.chat.found(name) is b.chat.find(name)
+        with pytest.raises(WrongTask):
+            await b.chat.named("embed")
+        b.catalog.refresh = looks  # type: ignore[method-assign]  # put back
+        assert (await b.chat.named("other")).id == "group/other"
+        with pytest.raises(ModelNotFound):
+            await b.chat.named("gone")
+
+    within(models, sqlite, act)

@@ -4,7 +4,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from inglenook.api.language.fields import Fields, keep_seconds, model_name
@@ -37,7 +36,7 @@ class Desk:
 
         Raises as `ChatService.resolve`.
         """
-        return await run_in_threadpool(self._language.resolve, name, task)
+        return await self._language.named(name, task)
 
     def ask(
         self,
@@ -62,7 +61,7 @@ class Desk:
         name = model_name(fields)
         if name is None or name == "auto":
             return fields, await self.model(None, LanguageTask.CHAT)
-        model = await run_in_threadpool(self._language.find, name)
+        model = await self._language.found(name)
         task = self._language.task_of(model) if model.kind is ModelKind.LANGUAGE else None
         return fields, await self.model(name, task or LanguageTask.CHAT)
 

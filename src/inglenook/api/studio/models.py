@@ -4,14 +4,14 @@ alias is as good."""
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from inglenook.api.bodies import json_object, media_type
 from inglenook.api.errors import answer, errors, json_response
@@ -80,15 +80,15 @@ _PIN_BODY: dict[str, Any] = {
 }
 
 
-class Loads(Protocol):
-    """Loads a model of one kind."""
+class Load(Protocol):
+    """Loads a model of one kind, and returns when it is ready."""
 
-    async def preload(
-        self, model: ModelRecord, *, person: PersonId, stop: StopToken, keep_s: float | None = None
-    ) -> object: ...
+    def __call__(
+        self, model: ModelRecord, person: PersonId, stop: StopToken | None = None
+    ) -> Coroutine[Any, Any, None]: ...
 
 
-def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> APIRouter:
+def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIRouter:
     """Add it before the routers that know `/v1/models/{id}`, which would take its paths for ids.
 
     Args:
@@ -103,7 +103,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
         responses={200: answer("As it is now.", _STATE), **errors(400, 404)},
     )
     async def state(model_id: str) -> Response:
-        return json_response(_state(language, await _find(language, model_id)))
+        return json_response(_state(language, await language.found(model_id)))
 
     @router.post(
         "/load",
@@ -118,9 +118,9 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
     async def load(who: FromCaller, model_id: str, request: Request) -> Response:
         body = await _body(request, "keep_s", "wait")
         keep_s, wait = _keep_s(body), _flag(body, "wait", default=True)
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         if wait:
-            await loading.wait(model, who.person, keep_s, request)
+            await loading.wait(model, who.person, keep_s, request.receive)
         else:
             await loading.begin(model, who.person, keep_s)
         return json_response(_state(language, model), status_code=200 if wait else 202)
@@ -131,7 +131,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
         responses={200: answer("It goes.", _STATE), **errors(400, 404, 409)},
     )
     async def unload(model_id: str) -> Response:
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         await language.unload(model)
         return json_response(_state(language, model))
 
@@ -143,7 +143,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
     )
     async def pin(who: FromCaller, model_id: str, request: Request) -> Response:
         pinned = _flag(await _body(request, "pinned"), "pinned", default=True)
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         await language.pin(model, pinned, person=who.person)
         return json_response(_state(language, model))
 
@@ -153,7 +153,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
         responses={200: answer("All of it.", _OPTIONS), **errors(400, 404)},
     )
     async def options(model_id: str) -> Response:
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         return json_response(_options(language, model, language.options(model.id)))
 
     @router.patch(
@@ -166,7 +166,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
     )
     async def change(who: FromCaller, model_id: str, request: Request) -> Response:
         changes = await json_object(request)
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         kept = await language.set_options(model, changes, person=who.person)
         return json_response(_options(language, model, kept))
 
@@ -176,7 +176,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
         responses={200: answer("As they are now.", _OPTIONS), **errors(400, 404)},
     )
     async def reset(who: FromCaller, model_id: str) -> Response:
-        model = await _find(language, model_id)
+        model = await language.found(model_id)
         return json_response(
             _options(language, model, await language.reset_options(model, person=who.person))
         )
@@ -187,13 +187,13 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Loads]) -> API
 class _Loading:
     """Loads that a request waits for, and loads that nobody waits for."""
 
-    def __init__(self, *, language: Language, loads: Mapping[ModelKind, Loads]) -> None:
+    def __init__(self, *, language: Language, loads: Mapping[ModelKind, Load]) -> None:
         self._language = language
         self._loads = loads
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def wait(
-        self, model: ModelRecord, person: PersonId, keep_s: float | None, request: Request
+        self, model: ModelRecord, person: PersonId, keep_s: float | None, receive: Receive
     ) -> None:
         """Whoever hangs up leaves the queue; a load that has begun goes on."""
         stop = StopToken()
@@ -201,26 +201,31 @@ class _Loading:
         async def leave() -> None:
             stop.stop(StopReason.CLIENT_GONE)
 
-        async def load() -> None:
-            await self._able(model).preload(model, person=person, stop=stop, keep_s=keep_s)
-
-        await while_connected(request.receive, load(), on_gone=leave)
+        await while_connected(receive, self._able(model)(model, person, stop), on_gone=leave)
+        self._keep(model, keep_s)
 
     async def begin(self, model: ModelRecord, person: PersonId, keep_s: float | None) -> None:
-        task = asyncio.create_task(
-            self._alone(self._able(model), model, person, keep_s), name=f"load {model.id}"
-        )
+        loading = self._able(model)(model, person)
+        task = asyncio.create_task(self._alone(loading, model, keep_s), name=f"load {model.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.sleep(0)  # it is asked for before we answer
 
-    async def _alone(self, able: Loads, model: ModelRecord, person: PersonId, keep_s: float | None) -> None:
+    async def _alone(
+        self, loading: Coroutine[Any, Any, None], model: ModelRecord, keep_s: float | None
+    ) -> None:
         try:
-            await able.preload(model, person=person, stop=StopToken(), keep_s=keep_s)
+            await loading
         except InglenookError as error:  # its state tells it to whoever looks
             log.warning("%s could not be loaded: %s", model.id, error.message)
+        else:
+            self._keep(model, keep_s)
 
-    def _able(self, model: ModelRecord) -> Loads:
+    def _keep(self, model: ModelRecord, keep_s: float | None) -> None:
+        if keep_s is not None:
+            self._language.keep_loaded(model, keep_s)
+
+    def _able(self, model: ModelRecord) -> Load:
         found = self._loads.get(model.kind)
         if found is None:
             raise Invalid(
@@ -230,10 +235,6 @@ class _Loading:
                 hint=f"models of kind {', '.join(self._loads)} can be loaded",
             )
         return found
-
-
-async def _find(language: Language, name: str) -> ModelRecord:
-    return await run_in_threadpool(language.find, name)
 
 
 async def _body(request: Request, *known: str) -> Mapping[str, Any]:
