@@ -23,7 +23,15 @@ PATH: Final = "/v1/chat/completions"
 HEADER: Final = "x-inglenook-tools"
 """Says `schema` on an answer that was made in this way."""
 _OURS: Final = frozenset(
-    {"tools", "tool_choice", "parallel_tool_calls", "response_format", "json_schema", "logprobs", "top_logprobs"}
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "json_schema",
+        "logprobs",
+        "top_logprobs",
+    }
 )
 _LOOP_CHARS: Final = 64
 _LOOP_TIMES: Final = 4
@@ -45,7 +53,10 @@ class _Choice:
     def loops(self) -> bool:
         """Whether the model writes the same again and again, in a call."""
         text = self.words.text
-        return not self.words.begun and text.count(text[-_LOOP_CHARS:]) > _LOOP_TIMES > 0 < len(text) - _LOOP_CHARS
+        return (
+            not self.words.begun
+            and text.count(text[-_LOOP_CHARS:]) > _LOOP_TIMES > 0 < len(text) - _LOOP_CHARS
+        )
 
 
 async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenerator[dict[str, Any], None]:
@@ -144,7 +155,9 @@ async def _again(held: Held, body: Mapping[str, Any], wish: Wish) -> tuple[Said,
         return said, usage
     names = " or ".join(tool.name for tool in wish.tools[:4])
     if sent is not None:
-        raise Invalid(f"{sent} tokens are too few for a call of {names}.", field="max_tokens", code="tools.cut_off")
+        raise Invalid(
+            f"{sent} tokens are too few for a call of {names}.", field="max_tokens", code="tools.cut_off"
+        )
     raise Failed(
         f"{held.model.id} found no end in its call of {names}.",
         code="tools.cut_off",
@@ -154,9 +167,7 @@ async def _again(held: Held, body: Mapping[str, Any], wish: Wish) -> tuple[Said,
 
 def _texts(wish: Wish) -> int:
     """How many texts the largest call holds."""
-    return max(
-        (msgspec.json.encode(tool.parameters).count(b'"string"') for tool in wish.tools), default=1
-    )
+    return max((msgspec.json.encode(tool.parameters).count(b'"string"') for tool in wish.tools), default=1)
 
 
 def _sum(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -176,7 +187,11 @@ async def whole(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
         for part in piece["choices"]:
             known = choices.setdefault(
                 part["index"],
-                {"index": part["index"], "message": {"role": "assistant", "content": None}, "finish_reason": None},
+                {
+                    "index": part["index"],
+                    "message": {"role": "assistant", "content": None},
+                    "finish_reason": None,
+                },
             )
             known["finish_reason"] = part.get("finish_reason") or known["finish_reason"]
             add_delta(known["message"], part.get("delta") or {})

@@ -69,7 +69,9 @@ class Words:
     """The text of `{"answer": "…"}` while it is being written; nothing of anything else."""
 
     def __init__(self) -> None:
-        self._text = ""  # all of it: what stands before the words is short, and a call is read whole at the end
+        self._text = (
+            ""  # all of it: what stands before the words is short, and a call is read whole at the end
+        )
         self._at: int | None = None  # where the words go on; None until they have begun
         self._closed = False
 

@@ -71,7 +71,11 @@ def _add_result(found: list[Any], message: Mapping[str, Any], names: Mapping[str
     name = message.get("name") or names.get(str(message.get("tool_call_id")), "the function")
     text = f"Result of {name}: {text_of(message.get('content'))}"
     last = found[-1] if found else None
-    if isinstance(last, dict) and last.get("role") == "user" and str(last.get("content")).startswith("Result of "):
+    if (
+        isinstance(last, dict)
+        and last.get("role") == "user"
+        and str(last.get("content")).startswith("Result of ")
+    ):
         found[-1] = {**last, "content": f"{last['content']}\n{text}"}
     else:
         found.append({"role": "user", "content": text})

@@ -41,9 +41,7 @@ _REFUSED: Final = {
     "document": "a document",
 }
 """Types of parts that no model here takes, in words."""
-WORDS: Final = tuple(
-    f'"{kind}"'.encode() for kind in ("image_url", "input_image", "image", *_REFUSED)
-)
+WORDS: Final = tuple(f'"{kind}"'.encode() for kind in ("image_url", "input_image", "image", *_REFUSED))
 """One of these stands in the JSON of every message that `Pictures` has to look at."""
 
 
@@ -199,7 +197,9 @@ def refused(part: object, field: str) -> Invalid:
         message = f"{field} is {_REFUSED[kind]}, which language models here do not take."
         hint = "send text and pictures; /v1/audio/transcriptions writes down what is said in a recording"
         return Invalid(message, field=field, hint=hint, code="request.part")
-    return Invalid(f"{field} must be a part with a type; got {shown(part)}.", field=field, code="request.part")
+    return Invalid(
+        f"{field} must be a part with a type; got {shown(part)}.", field=field, code="request.part"
+    )
 
 
 def blind(model: object, field: str = "messages") -> Invalid:

@@ -77,7 +77,7 @@ class LlamaChild:
     """A child of `LlamaEngine`. Serves as many requests at once as it has slots.
 
     Args:
-        folders: removed by `discard`.
+        spool: its working folder. folders: removed by `discard`, that one among them.
         stop_grace_s: how long it may take to end after it has closed a connection in mid-answer or hangs.
         hang_after_s: see `watching`.
     """
@@ -88,6 +88,7 @@ class LlamaChild:
         launch: Launch,
         *,
         model: str,
+        spool: Path,
         folders: tuple[Path, ...],
         start_timeout_s: float,
         stop_grace_s: float,
@@ -97,6 +98,7 @@ class LlamaChild:
         self._load = launch.load
         self._address = Address(launch.socket, launch.port, launch.key)
         self._model = model
+        self._spool = spool
         self._folders = folders
         self._start_timeout_s = start_timeout_s
         self._stop_grace_s = stop_grace_s
@@ -118,6 +120,11 @@ class LlamaChild:
     @property
     def alive(self) -> bool:
         return self._process.alive and not self._suspected and self._told is None
+
+    @property
+    def spool(self) -> Path:
+        """Its working folder."""
+        return self._spool
 
     def log(self) -> tuple[str, ...]:
         return self._process.log()

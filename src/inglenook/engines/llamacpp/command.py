@@ -27,6 +27,7 @@ def arguments(launch: Launch) -> list[str]:
         "--cors-origins", "localhost", "--threads-http", str(load.parallel + SPARE_HTTP_THREADS),
         "--ctx-size", str(load.context * load.parallel), "--parallel", str(load.parallel),
         "--kv-unified" if load.kv_unified else "--no-kv-unified", "--cache-ram", str(load.prompt_cache_mib),
+        "--ctx-checkpoints", str(load.checkpoints),
         "--n-gpu-layers", str(load.gpu_layers),
         "--batch-size", str(load.batch), "--ubatch-size", str(load.ubatch),
         "--flash-attn", load.flash_attention,
@@ -50,7 +51,9 @@ def _threads(load: LoadLanguageModel) -> list[str]:
 
 
 def _files(load: LoadLanguageModel) -> list[str]:
-    given = ["--no-mmproj"] if load.mmproj is None else ["--no-mmproj-offload"] if load.gpu_layers == 0 else []
+    given = (
+        ["--no-mmproj"] if load.mmproj is None else ["--no-mmproj-offload"] if load.gpu_layers == 0 else []
+    )
     for flag, value in (
         ("--mmproj", load.mmproj),
         ("--pooling", load.pooling),

@@ -48,7 +48,11 @@ _CORRUPT: Final = re.compile(
 _OTHER_FILE: Final = re.compile(r"(lora adapter|multimodal model|draft model)s?,? (?:from )?'([^']+)'")
 _ERROR: Final = re.compile(r"^(?:error: |error while handling argument|terminate called|\s*what\(\): )")
 _REFUSALS: Final = (
-    ("load.missing", _MISSING, "the file was moved or deleted, or another user owns it: look, and scan again"),
+    (
+        "load.missing",
+        _MISSING,
+        "the file was moved or deleted, or another user owns it: look, and scan again",
+    ),
     ("load.unsupported", _UNSUPPORTED, "update llama.cpp (`inglenook engines update`), or take another file"),
     ("load.corrupt", _CORRUPT, "the file is damaged or incomplete: fetch it again, and compare its checksum"),
 )

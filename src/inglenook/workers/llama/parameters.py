@@ -29,6 +29,7 @@ def parameters(launch: Launch, library: Any) -> Any:
     params.n_parallel = load.parallel
     params.kv_unified = load.kv_unified
     params.cache_ram_mib = load.prompt_cache_mib
+    params.n_ctx_checkpoints = load.checkpoints
     params.n_gpu_layers = load.gpu_layers
     params.fit_params = False
     params.n_batch, params.n_ubatch = load.batch, load.ubatch
