@@ -209,7 +209,7 @@ def _look(told: dict[str, Any], watched: Watched) -> None:
             ratio = one["reserved_bytes"] / one["measured_bytes"]
             watched.ratios.setdefault(one["model"], []).append(ratio)
     for event in told.get("recent", []):
-        watched.events[f"{event['at']} {event['model']} {event['what']}"] = event["what"]
+        watched.events[f"{event['when']} {event['model']} {event['what']}"] = event["what"]
 
 
 def _report(

@@ -239,6 +239,7 @@ def litellm(direct: Side) -> Iterator[list[Side]]:
             "LITELLM_TELEMETRY": "False",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "NO_DOCS": "True",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # on loopback, for some minutes
         }
         with _running(command, f"http://127.0.0.1:{port}/health/liveliness", environ, timeout_s=180) as pid:
             yield [Side("LiteLLM", "127.0.0.1", port, "smollm2", (pid,), {"Authorization": "Bearer none"})]

@@ -7,7 +7,7 @@ of them with `with_starters`:
     def test_it_answers(tmp_path, chat_model):
         with RunningServer.start(with_starters(tmp_path, chat_model)) as server: ...
 
-where the model has the id `smollm2-135m-instruct`. INGLENOOK_TEST_STARTERS names a folder to use instead of
+where the model has the id `smollm2-135m-instruct`. TEST_STARTERS names a folder to use instead of
 `.starters/`, for instance that of another checkout.
 """
 
@@ -25,7 +25,7 @@ CHAT = "smollm2-135m-instruct"
 EMBEDDING = "all-minilm-l6-v2"
 SPEECH = "whisper-tiny.en"
 
-_ROOT = Path(os.environ.get("INGLENOOK_TEST_STARTERS", Path(__file__).parents[1] / ".starters"))
+_ROOT = Path(os.environ.get("TEST_STARTERS", Path(__file__).parents[1] / ".starters"))
 
 
 def installed(name: str) -> Path:

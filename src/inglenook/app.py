@@ -19,21 +19,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inglenook import __version__
+from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
+from inglenook.base.ids import PersonId, PictureId
 from inglenook.base.journal import WORKERS, Journal
-from inglenook.catalog.model import LanguageTask
+from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.catalog.service import AUTO, CatalogService
+from inglenook.chat.conversations.records import ConversationRecords, PresetRecords
+from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
+from inglenook.engines.llamacpp.kinds import Kinds
+from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images.importing import PictureImporter
+from inglenook.images.preloading import PicturePreloader
 from inglenook.images.request import Limits
 from inglenook.images.service import ImagesService
 from inglenook.images.thumbnails import Thumbnails
@@ -52,6 +59,8 @@ from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.policy import Rules
 from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
+from inglenook.speech.model import SpeechLimits
+from inglenook.speech.service import SpeechService
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.configuration import Configuration
@@ -63,6 +72,9 @@ from inglenook.store.secret import kept_secret
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from inglenook.chat.conversations.answering import Answers
+    from inglenook.web.model_pages import Load
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +101,10 @@ class Workshop:
     thumbnails: Thumbnails
     importer: PictureImporter
     images: ImagesService
+    preloader: PicturePreloader
     chat: ChatService
+    conversations: ConversationService
+    speech: SpeechService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -149,8 +164,11 @@ async def _running(
         starters=settings.starter_folder,
         picture_model=settings.images.default_model,
     )
-    scheduler = await asyncio.to_thread(_scheduler, settings, database, clock)
+    programs = LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder)
+    scheduler, kinds = await asyncio.to_thread(_scheduler, settings, database, clock, programs)
     job_records = JobRecords(database=database)
+    picture_records = PictureRecords(database=database)
+    conversation_records = ConversationRecords(database=database)
     thumbnails = Thumbnails(
         data / "thumbnails",
         read=blobs.read,
@@ -158,10 +176,10 @@ async def _running(
         max_pixels=settings.images.max_input_pixels,
     )
     gallery = GalleryService(
-        records=PictureRecords(database=database),
+        records=picture_records,
         blobs=blobs,
         clock=clock,
-        in_use=job_records.mentions,
+        in_use=lambda blob: job_records.mentions(blob) or conversation_records.mentions(blob),
         keep_deleted=timedelta(days=settings.gallery.trash_days),
         forget=thumbnails.forget,
     )
@@ -215,8 +233,18 @@ async def _running(
             LanguageTask.RERANK: AUTO,
         },
         pinned=frozenset(settings.models.pinned),
+        kinds=kinds,
     )
-    await asyncio.to_thread(chat.open)
+    await chat.open()
+    conversations = ConversationService(
+        records=conversation_records,
+        presets=PresetRecords(database=database),
+        blobs=blobs,
+        clock=clock,
+        in_use=lambda blob: job_records.mentions(blob) or picture_records.uses(blob) > 0,
+        keep_deleted=timedelta(days=settings.gallery.trash_days),
+    )
+    await asyncio.to_thread(conversations.repair)
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
@@ -226,7 +254,8 @@ async def _running(
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
     watch = DatabaseWatch(database)
     watcher = asyncio.create_task(watch.run(), name="database watch")
-    sweeper = asyncio.create_task(_sweep(gallery), name="sweeper")
+    sweeper = asyncio.create_task(_sweep(gallery, conversations), name="sweeper")
+    asking = asyncio.create_task(asyncio.to_thread(kinds), name="llama.cpp's builds")  # before anybody waits
     await jobs.start()
     try:
         yield Workshop(
@@ -241,7 +270,10 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
+            preloader=PicturePreloader(work=work, limits=images.limits),
             chat=chat,
+            conversations=conversations,
+            speech=_speech(settings, scheduler, catalog, clock),
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -250,9 +282,9 @@ async def _running(
     finally:
         await jobs.stop(JOBS_STOP_S)
         await scheduler.close()
-        for task in (ticker, watcher, sweeper, loop_task):
+        for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
-        await asyncio.gather(ticker, watcher, sweeper, loop_task, return_exceptions=True)
+        await asyncio.gather(ticker, watcher, sweeper, asking, loop_task, return_exceptions=True)
 
 
 def _language_defaults(settings: Settings) -> Defaults:
@@ -264,6 +296,19 @@ def _language_defaults(settings: Settings) -> Defaults:
         flash_attention=language.flash_attention,
         cache_type_k=language.cache_type_k,
         cache_type_v=language.cache_type_v,
+    )
+
+
+def _speech(settings: Settings, scheduler: Scheduler, catalog: CatalogService, clock: Clock) -> SpeechService:
+    return SpeechService(
+        scheduler=scheduler,
+        catalog=catalog,
+        clock=clock,
+        uploads=settings.server.data / "spool" / "recordings",
+        limits=SpeechLimits(settings.speech.max_upload_bytes, settings.speech.max_duration_s),
+        default_model=settings.language.speech_model,
+        compute_type=settings.speech.compute_type,
+        pinned=frozenset(settings.models.pinned),
     )
 
 
@@ -295,7 +340,9 @@ def outgoing_of(loaded: Loaded) -> Iterator[OutgoingService]:
         database.close()
 
 
-def _scheduler(settings: Settings, database: Database, clock: Clock) -> Scheduler:
+def _scheduler(
+    settings: Settings, database: Database, clock: Clock, programs: LlamaPrograms
+) -> tuple[Scheduler, Kinds]:
     """Blocks: asks the drivers, reads what was learned, and clears what a killed server left in the spool."""
     runtime = settings.runtime
     spool = settings.server.data / "spool"
@@ -315,14 +362,26 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
     )
     llama = LlamaEngine(
         spool_root=spool,
-        find=LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder).find,
+        find=programs.find,
         start_timeout_s=runtime.start_timeout_s,
         stop_grace_s=runtime.stop_grace_s,
         threads=runtime.cpu_threads,
     )
-    return Scheduler(
-        engines={engine.name: engine, llama.name: llama},
-        ledger=Ledger(probe.devices(), book.learned()),
+    whisper = WhisperEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+        ffmpeg=(lambda: None) if settings.speech.ffmpeg == "off" else find_ffmpeg,
+    )
+    devices = probe.devices()
+    kinds = Kinds(
+        builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
+    )
+    scheduler = Scheduler(
+        engines={engine.name: engine for engine in (engine, llama, whisper)},
+        ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
             patience_s=runtime.switch_patience_s,
@@ -335,6 +394,7 @@ def _scheduler(settings: Settings, database: Database, clock: Clock) -> Schedule
         stop_grace_s=runtime.stop_grace_s,
         ahead=ReadAhead(SystemReader()) if runtime.read_ahead else None,
     )
+    return scheduler, kinds
 
 
 def _probe(settings: Settings) -> SystemProbe:
@@ -382,16 +442,18 @@ async def _tick(scheduler: Scheduler) -> None:
         scheduler.tick()
 
 
-async def _sweep(gallery: GalleryService) -> None:
+async def _sweep(gallery: GalleryService, conversations: ConversationService) -> None:
     """Empty the trash of what has lain there for long enough, at the start and once an hour."""
     while True:
         try:
             gone = await asyncio.to_thread(gallery.sweep)
+            forgotten = await asyncio.to_thread(conversations.sweep)
         except InglenookError as error:  # a database that is away now is there in an hour
             log.warning("the trash was not swept: %s", error.message)
         else:
-            if gone:
-                log.info("%d deleted pictures have lain in the trash for long enough and are gone", gone)
+            for count, what in ((gone, "pictures"), (forgotten, "conversations")):
+                if count:
+                    log.info("%d deleted %s have lain in the trash for long enough and are gone", count, what)
         await asyncio.sleep(SWEEP_EVERY_S)
 
 
@@ -454,20 +516,33 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.alice import alice_router
     from inglenook.api.alice.answers import signed_url
     from inglenook.api.alice.gallery import gallery_router
+    from inglenook.api.anthropic import messages_router, render_anthropic
+    from inglenook.api.completions import completions_router
+    from inglenook.api.completions.chat import LanguageChat
+    from inglenook.api.completions.drawing import Drawing
+    from inglenook.api.conversations import conversations_router
+    from inglenook.api.cyber import cyber_router, render_detail
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
+    from inglenook.api.language.desk import Desk
     from inglenook.api.language.pictures import Pictures
     from inglenook.api.mcp.door import McpDoor, mcp_router
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
+    from inglenook.api.relay import Relay
+    from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
+    from inglenook.api.studio.models import model_router
     from inglenook.door.address import base_url
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.web.chat_pages import chat_pages
+    from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
+    from inglenook.web.model_pages import model_pages
     from inglenook.web.pages import web_router
     from inglenook.web.reference import reference_router
     from inglenook.web.settings_pages import settings_router
@@ -492,6 +567,19 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         catalog=catalog,
         max_body_bytes=workshop.settings.server.max_upload_bytes,
     )
+    chat = workshop.chat
+    relay = Relay(language=chat)
+    desk = Desk(language=chat, relay=relay, max_body_bytes=server.max_upload_bytes)
+    pictures = Pictures(
+        gallery=gallery,
+        links=links,
+        outgoing=outgoing,
+        clock=clock,
+        max_bytes=server.max_upload_bytes,
+        max_pixels=workshop.settings.images.max_input_pixels,
+    )
+    drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
+    app.state.answers = _answers(workshop)
     for router in (
         health_router(
             version=__version__,
@@ -500,7 +588,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             clock=clock,
             well=HEALTHY if server.health == "cyber-inference" else OK,
         ),
-        metrics_router(metrics=metrics, jobs=jobs, runtime=runtime),
+        metrics_router(metrics=metrics, jobs=jobs, runtime=runtime, counters=workshop.chat.counters),
+        model_router(language=workshop.chat, loads={ModelKind.LANGUAGE: workshop.chat}),
         alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
             images=images,
             jobs=jobs,
@@ -512,27 +601,43 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             clock=clock,
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
+            find=chat.find,
+            language=LanguageChat(desk=desk, pictures=pictures, drawing=drawing),
         ),
         openai_router(
-            images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime, clock=clock
+            images=images,
+            jobs=jobs,
+            gallery=gallery,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            language=chat,
+        ),
+        completions_router(desk=desk, pictures=pictures),
+        messages_router(desk=desk, pictures=pictures),
+        cyber_router(
+            language=workshop.chat,
+            catalog=catalog,
+            runtime=runtime,
+            configuration=workshop.configuration,
+            settings=workshop.settings,
+            journal=journal,
+            clock=clock,
+            own_models=server.data / "models",
+            version=__version__,
+            shut_down=lambda: os.kill(os.getpid(), signal.SIGTERM),
         ),
         ollama_router(
-            language=workshop.chat,
+            language=chat,
             catalog=catalog,
             runtime=runtime,
             clock=clock,
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
             version=__version__,
-            pictures=Pictures(
-                gallery=gallery,
-                links=links,
-                outgoing=outgoing,
-                clock=clock,
-                max_bytes=server.max_upload_bytes,
-                max_pixels=workshop.settings.images.max_input_pixels,
-            ),
+            pictures=pictures,
         ),
+        speech_router(speech=workshop.speech),
         studio_router(
             jobs=jobs,
             gallery=gallery,
@@ -543,6 +648,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             outgoing=outgoing,
             journal=journal,
             public_hours=workshop.settings.gallery.public_hours,
+        ),
+        conversations_router(
+            conversations=workshop.conversations,
+            answers=app.state.answers,
+            images=images,
+            max_body_bytes=server.max_upload_bytes,
         ),
         gallery_router(
             gallery=gallery,
@@ -559,6 +670,9 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         login_router(),
         settings_router(configuration=workshop.configuration),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+        chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
+        model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
+        log_pages(journal),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -567,13 +681,62 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         identity=MachineOwner(),
         renderers={"": render_problem}
         | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
-        | dict.fromkeys(PATHS, render_ollama),
+        | dict.fromkeys(("/tokenize", "/detokenize", "/apply-template", "/rerank"), render_json)
+        | {"/v1/messages": render_anthropic}
+        | dict.fromkeys(PATHS, render_ollama)
+        | {"/admin": render_detail},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
+        body_limits={
+            "/v1/audio/": (
+                workshop.speech.limits.max_upload_bytes + FORM_BYTES,
+                "speech.max_upload_bytes",
+            )
+        },
     )
     app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)
     return app
+
+
+def _answers(workshop: Workshop) -> "Answers":
+    from inglenook.api.conversations.drawing import DrawingTools
+    from inglenook.api.conversations.speaking import Speaker
+    from inglenook.api.relay import Relay
+    from inglenook.chat.conversations.answering import Answers
+    from inglenook.chat.conversations.prompt import sees
+
+    chat, gallery = workshop.chat, workshop.gallery
+
+    def picture(picture: PictureId, person: PersonId) -> bytes:
+        kept, _ = gallery.file(picture, caller=person)
+        return kept if isinstance(kept, bytes) else kept.read_bytes()
+
+    return Answers(
+        conversations=workshop.conversations,
+        speak=Speaker(relay=Relay(language=chat)),
+        find=chat.resolve,
+        sees=sees,
+        picture=picture,
+        blob=workshop.conversations.file,
+        defaults=chat.defaults_for,
+        tools=DrawingTools(
+            images=workshop.images, jobs=workshop.jobs, gallery=gallery, catalog=workshop.catalog
+        ),
+        clock=workshop.clock,
+    )
+
+
+def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
+    """What loads a model that nobody asks anything yet, by its kind."""
+
+    async def language(model: ModelRecord, person: PersonId) -> None:
+        await workshop.chat.preload(model, person=person, stop=StopToken())
+
+    async def pictures(model: ModelRecord, person: PersonId) -> None:
+        await workshop.preloader.preload(model, person=person, stop=StopToken())
+
+    return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures}
 
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:
@@ -661,6 +824,7 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 # Ends the event streams and sessions, for which uvicorn would wait.
                 await workshop.jobs.stop(JOBS_STOP_S)
+                await app.state.answers.close()
                 await app.state.mcp.close()
                 await super().shutdown(sockets)
 

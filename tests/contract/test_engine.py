@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scheduler relies on in every engine: the fake, those with scripted real children, diffusers' and
-llama.cpp's."""
+"""What the scheduler relies on in every engine: the fake, those with scripted real children, those that start
+our workers, and llama.cpp's."""
 
 import asyncio
 import os
@@ -14,13 +14,16 @@ from typing import Any, Protocol
 import pytest
 from tests.gguf_files import write_llama
 from tests.integration.processes import is_gone, linux, state_of, survivors
+from tests.starters import SPEECH, installed
 
 import inglenook
 from inglenook.base.ids import ModelId
-from inglenook.engines.diffusers import DiffusersEngine, ImageChild
+from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
+from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
+from inglenook.runtime.worker_child import WorkerChild
 from inglenook.testing import engines
 from inglenook.testing.child import EXIT_AT_START, Behaviour
 from inglenook.testing.devices import fake_device
@@ -148,29 +151,25 @@ class ScriptedBench:
 
 
 @dataclass
-class DiffusersBench:
-    """The image worker itself, with the model that ships."""
+class WorkerBench:
+    """What the benches of our own workers have in common."""
 
     spool_root: Path | None
     has_processes: bool = True
     kept_lines: int = 200
 
     def __post_init__(self) -> None:
-        self.engine: Engine = self._with(WAIT_S)
+        self.engine: Engine = self.engine_with(WAIT_S)
 
-    def _with(self, start_timeout_s: float) -> DiffusersEngine:
-        assert self.spool_root is not None
-        return DiffusersEngine(
-            spool_root=self.spool_root,
-            start_timeout_s=start_timeout_s,
-            cancel_grace_s=5.0,
-            stop_grace_s=GRACE_S,
-            cpu_threads=1,
-        )
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        raise NotImplementedError
 
-    async def _start(self, path: Path = STARTER, start_timeout_s: float = WAIT_S) -> ImageChild:
-        options = {"path": str(path), "layout": "folder", "family": "sd1"}
-        return await self._with(start_timeout_s).start(plan(**options), CPU)
+    def options(self) -> dict[str, Any]:
+        """Of a plan that loads."""
+        raise NotImplementedError
+
+    async def _start(self, start_timeout_s: float = WAIT_S, **changes: Any) -> Child:
+        return await self.engine_with(start_timeout_s).start(plan(**self.options() | changes), CPU)
 
     async def normal(self) -> Child:
         return await self._start()
@@ -179,7 +178,7 @@ class DiffusersBench:
         return await self._start(start_timeout_s=0.05)
 
     async def dies_at_start(self) -> Child:
-        return await self._start(path=STARTER / "nothing-here")
+        return await self._start(path=str(STARTER / "nothing-here"))
 
     async def begun(self) -> Child:
         return await self._start()
@@ -194,6 +193,40 @@ class DiffusersBench:
     async def crash(self, child: Child) -> None:
         (pid,) = child.pids
         os.kill(pid, signal.SIGKILL)
+
+
+class DiffusersBench(WorkerBench):
+    """The image worker itself, with the model that ships."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return DiffusersEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {"path": str(STARTER), "layout": "folder", "family": "sd1"}
+
+
+class WhisperBench(WorkerBench):
+    """The speech worker itself, with the starter."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return WhisperEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {"path": str(installed(SPEECH))}
 
 
 @dataclass
@@ -307,6 +340,7 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "diffusers": lambda: DiffusersBench(spool_root),
         "scripted llama": lambda: ScriptedLlamaBench(spool_root),
         "llama.cpp": lambda: LlamaBench(spool_root),
+        "faster-whisper": lambda: WhisperBench(spool_root),
     }[name]()
     yield made
 
@@ -329,6 +363,7 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
         "scripted llama",
         pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
+        pytest.param("faster-whisper", marks=pytest.mark.slow),
     ]
 )
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
@@ -531,7 +566,7 @@ def test_what_it_wrote_stays_until_it_is_discarded(opened: Open) -> None:
                 return  # a fake writes nothing
             child = await bench.normal()
             await child.ready()
-            assert isinstance(child, ImageChild | LlamaChild)
+            assert isinstance(child, WorkerChild | LlamaChild)
             (child.spool / "picture.png").write_bytes(b"a finished picture")
             assert child.spool.stat().st_mode & 0o077 == 0, "others could read it"
             await bench.crash(child)

@@ -12,7 +12,7 @@ from tests.e2e.browser import PATIENCE_MS, Watched, draw, unfold, violations, wa
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("/", "/gallery", "/activity", "/nowhere")
+PAGES = ("/", "/chat", "/gallery", "/activity", "/nowhere")
 BUDGET_BYTES = 200_000
 """HTML, styles, scripts and fonts of a first visit, before compression."""
 
@@ -118,13 +118,18 @@ def test_light_and_dark_are_the_systems_until_somebody_chooses(
 def test_the_keyboard_finds_the_content_the_rooms_and_the_form_in_this_order(nook: Watched) -> None:
     page = nook.open()
     names = []
-    for _ in range(9):
+    for _ in range(13):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
     assert names[0] == "Skip to the content"
-    assert names[1:5] == ["Inglenook", "Create", "Gallery", "Activity"]
-    assert names[5] == "theme"
-    assert names[6:9] == ["Earlier", "prompt", page.locator("#model").evaluate("it => it.textContent.trim()")]
+    rooms = ["Create", "Chat", "Gallery", "Models", "Activity", "Logs", "Settings"]
+    assert names[1:9] == ["Inglenook", *rooms]
+    assert names[9] == "theme"
+    assert names[10:13] == [
+        "Earlier",
+        "prompt",
+        page.locator("#model").evaluate("it => it.textContent.trim()"),
+    ]
     page.locator("#prompt").focus()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     expect(page.locator('nav [aria-current="page"]')).to_have_text("Create")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every field of `LoadLanguageModel` does something, seen on llama.cpp itself, whether our launcher passes it to the
-library or a `llama-server` gets it as an argument. Not seen here, for want of a GPU: `gpu_layers`, `draft_gpu_layers`,
-and `device` where there is one.
+"""Every field of `LoadLanguageModel` does something, seen on llama.cpp itself, whether our launcher passes
+it to the library or a `llama-server` gets it as an argument. Not seen here, for want of a GPU:
+`gpu_layers`, `draft_gpu_layers`, and `device` where there is one.
 """
 
 import asyncio
@@ -244,7 +244,8 @@ def test_a_reranker_gives_each_document_a_score(way: Way) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child on the CPU gets no device, so the plan is for an accelerator; the machine has none of that name."""
+    """A child on the CPU gets no device, so the plan is for an accelerator; the machine has none of that
+    name."""
     monkeypatch.setattr(sys.modules[__name__], "CPU", fake_device("vulkan:0", 10**9))
     failed = way.refusal(device="Vulkan77")
     assert failed.code == "load.refused"

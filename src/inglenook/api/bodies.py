@@ -2,7 +2,10 @@
 """What a client sends, read within bounds: a JSON object, or a form with files."""
 
 import asyncio
+import base64
+import binascii
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +20,12 @@ MAX_JSON_BYTES = 4 * MIB
 """The largest JSON body; no request of ours needs more, and it is parsed at one go."""
 MAX_JSON_VALUES = 200_000
 """Most commas, and so most values: what bounds the memory of a body that is mostly structure."""
-_LARGE_BYTES = 1 * MIB
+LARGE_BYTES = 1 * MIB
 """A body from here up is not parsed on the event loop."""
 MAX_FIELD_BYTES = 1 * MIB
 MAX_FIELDS = 64
 MAX_FILES = 20
+_DATA = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100}){0,8}?;base64,", re.IGNORECASE)
 
 
 def media_type(request: Request) -> str:
@@ -43,6 +47,19 @@ async def json_object(
         Invalid: another media type, no JSON, or no object.
         TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
     """
+    return await _parsed(await json_bytes(request, limit_bytes=limit_bytes, any_type=any_type))
+
+
+async def json_bytes(request: Request, *, limit_bytes: int, any_type: bool = False) -> bytes:
+    """The body, unread.
+
+    Args:
+        any_type: also where another media type is declared, or none.
+
+    Raises:
+        Invalid: another media type.
+        TooLarge: over `limit_bytes`, or more than `MAX_JSON_VALUES` values.
+    """
     kind = media_type(request)
     if kind != "application/json" and not any_type:
         raise Invalid(
@@ -50,12 +67,17 @@ async def json_object(
             code="request.media_type",
             hint="send the header Content-Type: application/json",
         )
-    body = await bounded(request, limit_bytes)
+    body = await _bounded(request, limit_bytes)
     if body.count(b",") > MAX_JSON_VALUES:
         message = f"A JSON body may have {MAX_JSON_VALUES} values at most."
         raise TooLarge(message, code="request.too_large")
+    return body
+
+
+async def _parsed(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object. Raises Invalid: no JSON, or no object."""
     try:
-        value = json.loads(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(json.loads, body)
+        value = json.loads(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(json.loads, body)
     except RecursionError:
         raise Invalid("The body is nested too deeply.", code="request.not_json") from None
     except ValueError as error:
@@ -73,8 +95,7 @@ def _why(error: ValueError) -> str:
     return "a number has too many digits"
 
 
-async def bounded(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge: over `limit_bytes`."""
+async def _bounded(request: Request, limit_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -118,3 +139,23 @@ async def form(request: Request) -> Form:
             else:
                 taken.texts[name] = value
     return taken
+
+
+def decoded(text: str) -> bytes:
+    """Base64, bare or in a data address, as bytes; white space in it does not matter. Blocks for large ones.
+
+    Raises:
+        Invalid: it is something else.
+    """
+    if text[:5].lower() == "data:":
+        match = _DATA.match(text)
+        if match is None:
+            raise Invalid("A data address must be base64: data:image/png;base64,…", code="picture.base64")
+        text = text[match.end() :]
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Invalid(f"It is not base64: {str(error)[:100]}.", code="picture.base64") from None
+    if not data:
+        raise Invalid("The picture is empty.", code="picture.base64")
+    return data

@@ -2,10 +2,10 @@
 """POST /v1/chat/completions: who answers depends on the kind of the model that is named.
 
 Here the body is read and the model found; what kind of conversation it is, is the handler's business
-(`api.alice.chat` for models that draw).
+(`api.alice.chat` for models that draw, `api.completions.chat` for language models).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import json_object
 from inglenook.api.errors import SSE_SCHEMA, answer, as_error, errors, json_response
-from inglenook.base.errors import Invalid
+from inglenook.api.language.fields import Fields
+from inglenook.base.errors import Invalid, NotFound
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.problem import problem_of, shown
@@ -25,6 +25,7 @@ from inglenook.door.services import Catalog
 UNPROCESSABLE = 422
 MAX_MODEL_CHARS = 256
 MAX_MESSAGES = 10_000
+_AUTO = "auto"
 
 
 class Unprocessable(Invalid):
@@ -69,13 +70,19 @@ class Chat:
 
 
 class ChatHandler(Protocol):
-    async def answer(self, request: Request, who: Caller, chat: Chat, model: ModelRecord) -> Response: ...
+    async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response: ...
+
+
+Find = Callable[[str], ModelRecord]
+"""A model of any kind by what a client calls it. Blocks. Raises NotFound, Invalid."""
 
 
 def chat_router(
-    *, catalog: Catalog, handlers: Mapping[ModelKind, ChatHandler], max_body_bytes: int
+    *, catalog: Catalog, find: Find, handlers: Mapping[ModelKind, ChatHandler], max_body_bytes: int
 ) -> APIRouter:
     """Args:
+    catalog: for what draws by default.
+    find: "auto" means what chats by default.
     handlers: by the kind of model; a kind without one is refused in words.
     max_body_bytes: of a request, which may hold input pictures.
     """
@@ -84,22 +91,39 @@ def chat_router(
     @router.post("/v1/chat/completions", **_DESCRIPTION)
     async def complete(request: Request, who: FromCaller) -> Response:
         try:
-            chat = await _read(request, max_body_bytes)
-            _ = chat.last_user_message
-            model = await run_in_threadpool(catalog.find, chat.model)
+            fields = await _fields(request, max_body_bytes)
+            model = await run_in_threadpool(_found, catalog, find, fields)
             handler = handlers.get(model.kind)
             if handler is None:
                 raise Invalid(
-                    f"{model.id} is a model of kind {model.kind}; such models do not answer here yet.",
+                    f"{model.id} is a model of kind {model.kind}; such models do not answer here.",
                     field="model",
                     code="model.no_chat",
                     hint=f"models of kind {', '.join(handlers)} do; GET /v1/models lists them",
                 )
-            return await handler.answer(request, who, chat, model)
+            return await handler.answer(request, who, fields, model)
         except Unprocessable as error:
             return unprocessable(error)
 
     return router
+
+
+async def _fields(request: Request, max_body_bytes: int) -> Fields:
+    try:
+        return await Fields.read(request, limit_bytes=max_body_bytes)
+    except Invalid as error:
+        raise Unprocessable(error.message, code=error.code, hint=error.hint) from None
+
+
+def _found(catalog: Catalog, find: Find, fields: Fields) -> ModelRecord:
+    """The model that is meant; `sam_config` means one that draws, where none is named. Blocks."""
+    name = _model(fields)
+    draws = any(place in fields for place in ("sam_config", "samConfig"))
+    try:
+        return catalog.find(_AUTO) if draws and name == _AUTO else find(name)
+    except NotFound:
+        _ = read(fields).last_user_message  # a request that is wrong in itself is told so first
+        raise
 
 
 def unprocessable(error: Invalid) -> Response:
@@ -114,18 +138,16 @@ def unprocessable(error: Invalid) -> Response:
     )
 
 
-async def _read(request: Request, max_body_bytes: int) -> Chat:
-    try:
-        body = await json_object(request, limit_bytes=max_body_bytes)
-    except Invalid as error:
-        raise Unprocessable(error.message, code=error.code, hint=error.hint) from None
+def read(fields: Fields) -> Chat:
+    """A conversation with a model that draws. Raises Unprocessable."""
+    body = fields.decoded()
     options = body.get("stream_options") or {}
     if not isinstance(options, dict):
         raise Unprocessable(
             f"stream_options must be an object; got {shown(options)}.", field="stream_options"
         )
     return Chat(
-        model=_model(body),
+        model=_model(fields),
         messages=_messages(body),
         stream=_flag(body, "stream"),
         include_usage=_flag(options, "include_usage"),
@@ -133,15 +155,17 @@ async def _read(request: Request, max_body_bytes: int) -> Chat:
     )
 
 
-def _model(body: Mapping[str, Any]) -> str:
-    model = body.get("model")
-    if model is None:
-        raise Unprocessable("model is required.", field="model", code="request.missing_field")
-    if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS:
+def _model(fields: Fields) -> str:
+    """Clients of ALICE and of Cyber-Inference know 422 for a chat without one."""
+    try:
+        name = fields.text("model", most=MAX_MODEL_CHARS)
+    except Invalid as error:
+        raise Unprocessable(error.message, field="model") from None
+    if not name:
         raise Unprocessable(
-            f"model must be a text of 1 to {MAX_MODEL_CHARS} characters; got {shown(model)}.", field="model"
+            "model is required.", field="model", code="request.missing_field", hint="auto takes the default"
         )
-    return model
+    return name
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
@@ -180,7 +204,10 @@ _BODY: dict[str, Any] = {
     "type": "object",
     "required": ["model", "messages"],
     "properties": {
-        "model": {"type": "string"},
+        "model": {
+            "type": "string",
+            "description": "an id or an alias; auto takes the default",
+        },
         "messages": {
             "type": "array",
             "items": {

@@ -18,6 +18,8 @@ from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.metrics import Metrics
 from inglenook.api.summary import SUMMARY, models_loaded, summary, wants_summary
 from inglenook.base.clock import Clock
+from inglenook.base.ids import ModelId
+from inglenook.chat.model import Counters
 from inglenook.door.caller import FromCaller
 from inglenook.door.services import Jobs, Runtime
 
@@ -138,7 +140,16 @@ def _backend(device: Mapping[str, Any]) -> str:
     return f"PyTorch ({kind} - {name})" if name else f"PyTorch ({kind})"
 
 
-def metrics_router(*, metrics: Metrics, jobs: Jobs, runtime: Runtime) -> APIRouter:
+def metrics_router(
+    *,
+    metrics: Metrics,
+    jobs: Jobs,
+    runtime: Runtime,
+    counters: Callable[[], Mapping[ModelId, Counters]],
+) -> APIRouter:
+    """Args:
+    counters: what language models have done since the server started.
+    """
     router = APIRouter(tags=["health"])
 
     @router.get(
@@ -158,7 +169,7 @@ def metrics_router(*, metrics: Metrics, jobs: Jobs, runtime: Runtime) -> APIRout
     async def meters(request: Request, who: FromCaller) -> Response:
         if wants_summary(request.headers.get("accept")):
             return json_response(await summary(jobs=jobs, snapshot=runtime.snapshot(), person=who.person))
-        text = metrics.text(jobs=await jobs.counts(), runtime=runtime.snapshot())
+        text = metrics.text(jobs=await jobs.counts(), runtime=runtime.snapshot(), language=counters())
         headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store", "vary": "accept"}
         return Response(text, headers=headers)
 

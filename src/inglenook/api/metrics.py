@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inglenook.base.clock import Clock
+from inglenook.base.ids import ModelId
+from inglenook.chat.model import Counters
 from inglenook.jobs.model import JobState
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -44,16 +46,42 @@ class Metrics:
             "inglenook_residents", "Model processes, by state.", ("state",), registry=registry
         )
 
+        self._model_requests = Gauge(
+            "inglenook_model_requests",
+            "Requests that language models have taken since the start, by outcome: all, failed.",
+            ("model", "what"),
+            registry=registry,
+        )
+        self._model_tokens = Gauge(
+            "inglenook_model_tokens",
+            "Tokens of language models since the start, as answers told: prompt, completion.",
+            ("model", "what"),
+            registry=registry,
+        )
+        self._model_speed = Gauge(
+            "inglenook_model_tokens_per_second",
+            "Tokens per second of a language model's last completions.",
+            ("model",),
+            registry=registry,
+        )
+
     def answered(self, *, method: str, route: str, status: int, seconds: float) -> None:
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
 
-    def text(self, *, jobs: Mapping[JobState, int], runtime: Mapping[str, Any]) -> bytes:
+    def text(
+        self,
+        *,
+        jobs: Mapping[JobState, int],
+        runtime: Mapping[str, Any],
+        language: Mapping[ModelId, Counters],
+    ) -> bytes:
         """The exposition, with the gauges as they are now.
 
         Args:
             runtime: the runtime's snapshot.
+            language: what language models have done.
         """
         for state, count in jobs.items():
             self._jobs.labels(state.value).set(count)
@@ -67,6 +95,13 @@ class Metrics:
         self._residents.clear()
         for resident in runtime["residents"]:
             self._residents.labels(str(resident["state"])).inc()
+        for model, counters in language.items():
+            self._model_requests.labels(model, "all").set(counters.requests)
+            self._model_requests.labels(model, "failed").set(counters.failures)
+            self._model_tokens.labels(model, "prompt").set(counters.prompt_tokens)
+            self._model_tokens.labels(model, "completion").set(counters.completion_tokens)
+            if counters.tokens_per_s is not None:
+                self._model_speed.labels(model).set(counters.tokens_per_s)
         return generate_latest(self._registry)
 
 

@@ -17,7 +17,7 @@ from inglenook.base.errors import (
     TooLarge,
     Unavailable,
 )
-from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.catalog.model import ModelRecord
 
 CONTEXT_EXCEEDED: Final = "model.context_exceeded"
 _NOT_STARTED_FOR_IT: Final = 501
@@ -34,12 +34,6 @@ _KINDS: Mapping[int, type[InglenookError]] = {
     503: Unavailable,
 }
 
-_TASKS: Mapping[LanguageTask, tuple[str, str]] = {
-    LanguageTask.CHAT: ("answers chats and completes texts", "a model of task `chat`"),
-    LanguageTask.EMBEDDING: ("makes embeddings, and nothing else", "a model of task `embedding`"),
-    LanguageTask.RERANK: ("ranks documents, and nothing else", "a model of task `rerank`"),
-}
-
 
 def refusal(model: ModelRecord, status: int, body: bytes) -> InglenookError:
     """The error for an answer of the child with a `status` from 400."""
@@ -53,13 +47,10 @@ def refusal(model: ModelRecord, status: int, body: bytes) -> InglenookError:
     return kind(words or f"{model.id} refused the request with status {status}.", code="model.refused")
 
 
-def unfit(model: ModelRecord, words: str = "") -> Invalid:
-    """The model is for something else."""
-    task = LanguageTask.CHAT if model.language is None else model.language.task
-    does, _ = _TASKS[task]
-    said = f" Its process said: {words}" if words else ""
+def unfit(model: ModelRecord, words: str) -> Invalid:
+    """The model is loaded for something else."""
     return Invalid(
-        f"{model.id} {does}.{said}",
+        f"{model.id} is not loaded for this. Its process said: {words}",
         code="model.wrong_task",
         field="model",
         hint="GET /v1/models shows what each model is for (`task`)",

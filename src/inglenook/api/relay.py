@@ -18,6 +18,8 @@ Leaving `Relay.ask`, however it is left, stops the generation in the child.
 """
 
 import asyncio
+import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,8 +36,8 @@ from inglenook.base.errors import InglenookError
 from inglenook.base.ids import PersonId
 from inglenook.base.units import format_seconds
 from inglenook.base.work import WorkClass
-from inglenook.catalog.model import ModelRecord
-from inglenook.chat.service import Exchange
+from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.chat.service import Exchange, Usage
 from inglenook.door.disconnect import ClientGone, drop, hung_up, while_connected
 from inglenook.door.problem import Problem, problem_of
 from inglenook.door.services import Language
@@ -47,6 +49,8 @@ TELL_EVERY_S: Final = 4.0
 """Then it is told every so often why it waits; proxies close what stays quiet."""
 _BAD_REQUEST: Final = 400
 _KNOWN_PROPS: Final = 256
+_LAST_PARTS: Final = 4
+"""Of an answer: in the last of them its cost stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Ask:
     """One request to a language model's process, in llama.cpp's own words.
 
     Attributes:
-        keep_s, context: as `ChatService.exchange` takes them.
+        keep_s, context, task: as `ChatService.exchange` takes them.
     """
 
     model: ModelRecord
@@ -65,6 +69,7 @@ class Ask:
     keep_s: float | None = None
     context: int | None = None
     work_class: WorkClass = WorkClass.INTERACTIVE
+    task: LanguageTask | None = None
 
 
 class Wait:
@@ -78,9 +83,15 @@ class Wait:
     def __init__(self) -> None:
         self.words = "waiting"
         self.headers: dict[str, str] = {}
+        self._heard = False
+        self._loading_from_s: float | None = None
 
     async def hear(self, explanation: Mapping[str, Any]) -> None:
         self.words = words_of(explanation)
+        if self._loading_from_s is None and explanation["reason"].get("kind") == "loading":
+            # What was being loaded when it was first asked about has been so from the beginning.
+            self._loading_from_s = float(explanation.get("waited_s") or 0.0) if self._heard else 0.0
+        self._heard = True
 
     def begins(self, model: ModelRecord) -> None:
         # What an answer is made of may be several models' work: the first one named is the one asked for.
@@ -88,7 +99,10 @@ class Wait:
 
     def served(self, exchange: Exchange) -> None:
         self.words = f"{exchange.model.id} reads what was asked"
-        self.headers.setdefault("x-inglenook-waited-s", f"{exchange.lease.waited_s:.3f}")
+        waited_s = exchange.lease.waited_s
+        loading_s = 0.0 if self._loading_from_s is None else max(0.0, waited_s - self._loading_from_s)
+        self.headers.setdefault("x-inglenook-waited-s", f"{waited_s:.3f}")
+        self.headers.setdefault("x-inglenook-load-s", f"{loading_s:.3f}")
 
 
 def words_of(explanation: Mapping[str, Any]) -> str:
@@ -162,12 +176,27 @@ class Held:
         async with self._exchange.request(method, path, body=body) as reply:
             if reply.status >= _BAD_REQUEST:
                 raise refusal(self.model, reply.status, await reply.read())
-            yield reply
+            yield Reply(reply.status, reply.headers, self._counted(reply.content))
+
+    async def _counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same, and what it says of its cost goes to the model's counters."""
+        last: deque[bytes] = deque(maxlen=_LAST_PARTS)
+        async for part in content:
+            yield part
+            last.append(part)
+        used = usage_of(b"".join(last))
+        if used is not None:
+            self._exchange.used(used)
 
     async def read(self, path: str, body: bytes = b"", *, method: str = "POST") -> bytes:
         """The whole answer. Raises as `request`."""
         async with self.request(path, body, method=method) as reply:
             return await reply.read()
+
+    @property
+    def mode(self) -> str:
+        """What the process answers: `chat`, `embedding` or `rerank`."""
+        return self._exchange.mode
 
     async def props(self) -> Props:
         """Asked once of each process. Raises as `request`."""
@@ -191,6 +220,35 @@ def _props(body: bytes) -> Props:
     )
 
 
+_TIMINGS = re.compile(rb'"timings":\s*(\{[^{}]*\})')
+_USAGE = re.compile(rb'"usage":\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
+
+
+def usage_of(end: bytes) -> Usage | None:
+    """What the end of an answer says of its cost, in any of the dialects that llama.cpp speaks."""
+    timings = _last(_TIMINGS, end)
+    if timings:
+        return Usage(
+            prompt_tokens=int(timings.get("prompt_n") or 0) + int(timings.get("cache_n") or 0),
+            completion_tokens=int(timings.get("predicted_n") or 0),
+            seconds=float(timings.get("predicted_ms") or 0.0) / 1000,
+        )
+    usage = _last(_USAGE, end)
+    if not usage:
+        return None
+    return Usage(
+        prompt_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
+        completion_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
+    )
+
+
+def _last(pattern: "re.Pattern[bytes]", end: bytes) -> Mapping[str, Any] | None:
+    found = None
+    for found in pattern.finditer(end):  # noqa: B007 - the last one
+        pass
+    return None if found is None else msgspec.json.decode(found[1], type=dict[str, Any])
+
+
 class Relay:
     def __init__(self, *, language: Language) -> None:
         self._language = language
@@ -212,6 +270,7 @@ class Relay:
             keep_s=ask.keep_s,
             context=ask.context,
             hear=wait.hear,
+            task=ask.task,
         ) as exchange:
             wait.served(exchange)
             yield Held(exchange, self._known)
@@ -238,7 +297,7 @@ class Relay:
 
     async def whole(self, receive: Receive, ask: Ask) -> Whole:
         """The whole answer, as long as its client is there. Raises as `ask`, and `ClientGone`."""
-        return await while_connected(receive, self.answer(ask), on_gone=_nothing)
+        return await while_connected(receive, self.answer(ask), on_gone=nothing)
 
     def passed(self, ask: Ask, manner: Manner, *, headers: Mapping[str, str] | None = None) -> Response:
         """The child's own stream, byte for byte."""
@@ -266,7 +325,7 @@ async def whole_events(content: AsyncIterator[bytes], end: bytes) -> AsyncIterat
         yield rest
 
 
-async def _nothing() -> None:
+async def nothing() -> None:
     """The work is cancelled, which is all there is to do."""
 
 

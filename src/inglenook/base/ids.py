@@ -15,6 +15,9 @@ ResidentId = NewType("ResidentId", str)
 LeaseId = NewType("LeaseId", str)
 RequestId = NewType("RequestId", str)
 PictureId = NewType("PictureId", str)
+ConversationId = NewType("ConversationId", str)
+MessageId = NewType("MessageId", str)
+PresetId = NewType("PresetId", str)
 BlobId = NewType("BlobId", str)
 """The SHA-256 of a blob's bytes, 64 lower-case hexadecimal digits."""
 

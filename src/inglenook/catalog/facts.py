@@ -115,6 +115,8 @@ def language_facts(header: GgufHeader, tensors: Mapping[str, GgufTensor]) -> Lan
         size_label=header.text("general.size_label")[:40],
         causal=causal,
         feed_forward=_feed_forward(told),
+        experts_used=told.number("expert_used_count"),
+        type_bytes=_type_bytes(tensors),
         output_bytes=places.output_bytes + (places.tied_bytes if causal else 0),
         embedding_bytes=places.embedding_bytes + places.other_bytes,
         caches=_caches(told, tensors, layers),
@@ -185,6 +187,8 @@ def _caches(told: _Told, tensors: Mapping[str, GgufTensor], layers: int) -> tupl
     keys, values = (told.number(f"attention.{name}_length") or width for name in ("key", "value"))
     keys_windowed = told.number("attention.key_length_swa") or keys
     values_windowed = told.number("attention.value_length_swa") or values
+    if told.number("attention.kv_lora_rank") and told.number("attention.key_length_mla"):
+        values = values_windowed = 0  # compressed: values are made of the same row as keys
     windows = _windows(told, layers)
     attending, states = _sorts(tensors, layers)
     state = _state_values(told)
@@ -274,6 +278,14 @@ def _layer_scalars(tensors: Mapping[str, GgufTensor]) -> Counter[str]:
         if layer_of(name) is not None and len(tensor.sides) > 1:
             inside[tensor.type] += tensor.scalars
     return inside or all_of_them
+
+
+def _type_bytes(tensors: Mapping[str, GgufTensor]) -> dict[str, int]:
+    found = Counter[str]()
+    for name, tensor in tensors.items():
+        if layer_of(name) is not None and len(tensor.sides) > 1:
+            found[tensor.type] += tensor.size_bytes
+    return dict(found)
 
 
 def _feed_forward(told: _Told) -> int:

@@ -25,14 +25,17 @@ class Window:
         file: open for reading at its beginning.
         size: of the file in bytes.
         name: for messages.
+        chunk_bytes: read at once; few, where much is leapt over.
 
     Every method raises `CorruptModel` when the file ends before what is asked for, or `MAX_HEADER_BYTES` do.
     """
 
-    def __init__(self, file: BinaryIO, size: int, name: str) -> None:
+    def __init__(self, file: BinaryIO, size: int, name: str, *, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._file = file
         self._size = size
         self._name = name
+        self._chunk_bytes = chunk_bytes
+        self._leapt = 0
         self._buffer = b""
         self._place = 0  # in the buffer
         self._start = 0  # of the buffer, in the file
@@ -70,6 +73,19 @@ class Window:
             self._need(here)
             self._place += here
             count -= here
+
+    def leap(self, count: int) -> None:
+        """Pass over bytes that are no part of the header, unread: they are in no sum."""
+        if count > self.left:
+            raise self._ended(count)
+        self._count()
+        self._leapt += count
+        if self._place + count <= len(self._buffer):
+            self._place += count
+        else:
+            self._start, self._buffer, self._place = self.place + count, b"", 0
+            self._file.seek(self._start)
+        self._counted = self._place
 
     def skip_texts(self, count: int) -> None:
         """Pass over texts that each stand after their length (u64), without keeping any."""
@@ -109,14 +125,14 @@ class Window:
         self._count()
         rest = self._buffer[self._place :]
         self._start, self._place, self._counted = self.place, 0, 0
-        self._buffer = rest + self._file.read(max(CHUNK_BYTES, count - len(rest)))
+        self._buffer = rest + self._file.read(max(self._chunk_bytes, count - len(rest)))
         if len(self._buffer) < count:  # somebody shortens it at this moment
             raise self._ended(count)
 
     def _refuse_beyond(self, count: int) -> None:
         if count > self.left:
             raise self._ended(count)
-        if self.place + count > MAX_HEADER_BYTES:
+        if self.place - self._leapt + count > MAX_HEADER_BYTES:
             raise self.refuse(
                 f"has a header of more than {MAX_HEADER_BYTES} bytes, which is not read.", "fetch it again"
             )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model on disk as a value. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -139,6 +140,8 @@ class LanguageFacts:
         causal: each token sees those before it only; False of most embedding models, which read a text at
             once.
         feed_forward: columns of its widest feed-forward layer, of all experts at work together.
+        experts_used: of a layer's, how many work on a token.
+        type_bytes: bytes of the layers' matrices by the type in which they are stored.
         embedding_bytes: of `other_bytes`, what stays in host memory: the weights before the first layer.
         output_bytes: of the weights after the last layer, which go to the device with it; those of the
             embeddings as well where it shares them, for they are then held twice.
@@ -169,6 +172,8 @@ class LanguageFacts:
     size_label: str = ""
     causal: bool = True
     feed_forward: int = 0
+    experts_used: int = 0
+    type_bytes: Mapping[str, int] = field(default_factory=dict)
     embedding_bytes: int = 0
     output_bytes: int = 0
     caches: tuple[LayerCache, ...] = ()

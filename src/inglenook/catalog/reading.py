@@ -26,10 +26,12 @@ from inglenook.catalog.identity import Identity, Shapes, Weights
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.catalog.pipelines import INDEX, identify_pipeline, pipeline_of
 from inglenook.catalog.safetensors import DTYPE_BITS, Header, read_header
+from inglenook.catalog.speech import is_ctranslate2, read_ctranslate2, read_ggml
 from inglenook.catalog.splits import whole_stem
 from inglenook.wire.families import FAMILIES
 
 GGUF = ".gguf"
+GGML = ".bin"
 PICKLES = (".ckpt", ".pt", ".pth")
 MAX_CONFIG_BYTES = 1024 * 1024
 MAX_SHARDS = 1000
@@ -164,10 +166,15 @@ def _reason(error: InglenookError | OSError, path: Path) -> str:
 
 def _read_contents(path: Path, contents: _Contents) -> None:
     if path.is_dir():
-        if (path / INDEX).is_file():
+        names = {entry.name for entry in path.iterdir()}
+        if INDEX in names:
             _read_pipeline(path, contents)
+        elif is_ctranslate2(names):
+            contents.identity, contents.weights = read_ctranslate2(path)
         else:
             _read_component_folder(path, contents)
+    elif path.suffix.lower() == GGML:
+        contents.identity, contents.weights = read_ggml(path)
     elif path.suffix.lower() in PICKLES:
         raise pickled(path, "a PyTorch checkpoint")
     elif path.suffix.lower() == GGUF:

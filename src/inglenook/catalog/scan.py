@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding models below a folder: names only, nothing is opened."""
+"""Finding models below a folder: by names; of `.bin` files, which may be anything, four bytes are read."""
 
 import os
 import re
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inglenook.catalog.pipelines import INDEX
-from inglenook.catalog.reading import GGUF, PICKLES
+from inglenook.catalog.reading import GGML, GGUF, PICKLES
 from inglenook.catalog.sidecar import sidecar_path
+from inglenook.catalog.speech import is_ctranslate2, is_ggml
 from inglenook.catalog.splits import part_of, parts_of, whole_stem
 
 MAX_DEPTH = 6
@@ -33,8 +34,9 @@ class Found:
 def find_models(root: Path) -> list[Found]:
     """Models below `root`, sorted by name; of equal names a folder first, then safetensors, GGUF, pickles.
 
-    A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write,
-    is one model, and not entered: a `config.json` among a person's own files does not make them one.
+    A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write
+    (also CTranslate2's `model.bin` with its vocabulary), is one model, and not entered: a `config.json` among
+    a person's own files does not make them one.
     Of a model that was split into files the first part that is there stands for all.
     Hidden entries are skipped; symbolic links are followed, but no folder is visited twice.
     """
@@ -43,7 +45,7 @@ def find_models(root: Path) -> list[Found]:
 
 
 def _rank(path: Path) -> int:
-    suffixes = (".safetensors", GGUF)
+    suffixes = (".safetensors", GGUF, GGML)
     return 0 if path.is_dir() else 1 + (*suffixes, path.suffix.lower()).index(path.suffix.lower())
 
 
@@ -101,7 +103,8 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 def _is_model_folder(entries: list[os.DirEntry[str]]) -> bool:
     names = {entry.name for entry in entries}
-    return INDEX in names or ("config.json" in names and any(_WEIGHTS.match(name) for name in names))
+    weights = any(_WEIGHTS.match(name) for name in names)
+    return INDEX in names or ("config.json" in names and weights) or is_ctranslate2(names)
 
 
 def _is_model_file(path: Path, names: set[str]) -> bool:
@@ -109,6 +112,8 @@ def _is_model_file(path: Path, names: set[str]) -> bool:
     suffix = path.suffix.lower()
     if suffix in (".safetensors", GGUF):
         return path.is_file()
+    if suffix == GGML:
+        return path.is_file() and is_ggml(path)
     return suffix in PICKLES and f"{path.stem}.safetensors" not in names and path.is_file()
 
 

@@ -28,6 +28,12 @@ ALICE_PREFIX = "sd/"
 _FIELDS = {ModelKind.LORA: "loras", ModelKind.EMBEDDING: "prompt", ModelKind.VAE: "vae"}
 """The field of a request that names a thing of this kind."""
 
+_BRINGS = {
+    ModelKind.LANGUAGE: "`inglenook starters install chat` brings a small one; or ",
+    ModelKind.SPEECH: "`inglenook starters install speech` brings a small one; or ",
+}
+"""How to get a first model of a kind."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -113,6 +119,17 @@ class CatalogService:
         if record is None:
             raise self._not_found(model_id)
         return record
+
+    def at(self, path: Path) -> ModelRecord:
+        """The model whose own file or folder this is.
+
+        Raises:
+            ModelNotFound: it is none's.
+        """
+        for record in self._all().values():
+            if record.path == path:
+                return record
+        raise ModelNotFound(f"There is no model at {path}.", field="model")
 
     def find(self, name: str) -> ModelRecord:
         """The model that a client means, of any kind, usable or not.
@@ -202,7 +219,8 @@ class CatalogService:
                 return record
         raise ModelNotFound(
             f"There is no usable model of kind {kind}.",
-            hint="put one into a model folder; `inglenook models` lists what is there and what is wrong",
+            hint=_BRINGS.get(kind, "")
+            + "put one into a model folder; `inglenook models` lists what is there and what is wrong",
             field="model",
         )
 

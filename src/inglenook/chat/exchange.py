@@ -85,8 +85,8 @@ class Exchange:
         Leaving the context before the end of the answer stops the generation at once.
 
         Raises:
-            ChildFailed: it is gone, or goes before it has answered. `Reply.content` raises it when the process
-                dies in the middle.
+            ChildFailed: it is gone, or goes before it has answered. `Reply.content` raises it when the
+                process dies in the middle.
             LeaseStopped, Unavailable: while a new process was waited for.
         """
         async with AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 """Which model a client means: by id, by an alias, by the last part of an id, or by naming none."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from inglenook.base.ids import ModelId
@@ -16,8 +17,8 @@ ABLE: Final[Mapping[LanguageTask, tuple[LanguageTask, ...]]] = {
     LanguageTask.EMBEDDING: (LanguageTask.EMBEDDING, LanguageTask.CHAT),
     LanguageTask.RERANK: (LanguageTask.RERANK, LanguageTask.EMBEDDING),
 }
-"""What a model may be for that is asked for a task. A chat model can embed (in a process of its own); an embedding
-model can rank, by how near its embeddings are."""
+"""What a model may be for that is asked for a task. A chat model can embed (in a process of its own); an
+embedding model can rank, by how near its embeddings are."""
 
 _WORDS: Final = {
     LanguageTask.CHAT: "chats",
@@ -77,11 +78,21 @@ class Names:
             error.message = f"{name} stands for {meant}, which is not there (any more)."
             raise
 
+    def part(self, name: str | Path) -> ModelRecord:
+        """The record of an id, or of a file that was found beside a model. Raises ModelNotFound."""
+        if isinstance(name, str):
+            return self._catalog.get(ModelId(name))
+        for record in self._catalog.known():
+            if record.path == name:
+                return record
+        raise ModelNotFound(f"There is no model at {name}.", field="model")
+
     def resolve(self, name: str | None, task: LanguageTask) -> ModelRecord:
         """The language model that is meant and that can do the task. Blocks.
 
         Raises:
-            ModelNotFound, ModelAmbiguous: no model, or several, of that name; or none that could be a default.
+            ModelNotFound, ModelAmbiguous: no model, or several, of that name; or none that could be the
+                default.
             ModelUnusable: it has a problem.
             WrongTask: it is of another kind, or cannot do that.
         """
@@ -139,15 +150,16 @@ class Names:
             raise ModelUnusable(f"Model {record.id} cannot be used: {fact}", hint=hint or None, field="model")
         if record.kind is not ModelKind.LANGUAGE or record.language is None:
             raise WrongTask(
-                f"{record.id} is a model of kind {record.kind}; this needs a language model that {_WORDS[task]}.",
+                f"{record.id} is a model of kind {record.kind}; this needs a language model that "
+                f"{_WORDS[task]}.",
                 hint="GET /v1/models lists all with their kinds; `auto` takes the default",
                 field="model",
             )
         own = self.task_of(record)
         if own not in ABLE[task]:
             raise WrongTask(
-                f"{record.id} is a language model that {_WORDS[own or LanguageTask.CHAT]}; this needs one that "
-                f"{_WORDS[task]}.",
+                f"{record.id} is a language model that {_WORDS[own or LanguageTask.CHAT]}; this needs one "
+                f"that {_WORDS[task]}.",
                 hint="`auto` takes the default; the option `task` says otherwise where the header is wrong",
                 field="model",
             )

@@ -94,15 +94,14 @@ def _text(says: str, accepts: str, most: int, *, at_load: bool) -> Rule:
 
 
 def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
+    if value is not True and value is not False:
         raise ValueError
-    return value
+    return bool(value)
 
 
 def _keep(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError
-    if value != FOREVER and not 0 <= value <= 365 * 86400:
+    number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not number or (value != FOREVER and not 0 <= value <= 365 * 86400):
         raise ValueError
     return float(value)
 
@@ -199,21 +198,30 @@ AT_LOAD: Final = tuple(name for name, rule in RULES.items() if rule.at_load)
 OF_REQUESTS: Final = (
     "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "max_tokens", "system",
 )  # fmt: skip
-_UNSET: Final = ModelOptions()
+NOTHING: Final = ModelOptions()
 
 
-def changed(options: ModelOptions, changes: Mapping[str, Any]) -> ModelOptions:
+OF_EVERY_KIND: Final = {name: RULES[name] for name in ("keep_s", "pinned", "aliases")}
+"""What models have that are not language models."""
+
+
+def changed(
+    options: ModelOptions, changes: Mapping[str, Any], *, known: Mapping[str, Rule] = RULES
+) -> ModelOptions:
     """`options` with what `changes` says; null clears one.
+
+    Args:
+        known: the options that there are.
 
     Raises:
         Invalid: a name that there is not (with the nearest), or a value that may not be; `field` names it.
     """
     taken: dict[str, Any] = {}
     for name, value in changes.items():
-        rule = RULES.get(name)
+        rule = known.get(name)
         if rule is None:
-            raise _unknown(name)
-        taken[name] = getattr(_UNSET, name) if value is None else _value(name, rule, value)
+            raise _unknown(name, known)
+        taken[name] = getattr(NOTHING, name) if value is None else _value(name, rule, value)
     return replace(options, **taken)
 
 
@@ -231,20 +239,24 @@ def _value(name: str, rule: Rule, value: Any) -> Any:
         ) from None
 
 
-def _unknown(name: str) -> Invalid:
-    near = difflib.get_close_matches(str(name), RULES, n=3, cutoff=0.5)
+def _unknown(name: str, known: Mapping[str, Rule]) -> Invalid:
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    if name in RULES:
+        fact = f"{name} is an option of language models only."
+    else:
+        fact = f"There is no option {str(name)[:SHOWN_CHARS]!r}."
     return Invalid(
-        f"There is no option {str(name)[:SHOWN_CHARS]!r} of a language model.",
+        fact,
         field=str(name)[:SHOWN_CHARS],
         code="options.unknown",
-        hint=f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(RULES)}",
+        hint=f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(known)}",
     )
 
 
 def as_json(options: ModelOptions) -> dict[str, Any]:
     """What is set, and nothing else."""
     values = asdict(options)
-    found = {name: values[name] for name in RULES if values[name] != getattr(_UNSET, name)}
+    found = {name: values[name] for name in RULES if values[name] != getattr(NOTHING, name)}
     if "loras" in found:
         found["loras"] = [{"id": name, "scale": scale} for name, scale in options.loras]
     if "aliases" in found:
@@ -254,7 +266,7 @@ def as_json(options: ModelOptions) -> dict[str, Any]:
 
 def from_json(kept: Mapping[str, Any]) -> tuple[ModelOptions, tuple[str, ...]]:
     """What was kept, and the names of what this program cannot use of it (another version has kept it)."""
-    options, dropped = _UNSET, []
+    options, dropped = NOTHING, []
     for name, value in kept.items():
         try:
             options = changed(options, {name: value})
@@ -263,8 +275,8 @@ def from_json(kept: Mapping[str, Any]) -> tuple[ModelOptions, tuple[str, ...]]:
     return options, tuple(dropped)
 
 
-def description() -> list[dict[str, Any]]:
-    """All options, for forms and for `inglenook models options`."""
+def description(known: Mapping[str, Rule] = RULES) -> list[dict[str, Any]]:
+    """The options that there are, for forms and for `inglenook models options`."""
     return [
         {
             "name": name,
@@ -276,7 +288,7 @@ def description() -> list[dict[str, Any]]:
             "least": rule.least,
             "most": rule.most,
         }
-        for name, rule in RULES.items()
+        for name, rule in known.items()
     ]
 
 

@@ -22,8 +22,8 @@ def with_parts_named(
     """`options` with ids for the names of projector, draft and LoRAs, of those that were `changed`. Blocks.
 
     Raises:
-        ModelNotFound, ModelAmbiguous, ModelUnusable: one means nothing, several things, or something that cannot be
-            used for this.
+        ModelNotFound, ModelAmbiguous, ModelUnusable: one means nothing, several things, or something that
+            cannot be used for this.
         Invalid: the chat template is no such file.
     """
     found = options

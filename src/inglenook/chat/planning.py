@@ -1,14 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model's header, its options and the settings to a plan for the ledger. Pure."""
+"""From a model's header, its options and the settings to a plan for the ledger. Pure.
 
-from inglenook.base.units import MIB
-from inglenook.catalog.model import LanguageTask, ModelRecord
+Each thing that is chosen is a `Choice`, with where it comes from and why, in words for people. What cannot
+be is refused here, before a process is started for it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from inglenook.base.errors import Invalid
+from inglenook.base.units import GIB, MIB, format_bytes
+from inglenook.catalog.language import (
+    DRIVER_BYTES,
+    Use,
+    all_layers,
+    cache_bytes,
+    compute_bytes,
+    cpu_bytes,
+    memory,
+    process_bytes,
+    projector_bytes,
+    shared_memory,
+)
+from inglenook.catalog.model import LanguageFacts, LanguageTask, ModelRecord
+from inglenook.chat.companions import Companions, Find, companions, no_such
+from inglenook.chat.context import chosen_context
 from inglenook.chat.model import Choice, Defaults, ModelOptions
 from inglenook.engines.llamacpp.engine import NAME
 from inglenook.runtime.contracts import LoadPlan
-from inglenook.wire.llama import LoadLanguageModel
+from inglenook.wire.llama import CACHE_TYPES, FlashAttention, LoadLanguageModel, Mode, Pooling
 
-FALLBACK_CONTEXT = 4096
+BATCH: Final = 2048
+UBATCH: Final = 512
+READ_BYTES_PER_S: Final = GIB
+"""A guess for the first load, of a file that is not in memory yet."""
+MAX_LEVELS: Final = 16
+"""Saving levels between all layers and none: each has a footprint of its own to be learned."""
+UNQUANTISED: Final = ("f32", "f16", "bf16")
+ACCELERATORS: Final = ("cuda", "rocm", "vulkan")
+KINDS: Final = frozenset({*ACCELERATORS, "mps", "cpu"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A load in the making. `choices` grows as things are chosen."""
+
+    record: ModelRecord
+    facts: LanguageFacts
+    options: ModelOptions
+    defaults: Defaults
+    choices: list[Choice] = field(default_factory=list)
+
+    def choose(self, name: str, value: object, source: str, reason: str = "") -> None:
+        self.choices.append(Choice(name, value, source, reason))
 
 
 def load_plan(
@@ -18,36 +62,325 @@ def load_plan(
     *,
     pinned: bool,
     context: int | None = None,
+    find: Find = no_such,
+    kinds: Collection[str] = KINDS,
 ) -> tuple[LoadPlan, tuple[Choice, ...]]:
     """The plan, and what was chosen for it.
 
+    `LoadPlan.options` holds `load` (a `LoadLanguageModel`), `all_layers` and `layers`: how many lie on an
+    accelerator at each saving level, 0 first.
+
     Args:
         context: tokens that a request needs at least.
+        find: the record of an id that the options name; raises ModelNotFound.
+        kinds: of device, for which the llama.cpp that will run it was built; on others it is not loaded.
+
+    Raises:
+        Invalid: an option that cannot be: a context below 1, a type of the cache that there is not, a draft
+            model with other words, an adapter or a projector that does not fit.
+        ModelNotFound: an id that the options name is nobody's.
     """
     facts = record.language
-    assert facts is not None
-    native = facts.context or FALLBACK_CONTEXT
-    wanted = context or options.context or defaults.context or native
-    tokens = min(wanted, native, defaults.max_context)
-    parallel = options.parallel or defaults.parallel
+    assert facts is not None, f"{record.id} is no language model"
+    draft = _Draft(record, facts, options, defaults)
+    mode = _mode(draft)
+    pooling = _pooling(draft, mode)
+    tokens = chosen_context(
+        draft.choices, facts, options, defaults, asked=context, whole=_whole(facts, mode, pooling)
+    )
+    parallel = _parallel(draft)
+    flash, cache_k, cache_v = _attention(draft)
+    batch, ubatch = _batches(draft, mode, pooling, tokens)
+    beside = companions(draft.choices, record, options, mode=mode, find=find)
     load = LoadLanguageModel(
         path=str(facts.shards[0] if facts.shards else record.path),
         alias=str(record.id),
-        mode="embedding" if facts.task is LanguageTask.EMBEDDING else "chat",
+        mode=mode,
         context=tokens,
         parallel=parallel,
+        gpu_layers=all_layers(facts) if options.gpu_layers is None else options.gpu_layers,
+        threads=options.threads,
+        batch=batch,
+        ubatch=ubatch,
+        flash_attention=flash,
+        cache_type_k=cache_k,
+        cache_type_v=cache_v,
+        mmproj=None if beside.projector is None else str(beside.projector.path),
+        draft=None if beside.draft is None else str(_first(beside.draft)),
+        draft_gpu_layers=_draft_layers(beside),
+        loras=beside.adapters,
+        pooling=pooling,
+        chat_template=options.chat_template,
     )
-    cache = (
-        2 * 2 * facts.layers * facts.kv_heads * max(facts.key_width, facts.value_width) * tokens * parallel
+    if options.threads is not None:
+        draft.choose("threads", options.threads, "model", "as set for this model")
+    if options.chat_template is not None:
+        draft.choose("chat_template", options.chat_template, "model", "as set for this model")
+    use = use_of(load, facts)
+    layers = _levels(draft)
+    plan = _only(_plan(draft, load, use, layers, beside, pinned=pinned), kinds)
+    draft.choose(
+        "memory", cpu_bytes(facts, use) + _beside_bytes(use, beside), "memory", _in_words(facts, use, beside)
     )
-    needed = record.path.stat().st_size + cache + 256 * MIB
-    plan = LoadPlan(
+    return plan, tuple(draft.choices)
+
+
+def _draft_layers(beside: Companions) -> int:
+    if beside.draft is None or beside.draft.language is None:
+        return 0
+    return all_layers(beside.draft.language)
+
+
+def _first(record: ModelRecord) -> object:
+    shards = record.language.shards if record.language is not None else ()
+    return shards[0] if shards else record.path
+
+
+# ── what it does ──────────────────────────────────────────────────────────────────────────────────────────
+
+_MODES: Final = {
+    LanguageTask.CHAT: "answers chats",
+    LanguageTask.EMBEDDING: "makes embeddings",
+    LanguageTask.RERANK: "ranks",
+}
+
+
+def _mode(draft: _Draft) -> Mode:
+    own = draft.facts.task
+    if draft.options.task is None or draft.options.task == own.value:
+        draft.choose("task", own.value, "header", f"by its header it {_MODES[own]}")
+        return own.value
+    draft.choose("task", draft.options.task, "model", f"asked of it; by its header it {_MODES[own]}")
+    return draft.options.task
+
+
+def _pooling(draft: _Draft, mode: Mode) -> Pooling | None:
+    """None leaves it to the header."""
+    if mode == "chat":
+        return None
+    wanted, own = draft.options.pooling, draft.facts.pooling
+    if mode == "rerank":
+        if wanted not in (None, "rank"):
+            raise Invalid(
+                f"{draft.record.id} is to rank; pooling {wanted!r} makes embeddings.",
+                field="pooling",
+                hint="leave pooling out, or set the task to embedding",
+            )
+        draft.choose("pooling", "rank", "header", "a reranker gives one number for each text")
+        return "rank"
+    if wanted is not None:
+        draft.choose("pooling", wanted, "model", "as set for this model")
+        return wanted
+    if own in (None, "none", "rank"):
+        draft.choose("pooling", "mean", "header", "its header names none that makes embeddings")
+        return "mean"
+    draft.choose("pooling", own, "header", "as its header says")
+    return None
+
+
+def _whole(facts: LanguageFacts, mode: Mode, pooling: Pooling | None) -> bool:
+    """Whether a text is computed in one batch: all that looks at every token at once, or gathers all of
+    them."""
+    if mode == "chat":
+        return False
+    return not facts.causal or (pooling or facts.pooling) != "last"
+
+
+def _batches(draft: _Draft, mode: Mode, pooling: Pooling | None, context: int) -> tuple[int, int]:
+    if not _whole(draft.facts, mode, pooling):
+        return BATCH, UBATCH
+    draft.choose("batch", context, "header", "each text is read at once, so that the batch must hold it")
+    return context, context
+
+
+def _parallel(draft: _Draft) -> int:
+    if draft.options.parallel is not None:
+        _at_least_one("parallel", draft.options.parallel)
+        draft.choose("parallel", draft.options.parallel, "model", "as set for this model")
+        return draft.options.parallel
+    draft.choose("parallel", draft.defaults.parallel, "settings", "language.parallel")
+    return draft.defaults.parallel
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise Invalid(f"{name} must be at least 1, not {value}.", field=name)
+
+
+# ── attention and its cache ───────────────────────────────────────────────────────────────────────────────
+
+
+def _attention(draft: _Draft) -> tuple[FlashAttention, str, str]:
+    """Flash attention, and the types of keys and values.
+
+    Values of a quantised type need flash attention: it is switched on where nobody has said otherwise, and
+    refused where somebody has."""
+    options, defaults = draft.options, draft.defaults
+    cache_k = _cache_type(draft, "cache_type_k", options.cache_type_k, defaults.cache_type_k)
+    cache_v = _cache_type(draft, "cache_type_v", options.cache_type_v, defaults.cache_type_v)
+    wanted: FlashAttention = options.flash_attention or defaults.flash_attention
+    source = "model" if options.flash_attention else "settings"
+    if cache_v in UNQUANTISED:
+        reason = "left to llama.cpp" if wanted == "auto" else _says(source, "flash_attention")
+        draft.choose("flash_attention", wanted, source, reason)
+        return wanted, cache_k, cache_v
+    if wanted == "off":
+        raise Invalid(
+            f"Values in {cache_v} need flash attention, which is off for {draft.record.id}.",
+            field="cache_type_v",
+            hint="set flash_attention to auto or on, or cache_type_v to f16",
+        )
+    draft.choose("flash_attention", "on", source, f"values in {cache_v} need it")
+    return "on", cache_k, cache_v
+
+
+def _cache_type(draft: _Draft, name: str, own: str | None, default: str) -> str:
+    value, source = (default, "settings") if own is None else (own, "model")
+    if value not in CACHE_TYPES:
+        raise Invalid(
+            f"{name} cannot be {value[:40]!r}.", field=name, hint=f"one of {', '.join(CACHE_TYPES)}"
+        )
+    draft.choose(name, value, source, _says(source, name))
+    return value
+
+
+def _says(source: str, name: str) -> str:
+    return "as set for this model" if source == "model" else f"language.{name}"
+
+
+# ── memory ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def use_of(load: LoadLanguageModel, facts: LanguageFacts) -> Use:
+    """A load as the estimates take it."""
+    return Use(
+        context=load.context,
+        parallel=load.parallel,
+        batch=load.ubatch,
+        flash_attention=load.flash_attention != "off",
+        cache_type_k=load.cache_type_k,
+        cache_type_v=load.cache_type_v,
+        all_outputs=load.mode != "chat" and facts.causal,
+        host_cache_bytes=load.prompt_cache_mib * MIB,
+    )
+
+
+def _levels(draft: _Draft) -> tuple[int, ...]:
+    """Layers on an accelerator at each saving level, most first."""
+    most, wanted = all_layers(draft.facts), draft.options.gpu_layers
+    if wanted is not None:
+        if wanted < 0:
+            raise Invalid(f"gpu_layers must be at least 0, not {wanted}.", field="gpu_layers")
+        layers = min(wanted, most)
+        more = f"; it has {most}" if wanted > most else ""
+        draft.choose("gpu_layers", layers, "model", f"as set for this model{more}")
+        return (layers,)
+    draft.choose(
+        "gpu_layers", most, "memory", f"all {most} on an accelerator, or as many as fit; none on the CPU"
+    )
+    step = -(-most // MAX_LEVELS)
+    return (*range(most, 0, -step), 0)
+
+
+def _plan(
+    draft: _Draft,
+    load: LoadLanguageModel,
+    use: Use,
+    layers: Sequence[int],
+    beside: Companions,
+    *,
+    pinned: bool,
+) -> LoadPlan:
+    facts, record = draft.facts, draft.record
+    more = _beside_bytes(use, beside)
+    whole = cpu_bytes(facts, use) + more
+    levels = [_device_bytes(facts, use, count, more) for count in layers]
+    unified = memory(facts, use, layers=layers[0]).together + process_bytes(facts) + more
+    read = record.weights_bytes + sum(one.weights_bytes for one in beside.records)
+    return LoadPlan(
         model=record.id,
         engine=NAME,
-        footprint_bytes=dict.fromkeys(("cuda", "rocm", "mps", "vulkan", "cpu"), needed),
-        load_s=2.0,
+        footprint_bytes={**levels[0], "mps": unified, "cpu": whole},
+        saving_bytes=tuple(levels[1:]),
+        load_s=1.0 + read / READ_BYTES_PER_S,
         pinned=pinned,
-        capacity=parallel,
-        options={"load": load},
+        capacity=load.parallel,
+        scale=(load.context * load.parallel - 1).bit_length(),
+        options={"load": load, "layers": tuple(layers), "all_layers": all_layers(facts)},
     )
-    return plan, (Choice("context", tokens, "header"),)
+
+
+def _only(plan: LoadPlan, kinds: Collection[str]) -> LoadPlan:
+    """Without the kinds of device on which it cannot be loaded."""
+
+    def able(sizes: Mapping[str, int]) -> dict[str, int]:
+        return {kind: size for kind, size in sizes.items() if kind in kinds}
+
+    levels = tuple(able(level) for level in plan.saving_bytes)
+    return replace(plan, footprint_bytes=able(plan.footprint_bytes), saving_bytes=levels)
+
+
+def _device_bytes(facts: LanguageFacts, use: Use, layers: int, more: int) -> dict[str, int]:
+    """By kind of accelerator. Without any layer there, large batches are still computed on it."""
+    needed = memory(facts, use, layers=layers).device or compute_bytes(facts, use)
+    return {kind: needed + more + DRIVER_BYTES[kind] for kind in ACCELERATORS}
+
+
+def _beside_bytes(use: Use, beside: Companions) -> int:
+    """Projector, draft model and adapters, which lie where the model's last layers do."""
+    found = sum(one.weights_bytes for one in beside.adapter_records)
+    if beside.projector is not None and beside.projector.projector is not None:
+        found += projector_bytes(beside.projector.projector, beside.projector.weights_bytes)
+    if beside.draft is not None and beside.draft.language is not None:
+        facts = beside.draft.language
+        found += memory(facts, shared_memory(use, facts), layers=all_layers(facts)).together
+    return found
+
+
+def _in_words(facts: LanguageFacts, use: Use, beside: Companions) -> str:
+    parts = {
+        "weights": sum(facts.layer_bytes) + facts.other_bytes,
+        "cache": sum(cache_bytes(cache, use) for cache in facts.caches),
+        "compute": compute_bytes(facts, use),
+        "what is loaded beside it": _beside_bytes(use, beside),
+    }
+    listed = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)
+    return f"estimated, on the CPU: {listed}"
+
+
+# ── what was granted ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def granted(
+    choices: Sequence[Choice], plan: LoadPlan, *, device: str, saving: int, budget_bytes: int | None = None
+) -> tuple[Choice, ...]:
+    """The choices with what the ledger has made of `gpu_layers`.
+
+    Args:
+        device: that was granted (`cuda:0`). saving: the level at which the model was loaded there.
+        budget_bytes: of the device.
+    """
+    if not plan.options.get("layers"):
+        return tuple(choices)
+    return tuple(
+        _layers_choice(one, plan, device, saving, budget_bytes) if one.name == "gpu_layers" else one
+        for one in choices
+    )
+
+
+def _layers_choice(
+    choice: Choice, plan: LoadPlan, device: str, saving: int, budget_bytes: int | None
+) -> Choice:
+    layers: Sequence[int] = plan.options["layers"]
+    if device == "cpu":
+        return Choice("gpu_layers", 0, "memory", "it runs on the CPU")
+    count, most = layers[min(saving, len(layers) - 1)], plan.options["all_layers"]
+    if choice.source == "model":
+        return replace(
+            choice, value=count, reason=f"{count} of {most} layers on {device}, as set for this model"
+        )
+    reason = f"{count} of {most} layers on {device}"
+    if count < most:
+        room = "there" if budget_bytes is None else f"into {format_bytes(budget_bytes)}"
+        reason += f": more do not fit {room}"
+    return Choice("gpu_layers", count, "memory", reason)

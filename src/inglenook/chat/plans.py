@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a model and what is asked of it to the plan that the scheduler gets. Pure, but for the sizes of files."""
+"""From a model and what is asked of it to the plan that the scheduler gets. Pure, but for files' sizes."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -9,8 +10,9 @@ from typing import Final
 import msgspec
 
 from inglenook.catalog.model import LanguageTask, ModelRecord
+from inglenook.chat.companions import Find
 from inglenook.chat.model import Choice, Defaults, ModelOptions
-from inglenook.chat.planning import load_plan
+from inglenook.chat.planning import KINDS, load_plan
 from inglenook.runtime.contracts import LoadPlan
 from inglenook.wire.llama import LoadLanguageModel, Mode
 
@@ -43,18 +45,21 @@ def wanted_plan(
     pinned: bool,
     keep_s: float | None,
     context: int | None,
+    find: Find,
+    kinds: Collection[str] = KINDS,
 ) -> Wanted:
     """Args:
-        own: what the model is for. asked: what it is asked for: where that takes another mode than its own, it is
-            loaded a second time, as a resident of its own beside the first.
+        own: what the model is for. asked: what it is asked for: where that takes another mode than its own,
+            it is loaded a second time, as a resident of its own beside the first.
         keep_s: as the runtime takes it.
         context: tokens that the request needs at least.
+        find: the record of an id, or of a file. kinds: of device, on which it can be loaded.
 
-    Raises Invalid: as `load_plan`.
+    Raises Invalid, ModelNotFound: as `load_plan`.
     """
     mode = _mode(own, asked)
     given = replace(options, task=mode)
-    plan, choices = load_plan(record, given, defaults, pinned=pinned, context=context)
+    plan, choices = load_plan(record, given, defaults, pinned=pinned, context=context, find=find, kinds=kinds)
     load: LoadLanguageModel = plan.options["load"]
     if load.mode != mode:
         load = msgspec.structs.replace(load, mode=mode)

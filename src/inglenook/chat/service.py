@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +30,7 @@ from inglenook.chat.model import (
 )
 from inglenook.chat.naming import Names
 from inglenook.chat.parts import with_parts_named
+from inglenook.chat.planning import KINDS, granted
 from inglenook.chat.plans import Wanted, wanted_plan
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of
@@ -42,10 +43,12 @@ log = logging.getLogger(__name__)
 
 FIRST_TOLD_S: Final = 0.25
 TOLD_EVERY_S: Final = 1.0
+MAX_PLANNED: Final = 256
+"""Plans that are remembered: a client may ask for any number of contexts."""
 
 Hear = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What it raises
-ends the wait."""
+"""Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What
+it raises ends the wait."""
 
 __all__ = ["ChatService", "Exchange", "Hear", "Usage"]
 
@@ -55,6 +58,7 @@ class ChatService:
     defaults: what the settings say of how models are loaded.
     default_names: by task, as the settings name them; "auto" for the first that can.
     pinned: ids that the settings pin.
+    kinds: the kinds of device on which language models can be loaded now.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class ChatService:
         defaults: Defaults,
         default_names: Mapping[LanguageTask, str],
         pinned: frozenset[str],
+        kinds: Callable[[], Collection[str]] = lambda: KINDS,
     ) -> None:
         self._scheduler = scheduler
         self._catalog = catalog
         self._records = records
         self._defaults = defaults
         self._pinned = pinned
+        self._kinds = kinds
         self._kept: dict[ModelId, KeptOptions] = {}
         self._aliases: dict[str, ModelId] = {}
         self._names = Names(
@@ -81,13 +87,23 @@ class ChatService:
             options=lambda model: self.options(model).options,
             aliases=lambda: self._aliases,
         )
+        self._planned: dict[
+            tuple[ModelId, LanguageTask | None, int | None], tuple[ModelRecord, ModelOptions, Wanted]
+        ] = {}
         self._counting = Counting(clock=clock)
         self._changing = asyncio.Lock()
 
-    def open(self) -> None:
-        """Read what was kept. Blocks; once, before anything else."""
-        self._kept = dict(self._records.all())
+    async def open(self) -> None:
+        """Read what was kept, and tell the runtime how models of every kind are kept. Once, first of all."""
+        self._kept = dict(await asyncio.to_thread(self._records.all))
         self._index()
+        for model, kept in self._kept.items():
+            if kept.options.pinned is not None or kept.options.keep_s is not None:
+                self._tell_keeping(model)
+
+    def _tell_keeping(self, model: ModelId) -> None:
+        keep_s = seconds_kept(self.options(model).options.keep_s)
+        self._scheduler.keep(model, pinned=self._is_pinned(model), keep_s=keep_s)
 
     def _index(self) -> None:
         self._aliases = {
@@ -97,8 +113,8 @@ class ChatService:
     # -- names -----------------------------------------------------------------------------------
 
     def find(self, name: str | None) -> ModelRecord:
-        """The model of any kind that a client means: by id, alias or last part; None and "auto": what chats by
-        default, and where nothing can, what draws. Blocks.
+        """The model of any kind that a client means: by id, alias or last part; None and "auto": what chats
+        by default, and where nothing can, what draws. Blocks.
 
         Raises ModelNotFound, ModelAmbiguous.
         """
@@ -107,8 +123,8 @@ class ChatService:
     def resolve(self, name: str | None, task: LanguageTask = LanguageTask.CHAT) -> ModelRecord:
         """The language model that a client means, which can do the task. Blocks.
 
-        A chat model is good for embeddings too (it is loaded once more for them), an embedding model for ranking (see
-        `Exchange.mode`).
+        A chat model is good for embeddings too (it is loaded once more for them), an embedding model for
+        ranking (see `Exchange.mode`).
 
         Args:
             name: an id, an alias, the last part of an id; None and "auto" take the default of the task.
@@ -145,12 +161,14 @@ class ChatService:
         on (`ModelState.stale` names them until then), the others from the next request on.
 
         Raises:
-            Invalid: an option that there is not, or a value that may not be; `field` names it.
+            Invalid: an option that there is not (for a model of this kind), or a value that may not be;
+                `field` names it.
             AliasTaken, ModelNotFound, ModelUnusable, WrongTask: a name that means something else, or nothing.
         """
         async with self._changing:
             before = self.options(model.id).options
-            wanted = rules.changed(before, changes)
+            known = rules.RULES if model.kind is ModelKind.LANGUAGE else rules.OF_EVERY_KIND
+            wanted = rules.changed(before, changes, known=known)
             named = await asyncio.to_thread(self._checked, model, wanted, frozenset(changes))
             return await self._put(model, named, person)
 
@@ -165,9 +183,7 @@ class ChatService:
         self._kept[model.id] = kept
         self._index()
         if (before.pinned, before.keep_s) != (options.pinned, options.keep_s):
-            self._scheduler.keep(
-                model.id, pinned=self._is_pinned(model.id), keep_s=seconds_kept(options.keep_s)
-            )
+            self._tell_keeping(model.id)
         return kept
 
     def _checked(self, model: ModelRecord, options: ModelOptions, changed: frozenset[str]) -> ModelOptions:
@@ -211,9 +227,9 @@ class ChatService:
         return self.state(model)
 
     async def unload(self, model: ModelRecord) -> ModelState:
-        """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never cut
-        off, and nothing new begins on it meanwhile: a request that comes then, or waits already, is served by a
-        fresh load. One that is being loaded goes when it is ready, unless somebody waits for it.
+        """Unload a model: now when it is idle; when its work is done when it is not. What is at work is never
+        cut off, and nothing new begins on it meanwhile: a request that comes then, or waits already, is
+        served by a fresh load. One that is being loaded goes when it is ready, unless somebody waits for it.
 
         Raises:
             NotLoaded: it is not loaded.
@@ -245,12 +261,12 @@ class ChatService:
         """Wait until the model is loaded and has a free slot, and hold that.
 
         Args:
-            keep_s: how long it stays loaded unused after this, until another request says something else; None
-                leaves that as it is (at first the model's option, else `runtime.idle_unload_s`); -1 for ever; 0 not at
-                all. Nothing but a pin keeps it from going when others need its memory.
-            context: tokens that the request needs at least. An idle model that was loaded with fewer is loaded
-                anew, as far as `language.max_context` and the model go; a busy one is used as it is, and
-                `Exchange.choices` says so.
+            keep_s: how long it stays loaded unused after this, until another request says something else;
+                None leaves that as it is (at first the model's option, else `runtime.idle_unload_s`); -1 for
+                ever; 0 not at all. Nothing but a pin keeps it from going when others need its memory.
+            context: tokens that the request needs at least. An idle model that was loaded with fewer is
+                loaded anew, as far as `language.max_context` and the model go; a busy one is used as it is,
+                and `Exchange.choices` says so.
             task: what it is asked for; None: what it is for.
 
         Raises:
@@ -287,7 +303,25 @@ class ChatService:
     def _wanted(
         self, model: ModelRecord, *, task: LanguageTask | None = None, context: int | None = None
     ) -> Wanted:
+        """Planned once for as long as the model and what is set for it stay the same: a plan costs more than all
+        the rest of an exchange.
+
+        Raises ModelUnusable, ModelNotFound, WrongTask, Invalid.
+        """
         options = self.options(model.id).options
+        which = (model.id, task, context)
+        found = self._planned.get(which)
+        if found is not None and found[0] is model and found[1] is options:
+            return found[2]
+        wanted = self._plan(model, options, task, context)
+        if len(self._planned) >= MAX_PLANNED:
+            self._planned.clear()
+        self._planned[which] = (model, options, wanted)
+        return wanted
+
+    def _plan(
+        self, model: ModelRecord, options: ModelOptions, task: LanguageTask | None, context: int | None
+    ) -> Wanted:
         own = self._names.task_of(model) or LanguageTask.CHAT
         asked = own if task is None else task
         self._names.check(model, asked)
@@ -300,6 +334,8 @@ class ChatService:
             pinned=self._is_pinned(model.id),
             keep_s=seconds_kept(options.keep_s),
             context=context,
+            find=self._names.part,
+            kinds=self._kinds(),
         )
 
     async def _acquire(self, ask: "_Ask", stop: StopToken, hear: Hear | None) -> Lease:
@@ -383,13 +419,19 @@ class _Asked:
 
     def choices(self, lease: Lease) -> tuple[Choice, ...]:
         plan = lease.loaded if lease.loaded is not None else lease.request.plan
-        found: tuple[Choice, ...] = plan.options.get("choices", ())
+        found: tuple[Choice, ...] = granted(
+            plan.options.get("choices", ()),
+            plan,
+            device=lease.device.id,
+            saving=lease.saving,
+            budget_bytes=lease.device.budget_bytes,
+        )
         have = loaded(lease).context
         if self.context is None or have >= self.context:
             return found
         reason = (
-            f"the request asked for {self.context} tokens; the model is loaded with {have}, which is the most "
-            "that it and the settings allow, or it was at work and could not be loaded anew"
+            f"the request asked for {self.context} tokens; the model is loaded with {have}: the most that it "
+            "and the settings allow, or it was at work and could not be loaded anew"
         )
         return (*(one for one in found if one.name != "context"), Choice("context", have, "request", reason))
 

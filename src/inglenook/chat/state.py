@@ -9,6 +9,7 @@ from typing import Any, Literal
 from inglenook.catalog.model import ModelRecord
 from inglenook.chat import options as rules
 from inglenook.chat.model import ModelOptions, ModelState
+from inglenook.chat.planning import granted
 from inglenook.chat.plans import Wanted
 from inglenook.runtime.contracts import Failure, LoadPlan, ResidentState
 from inglenook.runtime.scheduler.snapshot import ResidentNow
@@ -87,7 +88,12 @@ def _of_resident(resident: ResidentNow, wanted: Wanted | None, waiting: int) -> 
         leaving=resident.leaving,
         context=load.context if isinstance(load, LoadLanguageModel) else None,
         mode=load.mode if isinstance(load, LoadLanguageModel) else None,
-        choices=resident.plan.options.get("choices", ()),
+        choices=granted(
+            resident.plan.options.get("choices", ()),
+            resident.plan,
+            device=resident.device,
+            saving=resident.saving,
+        ),
         stale=() if wanted is None else _stale(resident.plan, wanted.options),
     )
 

@@ -23,6 +23,7 @@ from inglenook.cli.models import models
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
 from inglenook.cli.starters import starters
+from inglenook.cli.transcribe import transcribe
 
 
 class Program(click.Group):
@@ -45,7 +46,7 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, bring, models, jobs, mcp, starters, engines, config, doctor):
+for command in (serve, image, transcribe, bring, models, jobs, mcp, starters, engines, config, doctor):
     program.add_command(command)
 
 

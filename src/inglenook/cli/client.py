@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from inglenook.cli.order import Order
 
 CONNECT_TIMEOUT_S = 5.0
+LOAD_TIMEOUT_S = 3600.0
+"""A model that is being loaded answers when it is ready."""
 READ_TIMEOUT_S = 60.0
 """Between two pieces of an answer. An event stream that has nothing to say sends a comment every 15 s."""
 
@@ -91,6 +93,16 @@ class ServerClient:
         """The JSON that answers `body`."""
         return (await self._send("POST", path, json={} if body is None else dict(body))).json()
 
+    async def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float = LOAD_TIMEOUT_S
+    ) -> Any:
+        """The JSON that answers any method. A load may take long: `wait_s` is for that."""
+        import httpx
+
+        timeout = httpx.Timeout(wait_s, connect=CONNECT_TIMEOUT_S)
+        json_body = {} if body is None else {"json": dict(body)}
+        return (await self._send(method, path, timeout=timeout, **json_body)).json()
+
     async def order(self, path: str, order: "Order") -> Any:
         """Hand in an order for pictures; the job as JSON, at once."""
         headers = {"prefer": "respond-async"}
@@ -112,6 +124,15 @@ class ServerClient:
             listed = {"images": {"it": {**record, "filename": name}}}
             files.append(("gallery", ("gallery.json", json.dumps(listed).encode())))
         return (await self._send("POST", "/v1/pictures/import", files=files)).json()
+
+    async def transcribe(self, path: str, fields: Mapping[str, str], file: Path) -> str:
+        """Send a recording; what was said in it, in the format that the fields name."""
+        import httpx
+
+        patient = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)  # the answer comes when all was heard
+        with file.open("rb") as opened:
+            sent = {"file": ("recording", opened)}
+            return (await self._send("POST", path, data=dict(fields), files=sent, timeout=patient)).text
 
     async def bytes_at(self, path: str) -> bytes:
         """The file at `path`, which may be a whole URL of the same server."""

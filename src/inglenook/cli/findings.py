@@ -53,6 +53,7 @@ def findings(settings: "Settings") -> Iterator[Finding]:
     yield port(settings)
     yield from packages()
     yield from devices(settings)
+    yield from language(settings)
     yield from models(settings)
 
 
@@ -275,6 +276,34 @@ def _beside(records: "Sequence[ModelRecord]") -> str:
         for kind, word in _KINDS.items()
         if (count := counts[kind])
     )
+
+
+def language(settings: "Settings") -> Iterator[Finding]:
+    """The llama.cpp that runs language models, and the starters. Pictures are drawn without either."""
+    from inglenook.catalog.starters.listing import is_installed, starters
+    from inglenook.cli.engines import build_hint
+    from inglenook.engines.llamacpp.found import LlamaPrograms
+
+    found = LlamaPrograms(setting=settings.language.server, engines=settings.engine_folder).every(again=True)
+    used = next((one for one in found if one.probe.problem is None), None)
+    for one in found:
+        if one.probe.problem is not None:
+            advice = "inglenook engines install puts another beside it"
+            yield Finding(Mark.NOTE, "llama.cpp", f"not used: {one.probe.problem}", advice)
+    if used is None:
+        text = f"no language model runs: none can be used (language.server is {settings.language.server})"
+        yield Finding(Mark.NOTE, "llama.cpp", text, "install it: inglenook engines install llama.cpp")
+    else:
+        built = ", ".join(used.probe.builds)
+        text = f"{used.probe.version} for {built}, from {used.source} ({used.path})"
+        hint = build_hint(used)
+        yield Finding(Mark.OK if hint is None else Mark.NOTE, "llama.cpp", text, hint)
+    missing = [one.name for one in starters() if not is_installed(settings.starter_folder, one)]
+    if missing:
+        text = f"not installed: {', '.join(missing)}"
+        yield Finding(Mark.NOTE, "starters", text, "small models to begin with: inglenook starters install")
+    else:
+        yield Finding(Mark.OK, "starters", "models for chat, embeddings and speech are installed")
 
 
 def models(settings: "Settings") -> Iterator[Finding]:

@@ -181,14 +181,14 @@ async def _run(loaded: "Loaded", order: Order, album: _Album) -> str:
             from inglenook.app import open_workshop
 
             progress.message("no server is running; drawing here")
-            _set_log(loaded)
+            set_log(loaded)
             async with open_workshop(loaded) as workshop:
                 job = await draw(WorkshopDesk(workshop), order, progress=progress, keep=album.keep)
         progress.message(f"done in {format_seconds(loop.time() - began_s)}")
     return job
 
 
-def _set_log(loaded: "Loaded") -> None:
+def set_log(loaded: "Loaded") -> None:
     """Errors only, so that the log does not stand between our lines, unless a level was asked for."""
     asked = loaded.origin["server.log_level"] != "default"
     level = loaded.settings.server.log_level.upper() if asked else "ERROR"

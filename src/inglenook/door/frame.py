@@ -21,12 +21,14 @@ def frame(
     allowed_hosts: Iterable[str],
     max_body_bytes: int,
     clock: Clock,
+    body_limits: Mapping[str, tuple[int, str]] | None = None,
 ) -> None:
     """Call it once, after every route has been added.
 
     Args:
         renderers: by the beginning of the path, how errors are written there; the longest that fits is taken,
             and `""` must be among them.
+        body_limits: as `Guard` takes them.
 
     Raises:
         RuntimeError: a route is open that is not meant to be.
@@ -39,7 +41,12 @@ def frame(
     # The one added last is the outermost.
     app.add_middleware(CatchUnexpected, render=render)
     app.add_middleware(
-        Guard, allowed_hosts=tuple(allowed_hosts), max_body_bytes=max_body_bytes, render=render, clock=clock
+        Guard,
+        allowed_hosts=tuple(allowed_hosts),
+        max_body_bytes=max_body_bytes,
+        render=render,
+        clock=clock,
+        body_limits=body_limits,
     )
 
 

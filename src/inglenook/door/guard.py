@@ -8,7 +8,7 @@ while it arrives.
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -90,6 +90,7 @@ class Guard:
     Args:
         allowed_hosts: names beside loopback under which the server may be reached.
         max_body_bytes: larger bodies are refused with 413 as soon as that is known.
+        body_limits: by the beginning of a path, another limit: bytes, and the setting that sets it.
         render: how a refusal is written.
     """
 
@@ -101,8 +102,10 @@ class Guard:
         max_body_bytes: int,
         render: Renderer,
         clock: Clock,
+        body_limits: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
         self._app = app
+        self._body_limits = {} if body_limits is None else dict(body_limits)
         self._allowed = frozenset(name.lower().rstrip(".") for name in allowed_hosts)
         self._max_body_bytes = max_body_bytes
         self._render = render
@@ -138,24 +141,30 @@ class Guard:
                 f"This server does not answer to the name {shown(host.name)}.",
                 hint="add the name to server.allowed_hosts if it is yours",
             )
-        return _cross_site(scope, headers, host) or self._announced_body(headers)
+        return _cross_site(scope, headers, host) or self._announced_body(scope, headers)
 
-    def _announced_body(self, headers: Headers) -> Problem | None:
+    def _limit(self, scope: Scope) -> tuple[int, str]:
+        """Bytes that a body on this path may have, and the setting that says so."""
+        path = scope.get("path", "")
+        for start, limit in self._body_limits.items():
+            if path.startswith(start):
+                return limit
+        return self._max_body_bytes, "server.max_upload_bytes"
+
+    def _announced_body(self, scope: Scope, headers: Headers) -> Problem | None:
         coding = headers.get("content-encoding", "identity").lower()
         if coding != "identity":
             message = f"Content-Encoding {shown(coding)} is not accepted: send the body as it is."
             return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid", "request.encoded", message)
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length[:19]) > self._max_body_bytes:
-            return self._too_large()
+        if length.isascii() and length.isdigit() and int(length[:19]) > self._limit(scope)[0]:
+            return self._too_large(scope)
         return None
 
-    def _too_large(self) -> Problem:
-        limit = format_bytes(self._max_body_bytes)
-        message = f"The body of the request is larger than {limit}."
-        return problem_of(
-            TooLarge(message, code="request.too_large", hint="server.max_upload_bytes sets the limit")
-        )
+    def _too_large(self, scope: Scope) -> Problem:
+        limit_bytes, setting = self._limit(scope)
+        message = f"The body of the request is larger than {format_bytes(limit_bytes)}."
+        return problem_of(TooLarge(message, code="request.too_large", hint=f"{setting} sets the limit"))
 
     async def _refuse(self, refusal: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -167,6 +176,7 @@ class Guard:
         """Run the application; once its body has grown too large, it gets an error instead of the rest, and
         whatever it makes of that, the client gets 413."""
         seen_bytes = 0
+        limit_bytes = self._limit(scope)[0]
         refused = False
         began = False
 
@@ -176,7 +186,7 @@ class Guard:
                 raise TooLarge("The body of the request is too large.", code="request.too_large")
             message = await receive()
             seen_bytes += len(message.get("body", b""))
-            if seen_bytes > self._max_body_bytes:
+            if seen_bytes > limit_bytes:
                 refused = True
                 raise TooLarge("The body of the request is too large.", code="request.too_large")
             return message
@@ -194,7 +204,7 @@ class Guard:
             if not refused:
                 raise
         if refused and not began:
-            await self._refuse(self._too_large(), scope, receive, send)
+            await self._refuse(self._too_large(scope), scope, receive, send)
 
 
 def _cross_site(scope: Scope, headers: Headers, host: Authority) -> Problem | None:

@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the doors need of the services below them, and no more. `app.py` hands in the real ones."""
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from inglenook.base.cancel import StopReason, StopToken
-from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId, ResidentId
+from inglenook.base.ids import (
+    BlobId,
+    ConversationId,
+    JobId,
+    MessageId,
+    ModelId,
+    PersonId,
+    PictureId,
+    PresetId,
+    ResidentId,
+)
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
+from inglenook.chat.conversations.model import Conversation, Message, Part, Preset
+from inglenook.chat.conversations.parameters import Parameters
 from inglenook.chat.model import Counters, KeptOptions, ModelState
 from inglenook.chat.service import Exchange, Hear
 from inglenook.gallery.model import ANY, Filter, Picture
@@ -18,6 +30,8 @@ from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
+from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
+from inglenook.speech.service import Tell
 
 
 class Images(Protocol):
@@ -262,6 +276,101 @@ class Language(Protocol):
     ) -> AbstractAsyncContextManager[Exchange]:
         """Hold a slot of the loaded model; see `ChatService.exchange`."""
         ...
+
+
+class Conversations(Protocol):
+    """Blocks. What each raises: `chat.conversations.service`."""
+
+    def get(
+        self, conversation: ConversationId, *, caller: PersonId, trashed: bool = False
+    ) -> Conversation: ...
+
+    def messages(self, conversation: ConversationId, *, caller: PersonId) -> Sequence[Message]: ...
+
+    def list(
+        self,
+        caller: PersonId,
+        *,
+        limit: int,
+        before: ConversationId | None = None,
+        search: str = "",
+        archived: bool | None = False,
+        trashed: bool = False,
+    ) -> list[Conversation]: ...
+
+    def count(self, caller: PersonId, *, trashed: bool = False, archived: bool | None = None) -> int: ...
+
+    def create(
+        self,
+        *,
+        owner: PersonId,
+        title: str = "",
+        model: str = "",
+        system: str = "",
+        parameters: Parameters | None = None,
+    ) -> Conversation: ...
+
+    def bring(
+        self, documents: Iterable[bytes], *, owner: PersonId, keep: Callable[[bytes], BlobId]
+    ) -> Sequence[Conversation]: ...
+
+    def file(self, blob: BlobId) -> bytes: ...
+
+    def change(self, conversation: ConversationId, *, caller: PersonId, **values: Any) -> Conversation: ...
+
+    def show(self, conversation: ConversationId, message: MessageId, *, caller: PersonId) -> Conversation: ...
+
+    def say(
+        self,
+        conversation: ConversationId,
+        parts: Sequence[Part],
+        *,
+        parent: MessageId | None,
+        caller: PersonId,
+    ) -> Message: ...
+
+    def trash(self, conversation: ConversationId, *, caller: PersonId) -> None: ...
+
+    def restore(self, conversation: ConversationId, *, caller: PersonId) -> Conversation: ...
+
+    def delete(self, conversation: ConversationId, *, caller: PersonId) -> None: ...
+
+    def empty_trash(self, *, caller: PersonId) -> int: ...
+
+    def presets(self, *, caller: PersonId) -> Sequence[Preset]: ...
+
+    def keep_preset(self, name: str, text: str, *, caller: PersonId) -> Preset: ...
+
+    def delete_preset(self, preset: PresetId, *, caller: PersonId) -> None: ...
+
+
+class Speech(Protocol):
+    """Speech to text."""
+
+    @property
+    def limits(self) -> SpeechLimits: ...
+
+    def resolve(self, name: str | None) -> ModelRecord:
+        """Blocks."""
+        ...
+
+    def receive(self) -> AbstractContextManager[Path]:
+        """A file of our own for a recording. Blocks."""
+        ...
+
+    def check(self, request: SpeechRequest, model: ModelRecord) -> SpeechRequest: ...
+
+    async def transcribe(
+        self,
+        request: SpeechRequest,
+        recorded: Recorded,
+        model: ModelRecord,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        hear: Hear | None = None,
+        tell: Tell | None = None,
+    ) -> Transcript: ...
 
 
 class Catalog(Protocol):

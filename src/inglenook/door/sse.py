@@ -39,6 +39,16 @@ class ServerEvent:
         return ("\n".join(lines) + "\n\n").encode()
 
 
+@dataclass(frozen=True, slots=True)
+class ServerComment:
+    """A line that clients pass over, and that keeps the connection alive: why there is nothing to say yet."""
+
+    text: str
+
+    def encode(self) -> bytes:
+        return f": {' '.join(self.text.split())}\n\n".encode()
+
+
 async def _nothing() -> None:
     return
 
@@ -55,7 +65,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncGenerator[ServerEvent, None],
+        events: AsyncGenerator[ServerEvent | ServerComment, None] | AsyncGenerator[ServerEvent, None],
         *,
         heartbeat_s: float = HEARTBEAT_S,
         on_gone: Callable[[], Awaitable[object]] = _nothing,
@@ -107,7 +117,9 @@ class EventStream(Response):
             await drop(following)
 
 
-async def _next(events: AsyncGenerator[ServerEvent, None]) -> ServerEvent | None:
+async def _next(
+    events: AsyncGenerator[ServerEvent | ServerComment, None] | AsyncGenerator[ServerEvent, None],
+) -> ServerEvent | ServerComment | None:
     return await anext(events, None)
 
 

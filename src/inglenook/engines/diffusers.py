@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image worker: diffusers' components in a child of our own, spoken to over the wire."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from inglenook.base.cancel import StopToken
-from inglenook.base.units import format_seconds
 from inglenook.runtime import amd
-from inglenook.runtime.contracts import (
-    ChildFailed,
-    Device,
-    Failure,
-    LoadPlan,
-    OutOfMemoryEvidence,
-    StopReceipt,
-)
+from inglenook.runtime.contracts import Device, LoadPlan
 from inglenook.runtime.worker import WorkerProcess
+from inglenook.runtime.worker_child import Tell, WorkerChild
 from inglenook.wire.image import (
     Draw,
     DrawCancelled,
@@ -29,7 +19,6 @@ from inglenook.wire.image import (
     Layout,
     LoadImageModel,
 )
-from inglenook.wire.message import Cancel, Loaded, LoadFailed, Message, OutOfMemory
 
 NAME: Final = "diffusers"
 MODULE: Final = "inglenook.workers.image"
@@ -37,11 +26,7 @@ TORCH_DEVICE: Final = {"cuda": "cuda", "rocm": "cuda", "mps": "mps", "cpu": "cpu
 DTYPES: Final = {"cuda": "float16", "rocm": "float16", "mps": "float16", "cpu": "float32"}
 """What is loaded by default: half precision where the hardware is made for it."""
 
-LOADING: Final = "while it was being loaded"
-IDLE: Final = "while it was idle"
 DRAWING: Final = "while it drew"
-
-Tell = Callable[[Message], Awaitable[None]]
 
 
 class DiffusersEngine:
@@ -139,7 +124,7 @@ def _device_environment(device: Device) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}
 
 
-class ImageChild:
+class ImageChild(WorkerChild[LastWord]):
     """One image worker with one model. Draws one `Draw` at a time: its lease capacity is 1."""
 
     def __init__(
@@ -152,155 +137,19 @@ class ImageChild:
         cancel_grace_s: float,
         stop_grace_s: float,
     ) -> None:
-        self._worker = worker
-        self._load = load
-        self._model = model
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
-        self._drawing = asyncio.Lock()
-        self._doing = LOADING
-
-    @property
-    def alive(self) -> bool:
-        return self._worker.alive
-
-    @property
-    def pids(self) -> frozenset[int]:
-        return self._worker.pids
-
-    @property
-    def spool(self) -> Path:
-        """Where input pictures are put and made ones are found."""
-        return self._worker.spool
-
-    def log(self) -> tuple[str, ...]:
-        return self._worker.log()
-
-    async def ready(self) -> None:
-        try:
-            async with asyncio.timeout(self._start_timeout_s):
-                await self._worker.connect(self._doing)
-                await self._worker.send(self._load, self._doing)
-                answer = await self._worker.watched(self._worker.receive(self._doing), self._doing)
-        except TimeoutError:
-            limit = format_seconds(self._start_timeout_s)
-            text = f"{self._model} was not ready after {limit}."
-            hint = "raise runtime.start_timeout_s, or look at the worker's last lines in `GET /v1/runtime`"
-            raise ChildFailed(Failure("child.never_ready", text, hint, last_lines=self.log()[-5:])) from None
-        if isinstance(answer, LoadFailed):
-            raise ChildFailed(_load_failure(self._model, answer))
-        if not isinstance(answer, Loaded):
-            text = f"{self._model}: the image worker answered its load with {type(answer).__name__}."
-            raise ChildFailed(Failure("wire.malformed", text))
-        self._doing = IDLE
-
-    async def exited(self) -> Failure | None:
-        return await self._worker.gone(lambda: self._doing)
-
-    async def stop(self, grace_s: float) -> StopReceipt:
-        return await self._worker.stop(grace_s)
-
-    async def discard(self) -> None:
-        await self._worker.discard()
+        super().__init__(
+            worker,
+            load,
+            model=model,
+            what="image worker",
+            working=DRAWING,
+            last_words=(Drawn, DrawFailed, DrawCancelled),
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
 
     async def draw(self, draw: Draw, *, stop: StopToken, tell: Tell) -> LastWord:
-        """Make the pictures of `draw`; `tell` gets every message before the last.
-
-        When `stop` is set, the call is cancelled or `tell` raises, the worker is asked to stop; if it has
-        not within the grace, its process is ended. After `stop` the answer is a `DrawCancelled` all the same.
-        A worker that goes on living has said its last word on this drawing before it gets the next.
-
-        Raises:
-            ChildFailed: the worker has ended.
-        """
-        ear = _Ear(tell)
-        session = asyncio.ensure_future(self._session(draw, stop, ear))
-        try:
-            return await asyncio.shield(session)
-        except asyncio.CancelledError:
-            ear.enough.set()
-            await asyncio.wait({session})  # may be cancelled too: the session goes on by itself
-            raise
-        finally:
-            session.add_done_callback(_seen)
-
-    async def _session(self, draw: Draw, stop: StopToken, ear: "_Ear") -> LastWord:
-        async with self._drawing:
-            self._doing = DRAWING
-            conversation = asyncio.ensure_future(self._converse(draw, ear))
-            stopped = asyncio.ensure_future(stop.wait())
-            enough = asyncio.ensure_future(ear.enough.wait())
-            try:
-                await asyncio.wait({conversation, stopped, enough}, return_when=asyncio.FIRST_COMPLETED)
-                if not conversation.done():
-                    await self._worker.send(Cancel(job=draw.job), self._doing)
-                    await asyncio.wait({conversation}, timeout=self._cancel_grace_s)
-                last: LastWord = DrawCancelled(job=draw.job, picture=-1, step=-1)
-                if conversation.done():
-                    last = conversation.result()
-                    self._doing = IDLE
-                else:
-                    await self._worker.stop(self._stop_grace_s)
-                if ear.trouble is not None:
-                    raise ear.trouble
-                return last
-            finally:
-                for task in (conversation, stopped, enough):
-                    task.cancel()
-                conversation.add_done_callback(_seen)
-
-    async def _converse(self, draw: Draw, ear: "_Ear") -> LastWord:
-        await self._worker.send(draw, self._doing)
-        while True:
-            message = await self._worker.receive(self._doing)
-            if isinstance(message, Drawn | DrawFailed | DrawCancelled):
-                return message
-            await ear.hear(message)
-
-
-class _Ear:
-    """Whoever is told of a drawing. After it has raised it is told nothing more, and the drawing is ended."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self.enough = asyncio.Event()
-        self.trouble: BaseException | None = None
-
-    async def hear(self, message: Message) -> None:
-        if self.trouble is not None:
-            return
-        telling = asyncio.ensure_future(_told(self._tell, message))
-        try:
-            await asyncio.wait({telling})
-        finally:
-            telling.cancel()
-        self.trouble = telling.exception()
-        if self.trouble is not None:
-            self.enough.set()
-
-
-async def _told(tell: Tell, message: Message) -> None:
-    await tell(message)
-
-
-def _seen(task: "asyncio.Future[LastWord]") -> None:
-    """Whatever it raises has been told elsewhere, or nobody is there any more to be told."""
-    if not task.cancelled():
-        task.exception()
-
-
-def evidence_of(out_of_memory: OutOfMemory | None) -> OutOfMemoryEvidence | None:
-    if out_of_memory is None:
-        return None
-    return OutOfMemoryEvidence(
-        "the allocator's error",
-        out_of_memory.requested_bytes,
-        out_of_memory.free_bytes,
-        out_of_memory.total_bytes,
-    )
-
-
-def _load_failure(model: str, answer: LoadFailed) -> Failure:
-    failure = Failure(answer.code, f"{model} could not be loaded: {answer.message}")
-    return replace(failure, out_of_memory=evidence_of(answer.out_of_memory))
+        """Make the pictures of `draw`; see `WorkerChild.work`."""
+        cancelled = DrawCancelled(job=draw.job, picture=-1, step=-1)
+        return await self.work(draw, job=draw.job, cancelled=cancelled, stop=stop, tell=tell)

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, RequestId
 from inglenook.base.units import format_bytes
+from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.saving import footprint_at
 from inglenook.catalog.service import CatalogService
@@ -135,6 +137,20 @@ class ImageWork:
             lease.release()
             held_s = self._clock.monotonic() - began_s
             await report.cost(seconds=held_s, byte_seconds=held_s * lease.reserved_bytes)
+
+    async def load(self, drawing: Drawing, record: ModelRecord, *, person: PersonId, stop: StopToken) -> None:
+        """Load the model as this drawing would need it, and return when it is ready.
+
+        Raises as `Scheduler.acquire`.
+        """
+        plan = load_plan(record, drawing, pinned=record.id in self._pinned, loading=self._loading)
+        request = self._scheduler.request(
+            person=person,
+            work_class=WorkClass.INTERACTIVE,
+            plan=plan,
+            label=f"loading {record.id} for {person}",
+        )
+        (await self._scheduler.acquire(request, stop)).release()
 
     # -- used by a session -----------------------------------------------------------------------
 

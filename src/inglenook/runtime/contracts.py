@@ -297,8 +297,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class FootprintKey:
-    """Under which a footprint is kept; `engine` with the plan's variant, `saving` is the saving level at which
-    it was measured."""
+    """Under which a footprint is kept; `engine` with the plan's variant, `saving` is the saving level at
+    which it was measured."""
 
     engine: str
     model: ModelId

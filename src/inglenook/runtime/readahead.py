@@ -106,6 +106,11 @@ class ReadAhead:
         if plan is not None and plan.files:
             self._task = asyncio.create_task(self._run(plan), name=f"read ahead {plan.model}")
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being read."""
+        return self._task is None or self._task.done()
+
     async def close(self) -> None:
         task, self._task, self._plan = self._task, None, None
         if task is not None:

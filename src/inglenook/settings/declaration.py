@@ -447,6 +447,39 @@ class LanguageSettings(Section):
     )
 
 
+class SpeechSettings(Section):
+    """Speech to text."""
+
+    max_upload_bytes: Bytes = setting(
+        256 * MIB,
+        says="Largest recording that is received; for this one route instead of server.max_upload_bytes.",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=64 * KIB,
+        le=4 * GIB,
+    )
+    max_duration_s: Seconds = setting(
+        7200.0,
+        says="Longest recording that is written down, in seconds of sound.",
+        accepts="number of seconds",
+        unit="seconds",
+        ge=1,
+        le=86_400,
+    )
+    compute_type: Literal[
+        "auto", "float32", "float16", "bfloat16", "int8", "int8_float16", "int8_float32"
+    ] = setting(
+        "auto",
+        says="With what speech models compute; auto is 8-bit integers on a CPU, half precision on a GPU.",
+        accepts="auto, float32, float16, bfloat16, int8, int8_float16 or int8_float32",
+    )
+    ffmpeg: Literal["auto", "off"] = setting(
+        "auto",
+        says="Whether the program ffmpeg on PATH may read what nothing else here reads (M4A, MP4).",
+        accepts="auto or off",
+    )
+
+
 class GallerySettings(Section):
     """Pictures that were made."""
 
@@ -551,6 +584,7 @@ class Settings(Section):
     jobs: JobSettings = Field(default_factory=JobSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     language: LanguageSettings = Field(default_factory=LanguageSettings)
+    speech: SpeechSettings = Field(default_factory=SpeechSettings)
     gallery: GallerySettings = Field(default_factory=GallerySettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)

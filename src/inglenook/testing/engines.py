@@ -161,14 +161,16 @@ class FakeEngine:
 
     Args:
         auto: children are loaded as soon as they are started, unless the test says otherwise.
+        child: what its children are.
 
     Attributes:
         children: all that were ever started, oldest first.
         broken: raised by the next `start`.
     """
 
-    def __init__(self, *, name: str = "fake", auto: bool = False) -> None:
+    def __init__(self, *, name: str = "fake", auto: bool = False, child: type[FakeChild] = FakeChild) -> None:
         self.name = name
+        self._child = child
         self._auto = auto
         self._pids = count(_FIRST_PID)
         self.children: list[FakeChild] = []
@@ -185,11 +187,15 @@ class FakeEngine:
             raise error
         twins = [c for c in self.living if (c.plan.key, c.device.id) == (plan.key, device.id)]
         assert not twins, f"{plan.model} runs on {device.id} already"
-        child = FakeChild(plan, device, next(self._pids))
+        child = self._child(plan, device, next(self._pids))
+        self.prepare(child)
         self.children.append(child)
         if self._auto:
             child.load()
         return child
+
+    def prepare(self, child: FakeChild) -> None:
+        """For engines whose children need more than a plan."""
 
     @property
     def living(self) -> list[FakeChild]:

@@ -4,12 +4,13 @@
     python -m inglenook.testing.llama FILE
 
 A real process in the place of `inglenook.workers.llama`: it reads the same `Launch`, listens on the same
-socket, and speaks the parts of llama.cpp's HTTP that we use. What it does stands in the name of the model's file
-(`dies_in_stream.gguf`; any other name is `normal`), or, for one request, in the body's field `script`.
+socket, and speaks the parts of llama.cpp's HTTP that we use. What it does stands in the name of the model's
+file (`dies_in_stream.gguf`; any other name is `normal`), or, for one request, in the body's field `script`.
 
 Its answers are made of the words of `ANSWER`, one a token, as many as `max_tokens` (or `n_predict`) says, at
-most those that there are. `GET /asked` lists every request that it was sent, the newest last; `GET /probed` how often its slots were asked for, `GET /given-up` how many streams were left; `POST /go`
-lets what waits go on.
+most those that there are. `GET /asked` lists every request that it was sent, the newest last; `GET /probed`
+how often its slots were asked for, `GET /given-up` how many streams were left; `POST /go` lets what waits
+go on.
 """
 
 import json
@@ -404,7 +405,8 @@ class Completion(Teller):
     def _text(self, text: str, finish: str | None = None, **more: object) -> dict[str, Any]:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
         return {
-            "choices": [choice], "created": 1, "id": "cmpl-1", "model": self.model, "object": "text_completion",
+            "choices": [choice], "created": 1, "id": "cmpl-1", "model": self.model,
+            "object": "text_completion",
             **more,
         }  # fmt: skip
 
@@ -434,7 +436,8 @@ class Native(Teller):
     def whole(self, words: tuple[str, ...], finish: str) -> dict[str, Any]:
         return {
             "content": "".join(words), "stop": True, "model": self.model, "tokens_predicted": len(words),
-            "tokens_evaluated": 3, "stop_type": "eos" if finish == "stop" else "limit", "timings": _timings(words),
+            "tokens_evaluated": 3, "stop_type": "eos" if finish == "stop" else "limit",
+            "timings": _timings(words),
         }  # fmt: skip
 
 

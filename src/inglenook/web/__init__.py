@@ -7,6 +7,7 @@ stream.py      all news of an open page in one stream
 settings_pages.py, login_pages.py   the settings, and who may change them
 gallery_pages.py, shelf.py       the gallery, and how its pictures and filters look
 activity_pages.py, activity.py   what the machine does, its stream, and how that looks
+chat_pages.py, chat_stream.py, talks.py    conversations, what an open one is told, and how they look
 contexts.py    what the templates are given, gathered from the services; asking.py: the same for the form
 cards.py, pictures.py, models.py, fire.py, words.py    how each thing looks and what is said of it; pure
 form.py        what was typed ↔ an `ImageRequest`; pure

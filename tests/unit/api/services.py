@@ -12,13 +12,21 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from tests.unit.api.relayed import ScriptedLanguage
 
 from inglenook.api.alice import alice_router
+from inglenook.api.anthropic import messages_router, render_anthropic
+from inglenook.api.completions import completions_router
+from inglenook.api.completions.chat import LanguageChat
+from inglenook.api.completions.drawing import Drawing
 from inglenook.api.description import description_router
 from inglenook.api.errors import render_json
 from inglenook.api.health import health_router, metrics_router
+from inglenook.api.language.desk import Desk
+from inglenook.api.language.pictures import Pictures
 from inglenook.api.metrics import MeasureRequests, Metrics
 from inglenook.api.openai import openai_router
+from inglenook.api.relay import Relay
 from inglenook.api.studio import studio_router
 from inglenook.base.cancel import StopReason
 from inglenook.base.errors import Conflict, NotFound
@@ -26,6 +34,7 @@ from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId, PictureI
 from inglenook.base.journal import Journal
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
+from inglenook.chat.model import Counters
 from inglenook.door.caller import Identity, MachineOwner
 from inglenook.door.frame import frame
 from inglenook.gallery.links import PictureLinks
@@ -396,10 +405,30 @@ class Workshop:
         self.parts: dict[str, str | None] = {"database": None}
         self.journal = Journal()
         self.metrics = Metrics(registry=CollectorRegistry())
+        self.counters: dict[ModelId, Counters] = {}
         self.app = FastAPI(title="test", docs_url=None, redoc_url=None, openapi_url=None)
         self.runtime = runtime = Runtime()
         self.outgoing = Outgoing()
         self.links = PictureLinks(secret=b"s" * 32, lifetime_s=None, clock=self.clock)
+        self.language = ScriptedLanguage(lambda _: (500, b"{}"), *self.catalog.records)
+        relay = Relay(language=self.language)
+        desk = Desk(language=self.language, relay=relay, max_body_bytes=max_body_bytes)
+        pictures = Pictures(
+            gallery=self.gallery,
+            links=self.links,
+            outgoing=self.outgoing,
+            clock=self.clock,
+            max_bytes=max_body_bytes,
+            max_pixels=1 << 20,
+        )
+        drawing = Drawing(
+            relay=relay,
+            images=self.images,
+            jobs=self.jobs,
+            catalog=self.catalog,
+            links=self.links,
+            pictures=pictures,
+        )
         for router in (
             alice_router(
                 images=self.images,
@@ -412,6 +441,8 @@ class Workshop:
                 clock=self.clock,
                 max_body_bytes=max_body_bytes,
                 own_models=own_models,
+                find=self.find,
+                language=LanguageChat(desk=desk, pictures=pictures, drawing=drawing),
             ),
             openai_router(
                 images=self.images,
@@ -420,7 +451,10 @@ class Workshop:
                 catalog=self.catalog,
                 runtime=runtime,
                 clock=self.clock,
+                language=self.language,
             ),
+            completions_router(desk=desk, pictures=pictures),
+            messages_router(desk=desk, pictures=pictures),
             studio_router(
                 jobs=self.jobs,
                 gallery=self.gallery,
@@ -433,16 +467,25 @@ class Workshop:
                 public_hours=168,
             ),
             health_router(version="1.2.3", parts=lambda: self.parts, runtime=runtime, clock=self.clock),
-            metrics_router(metrics=self.metrics, jobs=self.jobs, runtime=runtime),
+            metrics_router(
+                metrics=self.metrics, jobs=self.jobs, runtime=runtime, counters=lambda: self.counters
+            ),
             description_router(),
         ):
             self.app.include_router(router)
         frame(
             self.app,
             identity=MachineOwner() if identity is None else identity,
-            renderers={"": render_json},
+            renderers={"": render_json, "/v1/messages": render_anthropic},
             allowed_hosts=["inglenook.example"],
             max_body_bytes=max_body_bytes,
             clock=self.clock,
         )
         self.app.add_middleware(MeasureRequests, metrics=self.metrics, clock=self.clock)
+
+    def find(self, name: str) -> ModelRecord:
+        """Language models and aliases first, then the pictures' own ways of naming."""
+        try:
+            return self.language.find(name)
+        except NotFound:
+            return self.catalog.find(name)

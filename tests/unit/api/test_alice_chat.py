@@ -350,11 +350,11 @@ def test_an_unknown_model_is_a_404(client: TestClient) -> None:
     assert "nonexistent-model" in error["message"]
 
 
-def test_a_language_model_says_that_it_does_not_answer_yet(client: TestClient) -> None:
-    answer = chat(client, model="a-llama")
+def test_a_model_that_neither_chats_nor_draws_says_so(client: TestClient) -> None:
+    answer = chat(client, model="a-lora")
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "model.no_chat"
-    assert "yet" in answer.json()["error"]["message"]
+    assert "kind lora" in answer.json()["error"]["message"]
 
 
 def test_a_failed_drawing_tells_why(client: TestClient, workshop: Workshop) -> None:

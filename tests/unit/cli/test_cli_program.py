@@ -48,12 +48,14 @@ def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
     assert [line.split()[0] for line in commands] == [
         "config",
         "doctor",
+        "engines",
         "image",
         "import",
         "jobs",
         "mcp",
         "models",
         "serve",
+        "starters",
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 

@@ -2,8 +2,9 @@
 """What becomes of an allocator's word on its way to a person. The rest of the engine needs a child:
 tests/contract/test_engine.py and tests/integration/test_runtime_workers.py."""
 
-from inglenook.engines.diffusers import DTYPES, TORCH_DEVICE, evidence_of
+from inglenook.engines.diffusers import DTYPES, TORCH_DEVICE
 from inglenook.runtime.contracts import OutOfMemoryEvidence
+from inglenook.runtime.worker_child import evidence_of
 from inglenook.wire.message import OutOfMemory
 
 

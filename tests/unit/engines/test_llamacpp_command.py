@@ -18,7 +18,7 @@ def test_a_key_never_stands_in_the_arguments() -> None:
     launch = Launch(load=LOAD, port=1234, key="secret")
     assert "secret" not in " ".join(arguments(launch))
     assert environment(launch) == {"LLAMA_API_KEY": "secret"}
-    assert ["--host", "127.0.0.1", "--port", "1234"] == arguments(launch)[4:8]
+    assert arguments(launch)[4:8] == ["--host", "127.0.0.1", "--port", "1234"]
 
 
 def test_it_is_told_to_keep_to_itself() -> None:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E501 - lines are quoted as llama.cpp prints them
 """What llama.cpp prints. The lines are its own: of runs here, and of its sources where it takes a GPU."""
 
 import logging

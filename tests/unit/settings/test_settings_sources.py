@@ -208,6 +208,21 @@ def test_a_name_that_is_like_nothing_gets_the_list_of_what_there_is(tmp_path: Pa
             "write auto for all that are found, or a list like [cuda:0, cpu]",
         ),
         ("models: {folders: ['']}", "models.folders[0] = '' is not the name of a folder", None),
+        (
+            "language: {server: vllm}",
+            "language.server = 'vllm' is neither a known word nor a path",
+            "write auto, package, path, own, or a path",
+        ),
+        (
+            "language: {releases: example.org}",
+            "language.releases = 'example.org' is not an address",
+            "write it like https://example.org/releases",
+        ),
+        (
+            "language: {releases: 'https://me:secret@example.org/'}",
+            "language.releases = 'https://me:********@example.org/' is not an address",
+            "write it like https://example.org/releases",
+        ),
         ("images: 7", "images = 7 must be a section with settings", None),
         ("images: false", "images = False must be a section with settings", None),
         ("images: []", "images = [] must be a section with settings", None),
@@ -355,6 +370,19 @@ def test_a_relative_folder_counts_from_the_file_and_in_a_variable_from_the_worki
     assert load(file=file, environ={}).settings.server.data == tmp_path / "etc" / "kept"
     by_variable = load(file=file, environ={"INGLENOOK_SERVER__DATA": "kept"})
     assert by_variable.settings.server.data == tmp_path / "here" / "kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [("Own", "own"), (" auto ", "auto"), ("/opt/llama-server", "/opt/llama-server")],
+)
+def test_a_llama_cpp_is_a_word_or_a_path(text: str, server: str) -> None:
+    assert load(file=None, environ={"INGLENOOK_LANGUAGE__SERVER": text}).settings.language.server == server
+
+
+def test_a_relative_llama_cpp_counts_from_the_file(tmp_path: Path) -> None:
+    file = _write(tmp_path, "schema_version: 1\nlanguage: {server: bin/llama-server}\n")
+    assert load(file=file, environ={}).settings.language.server == str(tmp_path / "bin" / "llama-server")
 
 
 def test_the_file_is_the_named_one_else_the_one_in_the_data_folder(tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ def test_no_file_of_ours_names_another_host(path: Path) -> None:
 
 
 def test_what_is_vendored_has_its_version_and_its_licence_beside_it() -> None:
-    assert [path.name for path in VENDORED] == ["htmx-2.0.11.min.js"]
+    assert [path.name for path in VENDORED] == [
+        "highlight-11.12.0.min.js",
+        "htmx-2.0.11.min.js",
+        "marked-18.2.1.min.js",
+    ]
     for path in VENDORED:
         licence = path.with_name(path.name.removesuffix(".min.js") + ".LICENSE.txt")
         assert "WARRANT" in licence.read_text()

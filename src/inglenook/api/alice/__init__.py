@@ -22,7 +22,7 @@ from inglenook.api.alice.inputs import Intake
 from inglenook.api.alice.models import models_router
 from inglenook.api.alice.pages import pages_router
 from inglenook.api.alice.pictures import images_router
-from inglenook.api.chat import chat_router
+from inglenook.api.chat import ChatHandler, Find, chat_router
 from inglenook.base.clock import Clock
 from inglenook.catalog.model import ModelKind
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Links, Outgoing, Runtime
@@ -42,18 +42,27 @@ def alice_router(
     clock: Clock,
     max_body_bytes: int,
     own_models: Path,
+    find: Find,
+    language: ChatHandler,
 ) -> APIRouter:
     """All routes of the dialect. Add it before OpenAI's, whose `/v1/models/{id}` would take its paths.
 
     Args:
         max_body_bytes: of a chat, which may hold input pictures, and of a picture that is fetched.
         own_models: the folder of which models may be deleted.
+        find: a model of any kind by what a client calls it.
+        language: answers chats with language models.
     """
     intake = Intake(images=images, outgoing=outgoing, clock=clock, max_bytes=max_body_bytes)
     drawing = PictureChat(images=images, jobs=jobs, catalog=catalog, links=links, intake=intake, clock=clock)
     router = APIRouter()
     router.include_router(
-        chat_router(catalog=catalog, handlers={ModelKind.IMAGE: drawing}, max_body_bytes=max_body_bytes)
+        chat_router(
+            catalog=catalog,
+            find=find,
+            handlers={ModelKind.IMAGE: drawing, ModelKind.LANGUAGE: language},
+            max_body_bytes=max_body_bytes,
+        )
     )
     router.include_router(models_router(catalog=catalog, runtime=runtime, own_models=own_models))
     router.include_router(images_router(gallery=gallery, links=links))

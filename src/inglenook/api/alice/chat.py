@@ -10,14 +10,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.alice import fields
+from inglenook.api.alice import fields as settings
 from inglenook.api.alice.answers import Reply, stream, whole
 from inglenook.api.alice.fields import SamConfig
 from inglenook.api.alice.inputs import Intake, inputs_of, said
 from inglenook.api.alice.names import find_lora, own_scheduler, with_found_loras
 from inglenook.api.alice.requests import Asked, asked_for
-from inglenook.api.chat import Chat, Unprocessable
+from inglenook.api.chat import Chat, Unprocessable, read
 from inglenook.api.errors import json_response
+from inglenook.api.language.fields import Fields
 from inglenook.api.openai.headers import idempotency_key, wants_later
 from inglenook.base.cancel import StopReason
 from inglenook.base.clock import Clock
@@ -44,7 +45,9 @@ class PictureChat:
         self._intake = intake
         self._clock = clock
 
-    async def answer(self, request: Request, who: Caller, chat: Chat, model: ModelRecord) -> Response:
+    async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response:
+        chat = read(fields)
+        _ = chat.last_user_message
         config = _config(chat)
         later = wants_later(request)
         if later and chat.stream:
@@ -96,8 +99,8 @@ class PictureChat:
 
 def _config(chat: Chat) -> SamConfig:
     """What is said of the picture; OpenAI's `n` is the number of pictures where nothing else says it."""
-    config = fields.read(chat.body)
+    config = settings.read(chat.body)
     n = chat.body.get("n")
     if n is None or config.num_images != 1:
         return config
-    return replace(config, num_images=fields.FIELDS["num_images"].read(n, "n", lax=False))
+    return replace(config, num_images=settings.FIELDS["num_images"].read(n, "n", lax=False))

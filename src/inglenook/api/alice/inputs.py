@@ -2,17 +2,15 @@
 """Input pictures: as base64, as data addresses, and by addresses that are fetched through the one way out."""
 
 import asyncio
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inglenook.api.alice.fields import SamConfig
+from inglenook.api.bodies import decoded
 from inglenook.api.chat import Message, Unprocessable
 from inglenook.base.clock import Clock
-from inglenook.base.errors import InglenookError, Invalid
+from inglenook.base.errors import InglenookError
 from inglenook.base.ids import BlobId
 from inglenook.door.problem import shown
 from inglenook.door.services import Images, Outgoing
@@ -24,7 +22,6 @@ FETCH_S = 30.0
 """For all addresses of one request together."""
 _PICTURES = ("image/", "application/octet-stream", "binary/octet-stream")
 """What a file server may call a picture; what it is, its content tells."""
-_DATA = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100}){0,8}?;base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +136,3 @@ class Intake:
         bounds = Bounds(max_bytes=self._max_bytes, media_types=_PICTURES, total_s=left_s)
         fetched = await self._outgoing.fetch(one.value, purpose="an input picture", bounds=bounds)
         return fetched.data
-
-
-def decoded(text: str) -> bytes:
-    """Base64, bare or in a data address, as bytes; white space in it does not matter. Blocks for large ones.
-
-    Raises:
-        Invalid: it is something else.
-    """
-    if text[:5].lower() == "data:":
-        match = _DATA.match(text)
-        if match is None:
-            raise Invalid("A data address must be base64: data:image/png;base64,…", code="picture.base64")
-        text = text[match.end() :]
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Invalid(f"It is not base64: {str(error)[:100]}.", code="picture.base64") from None
-    if not data:
-        raise Invalid("The picture is empty.", code="picture.base64")
-    return data

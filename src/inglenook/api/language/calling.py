@@ -2,8 +2,8 @@
 """Tool calls that hold: one chat in which the answer is words or calls, and nothing else.
 
 The child is asked with a schema (`tools.py`) and answers in a stream of pieces; out come pieces of OpenAI's
-`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a call
-is asked once more, with bounds on every text.
+`chat.completion.chunk`, words as they are written, calls when they are whole. A model that finds no end in a
+call is asked once more, with bounds on every text.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -63,7 +63,8 @@ async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenera
     """The answer in pieces; the last one, without choices, holds usage and timings.
 
     Raises:
-        InglenookError: as `Held.request`; Invalid (`max_tokens`) or Failed (`tools.cut_off`): no whole call came.
+        InglenookError: as `Held.request`.
+        Invalid, Failed: `tools.cut_off`: no whole call came.
     """
     choices: dict[int, _Choice] = {}
     frame: dict[str, Any] = {}
@@ -77,7 +78,7 @@ async def chunks(held: Held, body: Mapping[str, Any], wish: Wish) -> AsyncGenera
     for index, choice in choices.items():
         if not choice.done:
             said, usage = await _again(held, body, wish)
-            totals["usage"] = _sum(totals.get("usage"), usage)
+            totals["usage"] = summed(totals.get("usage"), usage)
             for out in _said(index, said):
                 yield {**frame, "choices": [out]}
     yield {**frame, "choices": [], **totals}
@@ -170,12 +171,11 @@ def _texts(wish: Wish) -> int:
     return max((msgspec.json.encode(tool.parameters).count(b'"string"') for tool in wish.tools), default=1)
 
 
-def _sum(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
-    found = dict(one or {})
-    for name in _COUNTS:
-        if other and isinstance(other.get(name), int):
-            found[name] = found.get(name, 0) + other[name]
-    return found
+def summed(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Two usages as one."""
+    if one is None or other is None:
+        return dict(one or other or {})
+    return {**one, **other} | {name: one.get(name, 0) + other.get(name, 0) for name in _COUNTS}
 
 
 async def whole(pieces: AsyncIterator[Mapping[str, Any]]) -> dict[str, Any]:
@@ -203,6 +203,8 @@ def add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name in ("content", "reasoning_content"):
         if delta.get(name):
             message[name] = (message.get(name) or "") + delta[name]
+    if delta.get("images"):
+        message.setdefault("images", []).extend(delta["images"])
     for part in delta.get("tool_calls") or ():
         calls = message.setdefault("tool_calls", [])
         while len(calls) <= part["index"]:

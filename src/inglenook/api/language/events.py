@@ -31,6 +31,6 @@ async def events(held: Held, path: str, body: bytes) -> AsyncIterator[dict[str, 
                     if data == _DONE:
                         return
                     event = msgspec.json.decode(data)
-                    if "error" in event and event["error"]:
+                    if event.get("error"):
                         raise refusal(held.model, int(event["error"].get("code") or _FAILED), data)
                     yield event

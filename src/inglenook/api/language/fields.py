@@ -11,13 +11,11 @@ import msgspec
 from starlette.requests import Request
 
 from inglenook.api import keep_alive
-from inglenook.api.bodies import bounded, media_type
+from inglenook.api.bodies import LARGE_BYTES, json_bytes
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
 
 MAX_MODEL_CHARS: Final = 256
-_LARGE_BYTES: Final = 1 << 20
-"""A body from here up is not read on the event loop."""
 
 T = TypeVar("T")
 _TOP = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -45,17 +43,10 @@ class Fields:
 
         Raises:
             Invalid: no JSON, or declared as something else.
-            TooLarge: over `limit_bytes`.
+            TooLarge: over `limit_bytes`, or too many values.
         """
-        kind = media_type(request)
-        if kind != "application/json" and not any_type:
-            raise Invalid(
-                f"The body must be application/json; it is {shown(kind) if kind else 'of no declared type'}.",
-                code="request.media_type",
-                hint="send the header Content-Type: application/json",
-            )
-        body = await bounded(request, limit_bytes)
-        return cls(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(cls, body)
+        body = await json_bytes(request, limit_bytes=limit_bytes, any_type=any_type)
+        return cls(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(cls, body)
 
     @property
     def body(self) -> bytes:
@@ -76,6 +67,9 @@ class Fields:
 
     def text(self, name: str, *, most: int | None = None) -> str | None:
         """Raises Invalid: it is no text, or longer than `most` characters."""
+        sent = self._values.get(name)
+        if sent is not None and bytes(sent).lstrip()[:1] not in (b'"', b"n"):  # a large one stays unread
+            raise Invalid(f"{name} must be a text; got {shown(bytes(sent)[:60])}.", field=name)
         value = self.get(name)
         if value is None:
             return None

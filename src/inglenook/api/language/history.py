@@ -14,7 +14,7 @@ from inglenook.api.language.tools import ARGUMENTS, CALLS, TOOL
 TOOL_ROLES = ("tool", "function")
 
 
-def has_calls(messages: Sequence[Any]) -> bool:
+def tells_of_calls(messages: Sequence[Any]) -> bool:
     return any(
         isinstance(one, dict) and (one.get("role") in TOOL_ROLES or one.get("tool_calls")) for one in messages
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, and written anew by us.
+"""Pictures in messages, made safe before a model's process sees them: decoded, bounded, written anew by us.
 
 An address is never the child's to fetch. Ours lead to the gallery; all others go through the one way out.
 """
@@ -9,10 +9,10 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from inglenook.api.alice.inputs import decoded
+from inglenook.api.bodies import decoded
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import PersonId, PictureId
@@ -47,10 +47,11 @@ WORDS: Final = tuple(f'"{kind}"'.encode() for kind in ("image_url", "input_image
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who sends the pictures. `host`: under which the server was asked, for its own addresses."""
+    """Who sends the pictures. `host`, `base_url`: as the server was asked, for its own addresses."""
 
     person: PersonId
     host: str
+    base_url: str = ""
 
 
 class Pictures:
@@ -75,8 +76,13 @@ class Pictures:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
 
-    async def in_messages(self, messages: Sequence[Any], asker: Asker) -> tuple[list[Any], int]:
+    async def in_messages(
+        self, messages: Sequence[Any], asker: Asker, *, kind: Literal["messages", "input"] = "messages"
+    ) -> tuple[list[Any], int]:
         """OpenAI's messages with every picture inlined, and how many there are.
+
+        Args:
+            kind: the field that holds them: of a chat, or of a response, whose parts are written otherwise.
 
         Raises:
             Invalid: a part that is neither text nor picture, or too many pictures.
@@ -92,13 +98,14 @@ class Pictures:
                 continue
             parts = []
             for number, part in enumerate(content):
-                field = f"messages.{index}.content.{number}"
+                field = f"{kind}.{index}.content.{number}"
                 address = _address(part, field)
                 if address is not None:
                     count = _counted(count, field)
                     data = await self.inlined(address, field, asker, deadline_s)
-                    part = {"type": "image_url", "image_url": {"url": data}}  # noqa: PLW2901 - in its place
-                parts.append(part)
+                    parts.append(_inlined(data, kind))
+                else:
+                    parts.append(part)
             found.append({**message, "content": parts})
         return found, count
 
@@ -136,7 +143,7 @@ class Pictures:
         return base64.b64encode(made.png).decode("ascii")
 
     async def _bytes(self, address: str, asker: Asker, deadline_s: float) -> bytes:
-        if address.startswith(_ID) or address.startswith(_OWN_FILES):
+        if address.startswith((_ID, _OWN_FILES)):
             picture = PictureId(address.removeprefix(_OWN_FILES).partition("/")[0])
             return await asyncio.to_thread(self._kept, picture, asker.person)
         if address.startswith(_OWN_ADDRESSES):
@@ -168,6 +175,12 @@ class Pictures:
 
 
 _DATA: Final = "data:image/png;base64,"
+
+
+def _inlined(data: str, kind: str) -> dict[str, Any]:
+    if kind == "input":
+        return {"type": "input_image", "image_url": data}
+    return {"type": "image_url", "image_url": {"url": data}}
 
 
 def _counted(count: int, field: str) -> int:

@@ -2,8 +2,8 @@
 """Tool calls that hold, the asking: what the model may call, as a JSON schema and in words. Pure.
 
 Where a model's template ignores tools, or a call is required, the call is asked for through a schema that the
-sampler cannot leave: `{"tool": …, "arguments": {…}}`, or `{"answer": …}` where words will do. `calls.py` reads
-what comes back.
+sampler cannot leave: `{"tool": …, "arguments": {…}}`, or `{"answer": …}` where words will do. `calls.py`
+reads what comes back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -261,6 +261,7 @@ def instructions(wish: Wish) -> str:
         lines.append(f"To call, write only {call}.")
     if wish.mode == "auto":
         lines.append(
-            f'To answer in words, write only {{"{ANSWER}": "your answer"}}. Call a function only when it helps.'
+            f'To answer in words, write only {{"{ANSWER}": "your answer"}}. '
+            "Call a function only when it helps."
         )
     return "\n".join(lines)

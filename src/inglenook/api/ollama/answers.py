@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events that a child streams → pieces of an answer. Pure: the same for its chat route and for its own."""
+"""The events that a child streams → pieces of an answer: of its chat route, and of its own."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field

@@ -27,7 +27,6 @@ from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
 
 MAX_INPUTS: Final = 4096
-_EUCLIDEAN: Final = 2
 _AS_IT_IS: Final = -1
 _VECTOR: Final[dict[str, Any]] = {"type": "array", "items": {"type": "number"}}
 
@@ -56,9 +55,8 @@ def embed_routes(desk: Desk) -> APIRouter:
 
         async def work() -> dict[str, Any]:
             async with _held(desk, who.person, model, body) as held:
-                vectors, tokens = await _embedded(held, inputs, truncate=truncate, normalise=_EUCLIDEAN)
-                if dimensions is not None:
-                    vectors = [_shortened(vector, dimensions) for vector in vectors]
+                raw, tokens = await _embedded(held, inputs, truncate=truncate)
+                vectors = [_normalised(vector[:dimensions]) for vector in raw]
                 return {
                     "model": name,
                     "embeddings": vectors,
@@ -89,7 +87,7 @@ def embed_routes(desk: Desk) -> APIRouter:
         async def work() -> dict[str, Any]:
             async with _held(desk, who.person, model, body) as held:
                 inputs = [prompt] if prompt else []
-                vectors, _ = await _embedded(held, inputs, truncate=True, normalise=_AS_IT_IS)
+                vectors, _ = await _embedded(held, inputs, truncate=True)
                 return {"embedding": vectors[0] if vectors else []}
 
         return json_response(
@@ -133,10 +131,9 @@ def _dimensions(sent: object) -> int | None:
     return sent
 
 
-async def _embedded(
-    held: Held, inputs: Sequence[str], *, truncate: bool, normalise: int
-) -> tuple[list[list[float]], int]:
-    """A vector for each text, and how many tokens they had. A text that is too long is cut off, or refused.
+async def _embedded(held: Held, inputs: Sequence[str], *, truncate: bool) -> tuple[list[list[float]], int]:
+    """A vector for each text, as the model gives it, and how many tokens they had. A text that is too long is
+    cut off, or refused.
 
     Raises:
         Invalid: one is longer than the context, and `truncate` is False.
@@ -155,7 +152,7 @@ async def _embedded(
                     code="context_length_exceeded",
                 )
     content = [_cut(one, room) for one in tokens]
-    told = await held.ask("/embeddings", {"content": content, "embd_normalize": normalise})
+    told = await held.ask("/embeddings", {"content": content, "embd_normalize": _AS_IT_IS})
     return [_vector(told, index) for index in range(len(inputs))], sum(map(len, content))
 
 
@@ -178,19 +175,18 @@ def _cut(tokens: list[int], room: int) -> list[int]:
 
 
 def _vector(told: Any, index: int) -> list[float]:
-    """Of input `index`. Some models give one vector for each token: then the first, as Ollama does."""
+    """Of input `index`. Some models give one for each token: then the last, which has seen them all."""
     for one in told if isinstance(told, list) else ():
         if one.get("index") == index:
             vector = one.get("embedding")
-            while vector and isinstance(vector[0], list):
-                vector = vector[0]
+            while vector and isinstance(vector[-1], list):  # not pooled
+                vector = vector[-1]
             if vector:
                 return list(vector)
     raise Failed(f"The answer has no embedding of input {index}.", code="model.nonsense")
 
 
-def _shortened(vector: list[float], dimensions: int) -> list[float]:
-    """The first of its numbers, brought to length 1 again."""
-    head = vector[:dimensions]
-    length = math.sqrt(sum(value * value for value in head))
-    return [value / length for value in head] if length else head
+def _normalised(vector: list[float]) -> list[float]:
+    """Brought to length 1; what is 0 stays 0."""
+    length = math.sqrt(sum(value * value for value in vector))
+    return [value / length for value in vector] if length else vector

@@ -184,7 +184,7 @@ def read(fields: type[F], sent: Mapping[str, Any], *, from_form: bool) -> F:
     try:
         return fields.model_validate(values, strict=not from_form)
     except ValidationError as error:
-        raise _in_words(error.errors(include_url=False)[0]) from None
+        raise in_words(error.errors(include_url=False)[0]) from None
 
 
 _STRUCTURED = ("loras",)
@@ -257,7 +257,8 @@ _WORDS: Mapping[str, str] = {
 """pydantic's kinds of error, in our words."""
 
 
-def _in_words(error: ErrorDetails) -> Invalid:
+def in_words(error: ErrorDetails) -> Invalid:
+    """pydantic's error as one of ours."""
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return Invalid(f"{name} is required.", field=name, code="request.missing_field")

@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """How OpenAI's dialect writes a stream: server-sent events, each `data:` one JSON object."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 import msgspec
 
 from inglenook.api.errors import as_error
 from inglenook.door.problem import Problem
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One event."""
+    head = b"" if name is None else f"event: {name}\n".encode()
+    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
 class ChatManner:
@@ -17,7 +28,7 @@ class ChatManner:
         return f": {words}\n\n".encode()
 
     def failed(self, problem: Problem) -> bytes:
-        return b"data: " + msgspec.json.encode({"error": as_error(problem)}) + b"\n\n"
+        return event({"error": as_error(problem)})
 
 
 class ResponsesManner(ChatManner):
@@ -25,5 +36,5 @@ class ResponsesManner(ChatManner):
 
     def failed(self, problem: Problem) -> bytes:
         error = as_error(problem)
-        event = {"type": "error", "code": error["code"], "message": error["message"], "param": error["param"]}
-        return b"event: error\ndata: " + msgspec.json.encode(event | {"error": error}) + b"\n\n"
+        told = {"type": "error", "code": error["code"], "message": error["message"], "param": error["param"]}
+        return event({**told, "error": error}, "error")

@@ -11,15 +11,15 @@ from starlette.responses import Response
 from inglenook.api.errors import json_response
 from inglenook.api.openai.description import MODEL, MODELS
 from inglenook.base.ids import ModelId
-from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
+from inglenook.catalog.model import ImageDefaults, LanguageTask, ModelKind, ModelRecord
 from inglenook.door.caller import caller
-from inglenook.door.services import Catalog, Runtime
+from inglenook.door.services import Catalog, Language, Runtime
 
-_LISTED = frozenset({ModelKind.IMAGE, ModelKind.LANGUAGE})
+_LISTED = frozenset({ModelKind.IMAGE, ModelKind.LANGUAGE, ModelKind.SPEECH})
 """What can stand as `model` in a request; a LoRA or a VAE cannot."""
 
 
-def models_router(*, catalog: Catalog, runtime: Runtime) -> APIRouter:
+def models_router(*, catalog: Catalog, runtime: Runtime, language: Language) -> APIRouter:
     router = APIRouter(tags=["models"], dependencies=[Depends(caller)])
 
     @router.get("/v1/models", **MODELS)
@@ -27,14 +27,62 @@ def models_router(*, catalog: Catalog, runtime: Runtime) -> APIRouter:
         records = await run_in_threadpool(catalog.list)
         states = _loaded(runtime.snapshot())
         usable = [record for record in records if record.kind in _LISTED and record.problem is None]
-        return json_response({"object": "list", "data": [as_json(record, states) for record in usable]})
+        names = _names(language)
+        data = [as_json(record, states) | spoken(record, language, names) for record in usable]
+        return json_response({"object": "list", "data": data})
 
     @router.get("/v1/models/{model_id:path}", **MODEL)
     async def one(model_id: str) -> Response:
-        record = await run_in_threadpool(catalog.get, ModelId(model_id))
-        return json_response(as_json(record, _loaded(runtime.snapshot())))
+        record = await run_in_threadpool(_called, catalog, language, model_id)
+        told = as_json(record, _loaded(runtime.snapshot())) | spoken(record, language, _names(language))
+        return json_response(told)
 
     return router
+
+
+def _called(catalog: Catalog, language: Language, name: str) -> ModelRecord:
+    """By id, or by an alias. Blocks. Raises NotFound."""
+    meant = language.aliases().get(name)
+    return catalog.get(ModelId(name) if meant is None else meant)
+
+
+def _names(language: Language) -> dict[ModelId, list[str]]:
+    """Model → its aliases."""
+    found: dict[ModelId, list[str]] = {}
+    for alias, model in language.aliases().items():
+        found.setdefault(model, []).append(alias)
+    return found
+
+
+def spoken(record: ModelRecord, language: Language, names: Mapping[ModelId, list[str]]) -> dict[str, Any]:
+    """What there is to know of a language model. `task`: what it is for. `tools`: how it makes calls:
+    `template` by its own, `schema` held to one by us. `away_s`: seconds until it could answer."""
+    facts = record.language
+    if record.kind is not ModelKind.LANGUAGE or facts is None:
+        return {"language": None}
+    now = language.state(record)
+    task = language.task_of(record)
+    return {
+        "language": {
+            "task": task,
+            "architecture": facts.architecture,
+            "context": facts.context,
+            "loaded_context": now.context,
+            "quantisation": facts.quantisation,
+            "size_label": facts.size_label,
+            "vision": "image" in facts.inputs and language.options(record.id).options.mmproj != "none",
+            "tools": _tools(facts.template) if task is LanguageTask.CHAT else None,
+            "aliases": names.get(record.id, []),
+            "pinned": now.pinned,
+            "away_s": now.away_s,
+        },
+        "state": "available" if now.state == "unloaded" else now.state,
+        "context_length": now.context or facts.context,
+    }
+
+
+def _tools(template: str) -> str:
+    return "template" if "tools" in template else "schema"
 
 
 def _loaded(snapshot: Mapping[str, Any]) -> dict[str, str]:

@@ -13,12 +13,19 @@ from starlette.responses import Response
 
 from inglenook.api.errors import SSE_SCHEMA, answer, errors, json_response
 from inglenook.base.journal import KEPT, Journal, Line
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import caller
 from inglenook.door.sse import EventStream, ServerEvent, last_event_id
 
+SERVER = "server"
+"""Stands for the server itself among the children."""
+
 _LINES: dict[str, Any] = {
     "type": "object",
-    "properties": {"data": {"type": "array", "items": {"type": "object"}}},
+    "properties": {
+        "data": {"type": "array", "items": {"type": "object"}},
+        "children": {"type": "array", "items": {"type": "string"}},
+    },
 }
 
 
@@ -29,19 +36,30 @@ class Level(StrEnum):
 
 
 Least = Annotated[Level, Query(description="the least important that are told")]
+Of = Annotated[
+    str | None, Query(description="only what this child has printed; `server`: what the server itself says")
+]
 
 
 def journal_router(*, journal: Journal) -> APIRouter:
-    router = APIRouter(prefix="/v1/runtime/log", tags=["runtime"], dependencies=[Depends(caller)])
+    router = APIRouter(
+        prefix="/v1/runtime/log",
+        tags=["runtime"],
+        dependencies=[Depends(caller), Depends(administrator)],
+    )
 
     @router.get(
         "",
         summary="The last lines of the log, the oldest first",
         responses={200: answer("Lines.", _LINES), **errors(400)},
     )
-    def lines(level: Least = Level.INFO, limit: Annotated[int, Query(ge=1, le=KEPT)] = 200) -> Response:
-        found = journal.lines(level=level.value)[-limit:]
-        return json_response({"object": "list", "data": [_as_json(line) for line in found]})
+    def lines(
+        level: Least = Level.INFO, child: Of = None, limit: Annotated[int, Query(ge=1, le=KEPT)] = 200
+    ) -> Response:
+        found = [line for line in journal.lines(level=level.value) if _is_of(line, child)][-limit:]
+        return json_response(
+            {"object": "list", "data": [_as_json(line) for line in found], "children": _children(journal)}
+        )
 
     @router.get(
         "/events",
@@ -52,19 +70,29 @@ def journal_router(*, journal: Journal) -> APIRouter:
             **errors(400),
         },
     )
-    async def events(request: Request, level: Least = Level.INFO) -> Response:
+    async def events(request: Request, level: Least = Level.INFO, child: Of = None) -> Response:
         after = last_event_id(request) or 0
-        return EventStream(_as_sent(journal.follow(after, level=level.value)))
+        return EventStream(_as_sent(journal.follow(after, level=level.value), child))
 
     return router
 
 
-async def _as_sent(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[ServerEvent, None]:
+async def _as_sent(lines: AsyncGenerator[Line, None], child: str | None) -> AsyncGenerator[ServerEvent, None]:
     async with aclosing(lines):
         async for line in lines:
-            yield ServerEvent(
-                data=msgspec.json.encode(_as_json(line)).decode(), event="line", id=str(line.number)
-            )
+            if _is_of(line, child):
+                yield ServerEvent(
+                    data=msgspec.json.encode(_as_json(line)).decode(), event="line", id=str(line.number)
+                )
+
+
+def _is_of(line: Line, child: str | None) -> bool:
+    return child is None or (line.child or SERVER) == child
+
+
+def _children(journal: Journal) -> list[str]:
+    """Whose lines are kept, the server first."""
+    return [SERVER, *sorted({line.child for line in journal.lines() if line.child is not None})]
 
 
 def _as_json(line: Line) -> dict[str, Any]:
@@ -73,5 +101,6 @@ def _as_json(line: Line) -> dict[str, Any]:
         "when": line.when.isoformat(timespec="milliseconds"),
         "level": line.level,
         "source": line.source,
+        "child": line.child,
         "text": line.text,
     }

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.base.errors import Conflict, NotFound
 from inglenook.base.ids import ResidentId
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import caller
 from inglenook.door.problem import shown
 from inglenook.door.services import Catalog, Runtime
@@ -54,7 +55,8 @@ def runtime_router(*, runtime: Runtime, catalog: Catalog) -> APIRouter:
     @router.post(
         "/v1/runtime/residents/{resident_id}/unload",
         summary="Unload a model that nobody uses now",
-        responses={200: answer("It is being unloaded.", _UNLOADED), **errors(400, 404, 409)},
+        dependencies=[Depends(administrator)],
+        responses={200: answer("It is being unloaded.", _UNLOADED), **errors(400, 401, 404, 409)},
     )
     async def unload(resident_id: str) -> Response:
         await unload_resident(runtime, resident_id)

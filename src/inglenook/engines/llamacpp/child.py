@@ -54,7 +54,7 @@ class Reply:
 
 
 class Content:
-    """The body of an answer, in the parts in which it comes. Raises `ChildFailed` when it has no proper end."""
+    """The body of an answer, part by part as it comes. Raises `ChildFailed` when it has no proper end."""
 
     def __init__(self, talk: Talk, cut_short: Callable[[Talk], Awaitable[Failure]]) -> None:
         self._talk = talk
@@ -155,7 +155,7 @@ class LlamaChild:
         self._ready = True
 
     async def _come_up(self) -> None:
-        while not await self._healthy():
+        while not await self._healthy():  # noqa: ASYNC110 - nothing tells us that another process listens now
             await asyncio.sleep(POLL_S)
         path, body = FIRST_WORD[self._load.mode]
         status, answer = await self._ask("POST", path, msgspec.json.encode(body))

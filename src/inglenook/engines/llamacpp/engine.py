@@ -109,7 +109,7 @@ class LlamaEngine:
         return msgspec.structs.replace(load, gpu_layers=on_device, threads=threads)
 
     def _environment(self, launch: Launch, device: Device, spool: Path) -> dict[str, str]:
-        """Without a search path: llama.cpp starts what it finds there (ffprobe) on media that it cannot read."""
+        """Without a search path: llama.cpp starts ffprobe, if it finds it, on media that it cannot read."""
         own = device_environment(device) | environment(launch) | {"PATH": str(spool)}
         return clean_environment(os.environ, own)
 
@@ -125,6 +125,7 @@ class LlamaEngine:
     def _command(self, launch: Launch, spool: Path) -> list[str]:
         program = self._find()
         if program is not None:
+            _check_adapters(launch.load)
             apart = (
                 [] if launch.load.mmproj is None or launch.socket is None else [sys.executable, "-m", APART]
             )
@@ -133,3 +134,11 @@ class LlamaEngine:
         order.touch(mode=0o600)
         order.write_bytes(msgspec.json.encode(launch))
         return [sys.executable, "-m", self._launcher, str(order)]
+
+
+def _check_adapters(load: LoadLanguageModel) -> None:
+    """As an argument, adapters stand in one text between commas, each with a colon before its scale."""
+    for lora in load.loras:
+        if "," in lora.path or ":" in lora.path:
+            text = f"The adapter {lora.path} of {load.alias} cannot be named to llama-server: a comma or a colon."
+            raise ChildFailed(Failure("load.refused", text, "rename the file or its folder, and scan again"))

@@ -16,7 +16,7 @@ from typing import Any, Final
 BUFFERED_BYTES: Final = 256 * 1024
 """Of an answer, when nobody reads it: then the child is told to wait."""
 PING: Final = b":\n\n"
-"""What the child sends while a stream has no token yet: its HTTP thread lives; that says nothing of the model."""
+"""What the child sends while a stream has no token yet: its HTTP thread lives; of its model that says nothing."""
 QUEUE_TIMEOUT_S: Final = 10.0
 QUEUE_POLL_S: Final = 0.002
 

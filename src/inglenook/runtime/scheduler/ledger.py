@@ -154,8 +154,8 @@ class Ledger:
         self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
         """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
         self.wishes: Counter[Wish] = Counter()
-        """How many wait for each plan at a scale and in a form on certain devices: what is true of one of them is true of
-        all. What nobody waits for is not in it."""
+        """How many wait for each plan at a scale and in a form on certain devices: what is true of one of
+        them is true of all. What nobody waits for is not in it."""
         self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
         self._round = 0  # the turn at which a newcomer joins the round
         self._reserved: dict[DeviceId, int] = dict.fromkeys(self.devices, 0)

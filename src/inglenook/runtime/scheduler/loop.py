@@ -123,6 +123,7 @@ class Scheduler:
         self._usage: dict[DeviceId, DeviceUsage] = {}
         self._history = History()
         self._closing = False
+        self._queue_changed = False
         self.alive = False
         """Whether `run` runs."""
         self.decisions = 0
@@ -135,12 +136,10 @@ class Scheduler:
         self.alive = True
         try:
             while True:
-                event = await self._inbox.get()
-                self._handle(event)
+                self._handle(await self._inbox.get())
                 self._take_events()
                 self._settle()
-                if isinstance(event, Tick | Submit | Withdraw):
-                    self._read_ahead()
+                self._read_ahead()
         finally:
             self.alive = False
 
@@ -311,6 +310,7 @@ class Scheduler:
 
     def _handle(self, event: Event) -> None:  # noqa: C901 - one case for each event, in one place
         now_s = self._clock.monotonic()
+        self._queue_changed |= isinstance(event, Submit | Withdraw | Tick)
         match event:
             case Submit(request, answer):
                 if not answer.done():
@@ -416,8 +416,9 @@ class Scheduler:
 
     def _read_ahead(self) -> None:
         """Whoever waits for memory or a place is loaded next: its files are read while it waits."""
-        if self._ahead is None or self._closing:
+        if self._ahead is None or self._closing or not self._queue_changed:
             return
+        self._queue_changed = False
         self._ahead.want(policy.comes_next(self._ledger, self._clock.monotonic(), self._rules))
 
     # -- decisions -------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ and for each:
     as urgent waits for, or patience is over        → `Evict`, and it waits for the room
  9. what holds the memory is at work, or pinned     → it waits, and nobody behind it takes what is free
 
-Where only so many models may be loaded, a place among them is had like memory: by making an idle one go (8), by
-waiting for it (9), and nobody behind takes a place that somebody waits for.
+Where only so many models may be loaded, a place among them is had like memory: by making an idle one go (8),
+by waiting for it (9), and nobody behind takes a place that somebody waits for.
 
 Fair order: by class (a waiting request rises one class every `aging_s`), then people in turn, then
 each one's own order. Interactive before batch before training, and nothing waits for ever.
@@ -286,8 +286,8 @@ class _Walk:
         if leaving and not busy:  # 3
             holders = self._holders(leaving)
             text = (
-                f"{request.plan.model} is unloaded when its work is done ({', '.join(holders)}), because somebody "
-                "asked for that, and is loaded again then"
+                f"{request.plan.model} is unloaded when its work is done ({', '.join(holders)}): somebody "
+                "asked for that. It is loaded again then"
             )
             return Wait(request.id, WaitReason(WaitKind.TURN, text, leaving[0].device, holders))
         if busy:  # 3
@@ -344,7 +344,8 @@ class _Walk:
 
     def _behind(self, request: Request, device: Device) -> Wait:
         first = self.claimed[device.id]
-        text = f"{first.label} came first and waits for memory on {device.id}"
+        what = "a place among the loaded models" if self.place_claimed is first else f"memory on {device.id}"
+        text = f"{first.label} came first and waits for {what}"
         return Wait(request.id, WaitReason(WaitKind.BEHIND, text, device.id, (first.label,)))
 
     def _at_devices(self, request: Request) -> Verdict:
@@ -372,15 +373,15 @@ class _Walk:
         memory: both are needed at once."""
         most = self.rules.max_loaded
         residents = list(self.ledger.residents.values())
-        if most is None or (len(residents) < most and self.place_claimed is None):
+        if most is None or len(residents) < most:
             return Start(request.id, device.id)
-        first, self.claimed[device.id] = self.place_claimed, request
+        first = self.place_claimed
         if first is not None:
-            text = f"{first.label} came first and waits for one of the {most} places of loaded models"
+            text = f"{first.label} came first and waits for a place among the loaded models"
             return Wait(request.id, WaitReason(WaitKind.BEHIND, text, device.id, (first.label,)))
-        self.place_claimed = request
+        self.claimed[device.id] = self.place_claimed = request
         leaving = tuple(str(r.plan.model) for r in residents if r.state is ResidentState.DRAINING)
-        limit = f"{most} models may be loaded at once (runtime.max_loaded)"
+        limit = _limit(most)
         if len(residents) - len(leaving) < most:
             text = f"{limit}; {', '.join(leaving)} is being unloaded to make place"
             return Wait(request.id, WaitReason(WaitKind.DRAINING, text, device.id, leaving))
@@ -533,10 +534,13 @@ def _refusal_of_place(request: Request, most: int, staying: list[Resident]) -> R
     names = ", ".join(str(r.plan.model) for r in staying)
     return Refuse(
         request.id,
-        f"{request.plan.model} cannot be loaded: {most} models may be loaded at once (runtime.max_loaded), and "
-        f"pinned ones take every place: {names}.",
+        f"{request.plan.model} cannot be loaded: {_limit(most)}, and pinned ones take every place: {names}.",
         "unpin one of them, or raise runtime.max_loaded",
     )
+
+
+def _limit(most: int) -> str:
+    return f"{most} {'model' if most == 1 else 'models'} may be loaded at once (runtime.max_loaded)"
 
 
 def _unload_leaving(ledger: Ledger) -> Evict | None:

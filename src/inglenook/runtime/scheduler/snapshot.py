@@ -23,6 +23,7 @@ class ResidentNow:
         keep_s: seconds that it stays loaded unused; `math.inf` for ever.
         since_s: seconds since it was started. idle_s: since its last lease came back; None at work.
         expected_load_s: that loading takes.
+        saving: the saving level at which it works.
     """
 
     id: ResidentId
@@ -38,6 +39,7 @@ class ResidentNow:
     expected_load_s: float
     reserved_bytes: int
     measured_bytes: int
+    saving: int = 0
 
 
 def residents_now(ledger: Ledger, now_s: float, rules: Rules, model: ModelId | None) -> list[ResidentNow]:
@@ -56,6 +58,7 @@ def residents_now(ledger: Ledger, now_s: float, rules: Rules, model: ModelId | N
             expected_load_s=ledger.expected_load_s(r.plan, ledger.devices[r.device].kind),
             reserved_bytes=r.reserved_bytes,
             measured_bytes=r.measured_bytes,
+            saving=r.saving,
         )
         for r in ledger.residents.values()
         if model is None or r.plan.model == model

@@ -10,6 +10,7 @@ REVISIONS: tuple[str, ...] = (
     "0002_gallery",
     "0003_outgoing",
     "0004_model_options",
+    "0005_conversations",
 )
 """Every revision that this program knows, oldest first; at most 32 characters each."""
 

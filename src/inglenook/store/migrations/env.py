@@ -5,8 +5,8 @@ from typing import Any
 
 from alembic import context
 
-WORDS = "picture_words"
-"""The index of words, which is made by hand in a way of its own for each database."""
+WORDS = ("picture_words", "conversation_words")
+"""The indexes of words, which are made by hand in a way of their own for each database."""
 
 
 def _declared(name: str | None, kind: str, _parents: Any) -> bool:

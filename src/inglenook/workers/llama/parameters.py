@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A launch as the library's parameters: the same as `engines.llamacpp.command` says in arguments."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def _keep_in(params: Any) -> None:
     params.server_tools = []
     params.mcp_servers_config = params.mcp_servers_json = ""
     params.media_path = params.slot_save_path = ""
-    params.video_ffmpeg_bin_dir = os.getcwd()  # the child's own folder: no such programs are there
+    params.video_ffmpeg_bin_dir = str(Path.cwd())  # the child's own folder: no such programs are there
 
 
 def _think(params: Any, load: LoadLanguageModel) -> None:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The speech worker: faster-whisper in a child of our own, spoken to over the wire."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from inglenook.base.cancel import StopToken
+from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
+from inglenook.runtime.worker import WorkerProcess
+from inglenook.runtime.worker_child import Tell, WorkerChild
+from inglenook.wire.speech import (
+    FromSpeechWorker,
+    LastWord,
+    LoadSpeechModel,
+    Transcribe,
+    TranscribeCancelled,
+    Transcribed,
+    TranscribeFailed,
+)
+
+NAME: Final = "faster-whisper"
+MODULE: Final = "inglenook.workers.speech"
+DEVICES: Final[Mapping[str, Literal["cpu", "cuda"]]] = {"cpu": "cpu", "cuda": "cuda"}
+"""Kind of device → CTranslate2's word. It knows no others."""
+
+WORKING: Final = "while it wrote down a recording"
+
+FindProgram = Callable[[], str | None]
+
+
+def find_ffmpeg() -> str | None:
+    """The path of the program on `PATH`."""
+    return shutil.which("ffmpeg")
+
+
+class WhisperEngine:
+    """Args:
+    spool_root: where each child gets a folder for the recordings that it is given.
+    start_timeout_s: from the start of the process to the loaded model.
+    cancel_grace_s: how long a cancelled piece of work may take to stop before the child is ended.
+    stop_grace_s: how long a child may take to end by itself.
+    cpu_threads: for a child on the CPU; None leaves it to the library.
+    ffmpeg: asked before each start for the program that reads what libsndfile does not.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        *,
+        spool_root: Path,
+        start_timeout_s: float,
+        cancel_grace_s: float,
+        stop_grace_s: float,
+        cpu_threads: int | None,
+        ffmpeg: FindProgram = find_ffmpeg,
+    ) -> None:
+        self._spool_root = spool_root
+        self._start_timeout_s = start_timeout_s
+        self._cancel_grace_s = cancel_grace_s
+        self._stop_grace_s = stop_grace_s
+        self._cpu_threads = cpu_threads
+        self._ffmpeg = ffmpeg
+
+    async def start(self, plan: LoadPlan, device: Device) -> "SpeechChild":
+        """`plan.options`: `path`, and perhaps `compute_type`.
+
+        Raises `ChildFailed`.
+        """
+        where = DEVICES.get(device.kind)
+        if where is None:
+            text = f"{plan.model} could not be started: faster-whisper does not run on {device.kind}."
+            raise ChildFailed(Failure("child.not_started", text))
+        worker = WorkerProcess(
+            module=MODULE,
+            name=f"The speech worker of {plan.model}",
+            union=FromSpeechWorker,
+            spool_root=self._spool_root,
+            extra=_device_environment(device),
+            grace_s=self._stop_grace_s,
+        )
+        await worker.start()
+        load = LoadSpeechModel(
+            path=str(plan.options["path"]),
+            device=where,
+            compute_type=plan.options.get("compute_type", "auto"),
+            threads=self._cpu_threads if where == "cpu" else None,
+            ffmpeg=self._ffmpeg(),
+            spool=str(worker.spool),
+        )
+        return SpeechChild(
+            worker,
+            load,
+            model=str(plan.model),
+            start_timeout_s=self._start_timeout_s,
+            cancel_grace_s=self._cancel_grace_s,
+            stop_grace_s=self._stop_grace_s,
+        )
+
+
+def _device_environment(device: Device) -> dict[str, str]:
+    """Only the child's own device is visible to it."""
+    if device.kind == "cuda":
+        return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {"CUDA_VISIBLE_DEVICES": ""}
+
+
+class SpeechChild(WorkerChild[LastWord]):
+    """One speech worker with one model. One `Transcribe` at a time: its lease capacity is 1."""
+
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        load: LoadSpeechModel,
+        *,
+        model: str,
+        start_timeout_s: float,
+        cancel_grace_s: float,
+        stop_grace_s: float,
+    ) -> None:
+        super().__init__(
+            worker,
+            load,
+            model=model,
+            what="speech worker",
+            working=WORKING,
+            last_words=(Transcribed, TranscribeFailed, TranscribeCancelled),
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
+
+    async def transcribe(self, asked: Transcribe, *, stop: StopToken, tell: Tell) -> LastWord:
+        """Write down a recording; see `WorkerChild.work`."""
+        cancelled = TranscribeCancelled(job=asked.job, heard=-1.0)
+        return await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
