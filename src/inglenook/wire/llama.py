@@ -42,8 +42,8 @@ class LoadLanguageModel(msgspec.Struct, frozen=True, kw_only=True):
         kv_unified: one store of tokens for all conversations: each may be as long as all together.
         prompt_cache_mib: of the machine's memory, for conversations that have lost their slot; 0 for none.
             It is filled while the model works: a footprint must hold it.
-        checkpoints: copies of a conversation's state that models with sliding windows or recurrent layers keep
-            in the machine's memory, to go back to; a footprint must hold them.
+        checkpoints: copies of a conversation's state that models with sliding windows or recurrent layers
+            keep in the machine's memory, to go back to; a footprint must hold them.
         mmproj: a vision or audio projector. draft: a smaller model that guesses ahead.
         draft_max: tokens that are guessed at once at most. draft_gpu_layers: as `gpu_layers`, of the draft.
         loras: applied in all conversations.

@@ -140,5 +140,5 @@ def _check_adapters(load: LoadLanguageModel) -> None:
     """As an argument, adapters stand in one text between commas, each with a colon before its scale."""
     for lora in load.loras:
         if "," in lora.path or ":" in lora.path:
-            text = f"The adapter {lora.path} of {load.alias} cannot be named to llama-server: a comma or a colon."
+            text = f"The adapter {lora.path} of {load.alias} cannot be told to llama-server: comma or colon."
             raise ChildFailed(Failure("load.refused", text, "rename the file or its folder, and scan again"))
