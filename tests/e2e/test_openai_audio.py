@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `openai` package and the terminal against a real server with the speech starter."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -118,7 +119,10 @@ def test_streamed(client: OpenAI) -> None:
 
 
 def test_what_the_model_cannot_do_is_an_error_of_the_sdk(client: OpenAI) -> None:
-    with pytest.warns(DeprecationWarning), pytest.raises(openai.BadRequestError, match="English only"):
+    with (
+        pytest.warns(DeprecationWarning, match="deprecated"),
+        pytest.raises(openai.BadRequestError, match="English only"),
+    ):
         client.audio.translations.create(model="auto", file=FLAC)  # OpenAI gives it up, other clients do not
     with pytest.raises(openai.BadRequestError, match="English only"):
         client.audio.transcriptions.create(model="auto", file=FLAC, language="de")
@@ -151,6 +155,7 @@ def test_who_hangs_up_has_stopped_it(
     assert next(iter(stream)).type == "transcript.text.delta"
     (lease,) = http.get("/v1/runtime").json()["leases"]
     assert lease["work"] == "transcription for owner"
+    assert re.fullmatch(r"\d+ of 122 seconds heard", lease["progress"])
     stream.close()
     until(lambda: http.get("/v1/runtime").json()["leases"] == [], "the lease comes back")
     assert heard(client.audio.transcriptions.create(model="auto", file=FLAC).text), "the worker lives"
@@ -166,7 +171,9 @@ def test_a_body_that_is_too_large_is_refused_before_any_of_it_was_sent(server: R
     address = urlsplit(server.base_url)
     with socket.create_connection((address.hostname, address.port), timeout=DEADLINE_S) as connection:
         connection.sendall(head)
-        answer = connection.recv(65536)
+        answer = b""
+        while b"max_upload_bytes" not in answer and (more := connection.recv(65536)):
+            answer += more
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"speech.max_upload_bytes" in answer
 

@@ -6,6 +6,7 @@ that: whoever hangs up has stopped it, and nothing that was said stays here.
 """
 
 import asyncio
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from inglenook.speech.planning import load_plan
 from inglenook.wire.message import Message
 from inglenook.wire.speech import (
     ComputeType,
+    Heard,
     Segment,
     Transcribe,
     TranscribeCancelled,
@@ -190,6 +192,9 @@ class SpeechService:
         async def told(message: Message) -> None:
             if isinstance(message, Segment):
                 segments.append(message)
+            elif isinstance(message, Heard):
+                done, whole = int(message.seconds), math.ceil(message.duration)
+                self._scheduler.note(lease, f"{done} of {whole} seconds heard")
             if tell is not None:
                 await tell(message)
 

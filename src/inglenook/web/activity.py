@@ -196,7 +196,7 @@ def _resident(it: Mapping[str, Any], number: int) -> ResidentRow:
         engine=str(it.get("engine") or ""),
         device=str(it["device"]),
         state=state,
-        state_words="at work" if at_work else _STATES.get(state, state),
+        state_words=_at_work(it) if at_work else _STATES.get(state, state),
         memory=memory,
         since=_idle(it.get("idle_s")) if state == "ready" and not at_work else "",
         asked_by=str(it.get("asked_by") or ""),
@@ -206,6 +206,11 @@ def _resident(it: Mapping[str, Any], number: int) -> ResidentRow:
         number=number % 4,
         log=tuple(str(line) for line in it.get("log") or ()),
     )
+
+
+def _at_work(it: Mapping[str, Any]) -> str:
+    """And how far, where the work tells."""
+    return ": ".join(["at work", *map(str, it.get("progress") or ())][:2])
 
 
 def _idle(seconds: Any) -> str:

@@ -116,6 +116,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._measuring: asyncio.Task[None] | None = None
         self._left: dict[LeaseId, _Remains] = {}
+        self._notes: dict[LeaseId, str] = {}
         self._writing = asyncio.Lock()
         self._order = 0
         self._measured_s = float("-inf")
@@ -227,8 +228,12 @@ class Scheduler:
         now_s = self._clock.monotonic()
         explained = policy.explain_all(self._ledger, now_s, self._rules)
         logs = {resident: child.log() for resident, child in self._children.items()}
-        found = snapshot(self._ledger, now_s, explained, self._usage, logs)
+        found = snapshot(self._ledger, now_s, explained, self._usage, logs, self._notes)
         return found | {"recent": self._history.as_json()}
+
+    def note(self, lease: Lease, text: str) -> None:
+        """How far the work with a lease is, for people. For its holder; gone with the lease."""
+        self._notes[lease.id] = text
 
     async def unload(self, resident: ResidentId) -> bool:
         """End an idle resident; False when it is not there or is at work."""
@@ -323,6 +328,7 @@ class Scheduler:
                 self._estimates.pop(request_id, None)
             case Release(lease_id):
                 self._ledger.release(lease_id, now_s)
+                self._notes.pop(lease_id, None)
                 self._clear_away(lease_id)
             case Begun(resident_id, child):
                 self._children[resident_id] = child

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from inglenook.base.ids import DeviceId, ModelId, RequestId, ResidentId
+from inglenook.base.ids import DeviceId, LeaseId, ModelId, RequestId, ResidentId
 from inglenook.base.units import format_bytes
 from inglenook.runtime.contracts import DeviceUsage, Explanation, LoadPlan, ResidentState
 from inglenook.runtime.scheduler.ledger import Ledger, Resident
@@ -71,10 +71,14 @@ def snapshot(
     explained: Mapping[RequestId, Explanation],
     usage: Mapping[DeviceId, DeviceUsage],
     logs: Mapping[ResidentId, tuple[str, ...]],
+    notes: Mapping[LeaseId, str],
 ) -> dict[str, Any]:
+    """Args:
+    notes: how far the work with a lease is, where its holder has said so.
+    """
     return {
         "devices": [_device(ledger, device, usage) for device in ledger.devices],
-        "residents": [_resident(ledger, resident, now_s, logs) for resident in ledger.residents],
+        "residents": [_resident(ledger, resident, now_s, logs, notes) for resident in ledger.residents],
         "leases": [
             {
                 "id": held.id,
@@ -82,6 +86,7 @@ def snapshot(
                 "person": held.request.person,
                 "model": held.request.plan.model,
                 "resident": held.resident,
+                "progress": notes.get(held.id),
                 "held_s": round(now_s - held.granted_s, 3),
                 "expected_s": ledger.expected_held_s(held.request),
             }
@@ -159,7 +164,11 @@ def _finite(keep_s: float | None) -> float | None:
 
 
 def _resident(
-    ledger: Ledger, resident_id: ResidentId, now_s: float, logs: Mapping[ResidentId, tuple[str, ...]]
+    ledger: Ledger,
+    resident_id: ResidentId,
+    now_s: float,
+    logs: Mapping[ResidentId, tuple[str, ...]],
+    notes: Mapping[LeaseId, str],
 ) -> dict[str, Any]:
     resident = ledger.residents[resident_id]
     kind = ledger.devices[resident.device].kind
@@ -178,6 +187,7 @@ def _resident(
         "saving_reason": saving_reason(ledger, resident),
         "measured_bytes": resident.measured_bytes,
         "leases": sorted(resident.leases),
+        "progress": [notes[lease] for lease in sorted(resident.leases) if lease in notes],
         "capacity": resident.plan.capacity,
         "idle_s": None if resident.idle_since_s is None else round(now_s - resident.idle_since_s, 3),
         "since_s": round(now_s - resident.started_s, 3),
