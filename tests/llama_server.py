@@ -2,9 +2,9 @@
 """A `llama-server` for tests: a program that reads its arguments with llama.cpp's own parser and serves with
 llama.cpp's own server, both out of the library that the package ships.
 
-The library does not hand its parser to Python. It stands in the shared object as a C++ function, and the struct that
-it fills lies in the Python object, behind its header: so it is called by its symbol. A library that is built otherwise
-is noticed, and the tests are skipped.
+The library does not hand its parser to Python. It stands in the shared object as a C++ function, and the
+struct that it fills lies in the Python object, behind its header: so it is called by its symbol. A library
+that is built otherwise is noticed, and the tests are skipped.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scheduler relies on in every engine: the fake, one with scripted real children,
-and those that start our workers."""
+"""What the scheduler relies on in every engine: the fake, those with scripted real children, those that start
+our workers, and llama.cpp's."""
 
 import asyncio
 import os
@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from tests.gguf_files import write_llama
 from tests.integration.processes import is_gone, linux, state_of, survivors
 from tests.starters import SPEECH, installed
 
 import inglenook
 from inglenook.base.ids import ModelId
 from inglenook.engines.diffusers import DiffusersEngine
+from inglenook.engines.llamacpp.child import LlamaChild
+from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
 from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
 from inglenook.runtime.worker_child import WorkerChild
 from inglenook.testing import engines
 from inglenook.testing.child import EXIT_AT_START, Behaviour
 from inglenook.testing.devices import fake_device
-from inglenook.testing.engines import FakeChild, FakeEngine, ScriptedEngine
+from inglenook.testing.engines import FakeChild, FakeEngine, ScriptedEngine, ScriptedLlamaEngine, llama_plan
+from inglenook.testing.llama import LlamaBehaviour
+from inglenook.wire.llama import LoadLanguageModel
 
 STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-339"
 CPU = fake_device("cpu", 10**9)
@@ -38,6 +43,7 @@ class Bench(Protocol):
     engine: Engine
     spool_root: Path | None
     has_processes: bool
+    kept_lines: int
 
     async def normal(self) -> Child:
         """Becomes ready."""
@@ -65,6 +71,7 @@ class FakeBench:
     engine: FakeEngine
     spool_root: Path | None = None
     has_processes: bool = False
+    kept_lines: int = 200
 
     async def _start(self) -> FakeChild:
         return await self.engine.start(plan(), CPU)
@@ -104,6 +111,7 @@ class FakeBench:
 class ScriptedBench:
     spool_root: Path | None
     has_processes: bool = True
+    kept_lines: int = 200
 
     def __post_init__(self) -> None:
         self.engine: Engine = self._with(WAIT_S)
@@ -148,6 +156,7 @@ class WorkerBench:
 
     spool_root: Path | None
     has_processes: bool = True
+    kept_lines: int = 200
 
     def __post_init__(self) -> None:
         self.engine: Engine = self.engine_with(WAIT_S)
@@ -220,6 +229,104 @@ class WhisperBench(WorkerBench):
         return {"path": str(installed(SPEECH))}
 
 
+@dataclass
+class ScriptedLlamaBench:
+    """llama.cpp's engine with children that have no weights."""
+
+    spool_root: Path | None
+    has_processes: bool = True
+    kept_lines: int = LOG_LINES
+
+    def __post_init__(self) -> None:
+        self.engine: Engine = self._with(WAIT_S)
+
+    def _with(self, start_timeout_s: float) -> ScriptedLlamaEngine:
+        assert self.spool_root is not None
+        return ScriptedLlamaEngine(
+            spool_root=self.spool_root, start_timeout_s=start_timeout_s, stop_grace_s=GRACE_S
+        )
+
+    async def _start(self, behaviour: LlamaBehaviour, start_timeout_s: float = WAIT_S) -> Child:
+        return await self._with(start_timeout_s).start(llama_plan(behaviour), CPU)
+
+    async def normal(self) -> Child:
+        return await self._start(LlamaBehaviour.CHATTY)
+
+    async def never_ready(self) -> Child:
+        return await self._start(LlamaBehaviour.NEVER_READY, GRACE_S)
+
+    async def dies_at_start(self) -> Child:
+        return await self._start(LlamaBehaviour.EXIT_AT_START)
+
+    async def begun(self) -> Child:
+        return await self._start(LlamaBehaviour.SLOW_START)
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        return await stopped(await self._start(LlamaBehaviour.NORMAL))
+
+    async def crash(self, child: Child) -> None:
+        kill(child)
+
+
+@dataclass
+class LlamaBench:
+    """llama.cpp itself, with a model of some 600 tokens that is made for this."""
+
+    spool_root: Path | None
+    has_processes: bool = True
+    kept_lines: int = LOG_LINES
+
+    def __post_init__(self) -> None:
+        assert self.spool_root is not None
+        self._model = write_llama(self.spool_root.with_name("tiny.gguf"))
+        self.engine: Engine = self._with(WAIT_S)
+
+    def _with(self, start_timeout_s: float) -> LlamaEngine:
+        assert self.spool_root is not None
+        return LlamaEngine(
+            spool_root=self.spool_root,
+            find=lambda: None,
+            start_timeout_s=start_timeout_s,
+            stop_grace_s=GRACE_S,
+            threads=1,
+        )
+
+    async def _start(self, start_timeout_s: float = WAIT_S, **changes: Any) -> LlamaChild:
+        load = LoadLanguageModel(**({"path": str(self._model), "alias": "m", "context": 256} | changes))
+        return await self._with(start_timeout_s).start(plan(load=load), CPU)
+
+    async def normal(self) -> Child:
+        return await self._start()
+
+    async def never_ready(self) -> Child:
+        return await self._start(start_timeout_s=0.01)
+
+    async def dies_at_start(self) -> Child:
+        return await self._start(path="/nothing/here.gguf")
+
+    async def begun(self) -> Child:
+        return await self._start()
+
+    async def stubborn(self) -> tuple[Child, list[int]]:
+        return await stopped(await self._start())
+
+    async def crash(self, child: Child) -> None:
+        kill(child)
+
+
+async def stopped(child: Child) -> tuple[Child, list[int]]:
+    """Ready, and deaf to SIGTERM."""
+    await child.ready()
+    (pid,) = child.pids
+    await halt(pid)
+    return child, [pid]
+
+
+def kill(child: Child) -> None:
+    (pid,) = child.pids
+    os.kill(pid, signal.SIGKILL)
+
+
 def plan(**options: Any) -> LoadPlan:
     return LoadPlan(model=ModelId("m"), engine="any", footprint_bytes={"cpu": 10**8}, options=options)
 
@@ -231,6 +338,8 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "fake": lambda: FakeBench(FakeEngine()),
         "scripted": lambda: ScriptedBench(spool_root),
         "diffusers": lambda: DiffusersBench(spool_root),
+        "scripted llama": lambda: ScriptedLlamaBench(spool_root),
+        "llama.cpp": lambda: LlamaBench(spool_root),
         "faster-whisper": lambda: WhisperBench(spool_root),
     }[name]()
     yield made
@@ -251,6 +360,8 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
     params=[
         "fake",
         "scripted",
+        "scripted llama",
+        pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
         pytest.param("faster-whisper", marks=pytest.mark.slow),
     ]
@@ -321,7 +432,7 @@ def test_its_last_lines_are_kept_also_after_its_end(opened: Open) -> None:
             await end(bench, child)
             assert child.log()
             assert all(isinstance(line, str) for line in child.log())
-            assert len(child.log()) <= 200
+            assert len(child.log()) <= bench.kept_lines
 
     run(main())
 
@@ -426,7 +537,7 @@ def test_one_that_cannot_load_says_why(opened: Open) -> None:
                 await child.ready()
             assert failed.value.failure.message
             assert failed.value.failure.out_of_memory is None
-            if isinstance(bench, ScriptedBench):
+            if isinstance(bench, ScriptedBench | ScriptedLlamaBench):
                 assert f"status {EXIT_AT_START} while it was being loaded" in failed.value.message
                 assert "I do not feel like it" in failed.value.message
             await end(bench, child)
@@ -455,7 +566,7 @@ def test_what_it_wrote_stays_until_it_is_discarded(opened: Open) -> None:
                 return  # a fake writes nothing
             child = await bench.normal()
             await child.ready()
-            assert isinstance(child, WorkerChild)
+            assert isinstance(child, WorkerChild | LlamaChild)
             (child.spool / "picture.png").write_bytes(b"a finished picture")
             assert child.spool.stat().st_mode & 0o077 == 0, "others could read it"
             await bench.crash(child)

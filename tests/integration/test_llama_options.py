@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every field of `LoadLanguageModel` does something, seen on llama.cpp itself, whether our launcher passes it to the
-library or a `llama-server` gets it as an argument. Not seen here, for want of a GPU: `gpu_layers`, `draft_gpu_layers`,
-and `device` where there is one.
+"""Every field of `LoadLanguageModel` does something, seen on llama.cpp itself, whether our launcher passes
+it to the library or a `llama-server` gets it as an argument. Not seen here, for want of a GPU:
+`gpu_layers`, `draft_gpu_layers`, and `device` where there is one.
 """
 
 import asyncio
@@ -224,13 +224,16 @@ def test_an_embedding_is_pooled_as_it_was_told_to(way: Way) -> None:
     assert len(way.see(each, mode="embedding", pooling="none")) > 1, "one vector a token"
 
 
-def test_a_long_text_for_an_embedding_is_computed_in_one_piece(way: Way) -> None:
-    """llama.cpp refuses one that is longer than its physical batch, whatever its context is."""
+def test_a_text_for_an_embedding_may_be_as_long_as_the_physical_batch(way: Way) -> None:
+    """llama.cpp refuses a longer one, whatever its context is."""
 
     async def see(child: LlamaChild) -> Any:
-        return await post(child, "/v1/embeddings", input=TEXT * 3)
+        return await post(child, "/v1/embeddings", input=TEXT)
 
-    assert way.see(see, mode="embedding", pooling="mean", context=1024, ubatch=64)["usage"]["prompt_tokens"] > 64
+    refused = way.see(see, mode="embedding", pooling="mean", batch=48, ubatch=48)
+    assert "48" in refused["error"]["message"]
+    taken = way.see(see, mode="embedding", pooling="mean", batch=512, ubatch=512)
+    assert taken["usage"]["prompt_tokens"] > 48
 
 
 def test_a_reranker_gives_each_document_a_score(way: Way) -> None:
@@ -241,7 +244,8 @@ def test_a_reranker_gives_each_document_a_score(way: Way) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child on the CPU gets no device, so the plan is for an accelerator; the machine has none of that name."""
+    """A child on the CPU gets no device, so the plan is for an accelerator; the machine has none of that
+    name."""
     monkeypatch.setattr(sys.modules[__name__], "CPU", fake_device("vulkan:0", 10**9))
     failed = way.refusal(device="Vulkan77")
     assert failed.code == "load.refused"

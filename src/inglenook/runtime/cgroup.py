@@ -24,7 +24,7 @@ def groups(root: Path = ROOT, own: Path = OWN) -> list[Path]:
 
 
 def processors(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """How many processors' time our control group, or one above it, may use, rounded up; None for no limit."""
+    """How many processors' time our group or one above it may use, rounded up; None for no limit."""
     limits = []
     for group in groups(root, own):
         with contextlib.suppress(OSError, ValueError):  # "max": no limit

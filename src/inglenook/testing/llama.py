@@ -4,12 +4,13 @@
     python -m inglenook.testing.llama FILE
 
 A real process in the place of `inglenook.workers.llama`: it reads the same `Launch`, listens on the same
-socket, and speaks the parts of llama.cpp's HTTP that we use. What it does stands in the name of the model's file
-(`dies_in_stream.gguf`; any other name is `normal`), or, for one request, in the body's field `script`.
+socket, and speaks the parts of llama.cpp's HTTP that we use. What it does stands in the name of the model's
+file (`dies_in_stream.gguf`; any other name is `normal`), or, for one request, in the body's field `script`.
 
 Its answers are made of the words of `ANSWER`, one a token, as many as `max_tokens` (or `n_predict`) says, at
-most those that there are. `GET /asked` lists every request that it was sent, the newest last; `POST /go` lets what
-waits go on.
+most those that there are. `GET /asked` lists every request that it was sent, the newest last; `GET /probed`
+how often its slots were asked for, `GET /given-up` how many streams were left; `POST /go` lets what waits
+go on.
 """
 
 import json
@@ -72,6 +73,9 @@ class LlamaBehaviour(StrEnum):
     )
     CUTS_OFF = "cuts_off"  # closes the connection after two tokens, and lives on
     HANGS = "hangs"  # after two tokens it answers nobody any more, without using the processor
+    COMPUTES = (
+        "computes"  # after two tokens it uses the processor and answers nothing but health, until `POST /go`
+    )
     PINGS = "pings"  # sends llama.cpp's sign of life and no token, until `POST /go`
     REFUSES = "refuses"  # answers 400 in llama.cpp's words
 
@@ -97,6 +101,9 @@ class State:
         self.ready = False
         self.working = 0
         self.given_up = 0
+        self.probed = 0
+        self.free = threading.Event()
+        self.free.set()
         self.asked: list[dict[str, Any]] = []
         self.changed = threading.Condition()
         self.gone_on = 0
@@ -136,7 +143,11 @@ class Handler(BaseHTTPRequestHandler):
                 self._json(state.asked)
             case "/props":
                 self._json(self._props())
+            case "/probed":
+                self._json(state.probed)
             case "/slots":
+                state.probed += 1
+                state.free.wait()
                 busy = [index < state.working for index in range(load.parallel)]
                 self._json([{"id": i, "n_ctx": load.context, "is_processing": b} for i, b in enumerate(busy)])
             case "/v1/models" | "/models":
@@ -294,11 +305,20 @@ class Handler(BaseHTTPRequestHandler):
             case LlamaBehaviour.CUTS_OFF:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 raise BrokenPipeError
+            case LlamaBehaviour.COMPUTES:
+                self.state.free.clear()
+                self._compute()
+                self.state.free.set()
             case LlamaBehaviour.HANGS:
                 self.state.hanging.set()
                 hang()
             case _:
                 pass
+
+    def _compute(self) -> None:
+        seen = self.state.gone_on
+        while self.state.gone_on == seen:
+            sum(range(1000))
 
     def _wait_or_leave(self) -> None:
         waiting = threading.Thread(target=self.state.wait_for_go, daemon=True)
@@ -385,7 +405,8 @@ class Completion(Teller):
     def _text(self, text: str, finish: str | None = None, **more: object) -> dict[str, Any]:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
         return {
-            "choices": [choice], "created": 1, "id": "cmpl-1", "model": self.model, "object": "text_completion",
+            "choices": [choice], "created": 1, "id": "cmpl-1", "model": self.model,
+            "object": "text_completion",
             **more,
         }  # fmt: skip
 
@@ -415,7 +436,8 @@ class Native(Teller):
     def whole(self, words: tuple[str, ...], finish: str) -> dict[str, Any]:
         return {
             "content": "".join(words), "stop": True, "model": self.model, "tokens_predicted": len(words),
-            "tokens_evaluated": 3, "stop_type": "eos" if finish == "stop" else "limit", "timings": _timings(words),
+            "tokens_evaluated": 3, "stop_type": "eos" if finish == "stop" else "limit",
+            "timings": _timings(words),
         }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class LoadLanguageModel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the GGUF file; of a split model the first part.
         alias: the model's id, which its answers name; without a comma.
-        mode: `embedding` and `rerank` answer nothing else.
+        mode: what it is asked for first, and made ready for.
         context: tokens of one conversation; the process holds `context` × `parallel`.
         parallel: conversations at once (slots).
         gpu_layers: how many layers lie on the device, from the last; 0 on a CPU.
@@ -42,6 +42,8 @@ class LoadLanguageModel(msgspec.Struct, frozen=True, kw_only=True):
         kv_unified: one store of tokens for all conversations: each may be as long as all together.
         prompt_cache_mib: of the machine's memory, for conversations that have lost their slot; 0 for none.
             It is filled while the model works: a footprint must hold it.
+        checkpoints: copies of a conversation's state that models with sliding windows or recurrent layers
+            keep in the machine's memory, to go back to; a footprint must hold them.
         mmproj: a vision or audio projector. draft: a smaller model that guesses ahead.
         draft_max: tokens that are guessed at once at most. draft_gpu_layers: as `gpu_layers`, of the draft.
         loras: applied in all conversations.
@@ -64,6 +66,7 @@ class LoadLanguageModel(msgspec.Struct, frozen=True, kw_only=True):
     cache_type_v: str = "f16"
     kv_unified: bool = False
     prompt_cache_mib: int = 0
+    checkpoints: int = 3
     mmproj: str | None = None
     draft: str | None = None
     draft_max: int = 16

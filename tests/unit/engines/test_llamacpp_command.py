@@ -18,7 +18,7 @@ def test_a_key_never_stands_in_the_arguments() -> None:
     launch = Launch(load=LOAD, port=1234, key="secret")
     assert "secret" not in " ".join(arguments(launch))
     assert environment(launch) == {"LLAMA_API_KEY": "secret"}
-    assert ["--host", "127.0.0.1", "--port", "1234"] == arguments(launch)[4:8]
+    assert arguments(launch)[4:8] == ["--host", "127.0.0.1", "--port", "1234"]
 
 
 def test_it_is_told_to_keep_to_itself() -> None:
@@ -63,7 +63,9 @@ def test_its_socket_lies_in_a_folder_for_its_user_alone_whose_path_is_short(
             folder.rmdir()
 
 
-def test_without_unix_sockets_it_gets_a_port_and_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_unix_sockets_it_gets_a_port_and_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr("socket.AF_UNIX")
     place = Place.make(tmp_path)
     assert place.socket is None
@@ -85,7 +87,9 @@ def test_a_core_is_left_for_others_and_a_container_s_share_is_kept_to(
     assert default_threads() == 1
 
 
-def test_a_control_groups_quota_is_rounded_up_and_the_least_of_the_groups_above_counts(tmp_path: Path) -> None:
+def test_a_control_groups_quota_is_rounded_up_and_the_least_of_the_groups_above_counts(
+    tmp_path: Path,
+) -> None:
     own = tmp_path / "own"
     own.write_text("0::/a/b\n")
     inner = tmp_path / "a" / "b"

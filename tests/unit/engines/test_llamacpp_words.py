@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E501 - lines are quoted as llama.cpp prints them
 """What llama.cpp prints. The lines are its own: of runs here, and of its sources where it takes a GPU."""
 
 import logging
@@ -9,7 +10,9 @@ from inglenook.base.units import MIB
 from inglenook.engines.llamacpp import words
 from inglenook.runtime.contracts import Failure, OutOfMemoryEvidence
 
-ENDED = Failure("child.exited", "m ended with status 1 while it was being loaded.", "look", last_lines=("last",))
+ENDED = Failure(
+    "child.exited", "m ended with status 1 while it was being loaded.", "look", last_lines=("last",)
+)
 LOADING = "while it was being loaded"
 TAIL = (
     "0.00.386.753 E llama_model_load_from_file_impl: failed to load model",
@@ -53,7 +56,9 @@ def test_the_letter_after_the_time_is_the_level(line: str, level: int) -> None:
         ("terminate called after throwing an instance of 'std::bad_alloc'", None),
     ],
 )  # fmt: skip
-def test_memory_ran_out_when_an_allocator_says_so_and_its_number_is_taken(line: str, requested: int | None) -> None:
+def test_memory_ran_out_when_an_allocator_says_so_and_its_number_is_taken(
+    line: str, requested: int | None
+) -> None:
     evidence = words.out_of_memory(["0.00.001.000 I loading", f"0.00.388.505 E {line}"])
     assert evidence is not None
     assert evidence.requested_bytes == requested

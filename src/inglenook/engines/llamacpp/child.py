@@ -54,7 +54,7 @@ class Reply:
 
 
 class Content:
-    """The body of an answer, in the parts in which it comes. Raises `ChildFailed` when it has no proper end."""
+    """The body of an answer, part by part as it comes. Raises `ChildFailed` when it has no proper end."""
 
     def __init__(self, talk: Talk, cut_short: Callable[[Talk], Awaitable[Failure]]) -> None:
         self._talk = talk
@@ -77,7 +77,7 @@ class LlamaChild:
     """A child of `LlamaEngine`. Serves as many requests at once as it has slots.
 
     Args:
-        folders: removed by `discard`.
+        spool: its working folder. folders: removed by `discard`, that one among them.
         stop_grace_s: how long it may take to end after it has closed a connection in mid-answer or hangs.
         hang_after_s: see `watching`.
     """
@@ -88,6 +88,7 @@ class LlamaChild:
         launch: Launch,
         *,
         model: str,
+        spool: Path,
         folders: tuple[Path, ...],
         start_timeout_s: float,
         stop_grace_s: float,
@@ -97,6 +98,7 @@ class LlamaChild:
         self._load = launch.load
         self._address = Address(launch.socket, launch.port, launch.key)
         self._model = model
+        self._spool = spool
         self._folders = folders
         self._start_timeout_s = start_timeout_s
         self._stop_grace_s = stop_grace_s
@@ -118,6 +120,11 @@ class LlamaChild:
     @property
     def alive(self) -> bool:
         return self._process.alive and not self._suspected and self._told is None
+
+    @property
+    def spool(self) -> Path:
+        """Its working folder."""
+        return self._spool
 
     def log(self) -> tuple[str, ...]:
         return self._process.log()
@@ -148,7 +155,7 @@ class LlamaChild:
         self._ready = True
 
     async def _come_up(self) -> None:
-        while not await self._healthy():
+        while not await self._healthy():  # noqa: ASYNC110 - nothing tells us that another process listens now
             await asyncio.sleep(POLL_S)
         path, body = FIRST_WORD[self._load.mode]
         status, answer = await self._ask("POST", path, msgspec.json.encode(body))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A launch as arguments of `llama-server`. Pure.
 
-The names are today's; `tests/integration/test_llama_command.py` lets llama.cpp's own parser read them. What a child
-must not do on its own account: fetch models (`--offline`; no repository or address is ever named), serve files or
-its own pages, run tools, reach other servers, choose layers or context by itself (`--fit`).
+The names are today's; `tests/integration/test_llama_options.py` lets llama.cpp's own parser read them. What
+a child must not do on its own account: fetch models (`--offline`; no repository or address is ever named),
+serve files or its own pages, run tools, reach other servers, choose layers or context by itself (`--fit`).
 """
 
 from inglenook.wire.llama import Launch, LoadLanguageModel
@@ -27,6 +27,7 @@ def arguments(launch: Launch) -> list[str]:
         "--cors-origins", "localhost", "--threads-http", str(load.parallel + SPARE_HTTP_THREADS),
         "--ctx-size", str(load.context * load.parallel), "--parallel", str(load.parallel),
         "--kv-unified" if load.kv_unified else "--no-kv-unified", "--cache-ram", str(load.prompt_cache_mib),
+        "--ctx-checkpoints", str(load.checkpoints),
         "--n-gpu-layers", str(load.gpu_layers),
         "--batch-size", str(load.batch), "--ubatch-size", str(load.ubatch),
         "--flash-attn", load.flash_attention,
@@ -50,7 +51,9 @@ def _threads(load: LoadLanguageModel) -> list[str]:
 
 
 def _files(load: LoadLanguageModel) -> list[str]:
-    given = ["--no-mmproj"] if load.mmproj is None else ["--no-mmproj-offload"] if load.gpu_layers == 0 else []
+    given = (
+        ["--no-mmproj"] if load.mmproj is None else ["--no-mmproj-offload"] if load.gpu_layers == 0 else []
+    )
     for flag, value in (
         ("--mmproj", load.mmproj),
         ("--pooling", load.pooling),
@@ -68,7 +71,8 @@ def _draft(load: LoadLanguageModel) -> list[str]:
     if load.draft is None:
         return []
     return [
-        "--spec-draft-model", load.draft, "--spec-type", "draft-simple", "--spec-draft-n-max", str(load.draft_max),
+        "--spec-draft-model", load.draft, "--spec-type", "draft-simple",
+        "--spec-draft-n-max", str(load.draft_max),
         "--spec-draft-ngl", str(load.draft_gpu_layers),
         "--spec-draft-type-k", load.cache_type_k, "--spec-draft-type-v", load.cache_type_v,
         *([] if load.threads is None else ["--spec-draft-threads", str(load.threads)]),

@@ -25,9 +25,6 @@ APART: Final = "inglenook.workers.llama.apart"
 LOG_LINES: Final = 1000
 """Kept of each child: llama.cpp prints some six for each answer."""
 HANG_AFTER_S: Final = 120.0
-MAX_WHOLE: Final = 8192
-"""Tokens of one text for an embedding or a score: more would need a larger buffer than it is worth."""
-
 FindProgram = Callable[[], Path | None]
 """The `llama-server` to start now; None for the library of the package."""
 
@@ -91,6 +88,7 @@ class LlamaEngine:
             process,
             launch,
             model=str(plan.model),
+            spool=place.spool,
             folders=place.folders,
             start_timeout_s=self._start_timeout_s,
             stop_grace_s=self._stop_grace_s,
@@ -103,9 +101,6 @@ class LlamaEngine:
         threads = load.threads if load.threads is not None else self._threads
         if threads is None:
             threads = default_threads()
-        if load.mode != "chat":  # a text whose vector is wanted must be computed in one piece
-            whole = max(load.ubatch, min(load.context, MAX_WHOLE))
-            load = msgspec.structs.replace(load, batch=whole, ubatch=whole)
         if device.kind == "cpu":
             return msgspec.structs.replace(
                 load, gpu_layers=0, draft_gpu_layers=0, device=None, threads=threads
@@ -114,7 +109,7 @@ class LlamaEngine:
         return msgspec.structs.replace(load, gpu_layers=on_device, threads=threads)
 
     def _environment(self, launch: Launch, device: Device, spool: Path) -> dict[str, str]:
-        """Without a search path: llama.cpp starts what it finds there (ffprobe) on media that it cannot read."""
+        """Without a search path: llama.cpp starts ffprobe, if it finds it, on media that it cannot read."""
         own = device_environment(device) | environment(launch) | {"PATH": str(spool)}
         return clean_environment(os.environ, own)
 
@@ -130,9 +125,20 @@ class LlamaEngine:
     def _command(self, launch: Launch, spool: Path) -> list[str]:
         program = self._find()
         if program is not None:
-            apart = [] if launch.load.mmproj is None or launch.socket is None else [sys.executable, "-m", APART]
+            _check_adapters(launch.load)
+            apart = (
+                [] if launch.load.mmproj is None or launch.socket is None else [sys.executable, "-m", APART]
+            )
             return [*apart, str(program.resolve()), *arguments(launch)]
         order = spool / "launch.json"
         order.touch(mode=0o600)
         order.write_bytes(msgspec.json.encode(launch))
         return [sys.executable, "-m", self._launcher, str(order)]
+
+
+def _check_adapters(load: LoadLanguageModel) -> None:
+    """As an argument, adapters stand in one text between commas, each with a colon before its scale."""
+    for lora in load.loras:
+        if "," in lora.path or ":" in lora.path:
+            text = f"The adapter {lora.path} of {load.alias} cannot be told to llama-server: comma or colon."
+            raise ChildFailed(Failure("load.refused", text, "rename the file or its folder, and scan again"))

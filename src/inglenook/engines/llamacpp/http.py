@@ -2,7 +2,7 @@
 """HTTP/1.1 as one llama.cpp child speaks it: one request a connection, the answer passed on as it comes.
 
 A client of our own, because it lies between every token and who waits for it; the figures are in
-`docs/adr/0013-a-small-http-client-for-llama.md`. What it leaves out is what a child on the same machine does
+`docs/adr/0014-a-small-http-client-for-llama.md`. What it leaves out is what a child on the same machine does
 not do: redirects, compression, cookies, proxies, answers without a length. One request a connection, because
 the child's HTTP library lets a connection that is kept hold one of its few threads for 5 s.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 BUFFERED_BYTES: Final = 256 * 1024
 """Of an answer, when nobody reads it: then the child is told to wait."""
 PING: Final = b":\n\n"
-"""What the child sends while a stream has no token yet: its HTTP thread lives; that says nothing of the model."""
+"""What the child sends while a stream has no token yet: its HTTP thread lives, maybe not the model."""
 QUEUE_TIMEOUT_S: Final = 10.0
 QUEUE_POLL_S: Final = 0.002
 

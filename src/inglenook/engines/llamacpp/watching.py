@@ -2,10 +2,10 @@
 """Whether a child that is asked something still works on it.
 
 llama.cpp answers `/health` from a thread of its own, which says nothing of the thread that computes; `/slots`
-goes through that thread's queue, and is answered between two batches. A batch of a long prompt may take minutes on
-a slow machine. So signs of life are: a byte of any answer (but not a stream's `:` lines), an answer to `/slots`,
-and processor time that the child has used. None of them for `hang_after_s`: it hangs. Processor time alone is
-believed for `BUSY` times as long: a loop that never ends uses it too.
+goes through that thread's queue, and is answered between two batches. A batch of a long prompt may take
+minutes on a slow machine. So signs of life are: a byte of any answer (but not a stream's `:` lines), an
+answer to `/slots`, and processor time that the child has used. None of them for `hang_after_s`: it hangs.
+Processor time alone is believed for `BUSY` times as long: a loop that never ends uses it too.
 """
 
 import asyncio

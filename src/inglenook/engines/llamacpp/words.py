@@ -36,19 +36,25 @@ _REQUESTED: Final = (
 )
 _MISSING: Final = re.compile(r"No such file or directory|Permission denied")
 _UNSUPPORTED: Final = re.compile(
-    r"unknown model architecture|^error: invalid argument|unsupported|not supported|unknown pre-tokenizer type|unknown tokenizer"
+    r"unknown model architecture|^error: invalid argument|unsupported|not supported|unknown tokenizer"
+    r"|unknown pre-tokenizer type"
     r"|invalid ggml type|this GGUF file is version|unknown projector type"
 )
 _CORRUPT: Final = re.compile(
-    r"invalid magic|bad magic|failed to read|not within the file bounds|corrupted or incomplete|missing tensor"
-    r"|tensor '[^']*' not found|wrong number of tensors|wrong shape|key not found in model|has wrong|duplicate"
+    r"invalid magic|bad magic|failed to read|not within the file bounds|corrupted or incomplete"
+    r"|missing tensor|tensor '[^']*' not found|wrong number of tensors|wrong shape|has wrong|duplicate"
+    r"|key not found in model"
     r"|end of file|invalid split file|error loading model (?:hyperparameters|vocabulary)"
     r"|(?:gguf|ggml)[a-z_]*: (?:invalid|failed)"
 )
 _OTHER_FILE: Final = re.compile(r"(lora adapter|multimodal model|draft model)s?,? (?:from )?'([^']+)'")
 _ERROR: Final = re.compile(r"^(?:error: |error while handling argument|terminate called|\s*what\(\): )")
 _REFUSALS: Final = (
-    ("load.missing", _MISSING, "the file was moved or deleted, or another user owns it: look, and scan again"),
+    (
+        "load.missing",
+        _MISSING,
+        "the file was moved or deleted, or another user owns it: look, and scan again",
+    ),
     ("load.unsupported", _UNSUPPORTED, "update llama.cpp (`inglenook engines update`), or take another file"),
     ("load.corrupt", _CORRUPT, "the file is damaged or incomplete: fetch it again, and compare its checksum"),
 )

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without a network: `python -m inglenook.workers.llama.apart PROGRAM [ARGUMENT…]` runs a program that has none.
+"""Without a network: `python -m inglenook.workers.llama.apart PROGRAM [ARGUMENT…]` runs a program that has
+none.
 
-llama.cpp fetches a picture whose address stands in a request, and no option of it turns that off. Such addresses are
-resolved or refused at the door; this is the wall behind it. It stands where the kernel lets us build it (Linux: for
-root, and for others where unprivileged user namespaces are allowed); elsewhere the program runs as it is.
+llama.cpp fetches a picture whose address stands in a request, and no option of it turns that off. Such
+addresses are resolved or refused at the door; this is the wall behind it. It stands where the kernel lets
+us build it (Linux: for root, and for others where unprivileged user namespaces are allowed); elsewhere the
+program runs as it is.
 """
 
 import ctypes
@@ -16,7 +18,8 @@ CLONE_NEWNET: Final = 0x40000000
 
 
 def leave_network() -> bool:
-    """Move this process into a network of its own, with nothing in it. Unix sockets are files, and stay reachable.
+    """Move this process into a network of its own, with nothing in it. Unix sockets are files, and stay
+    reachable.
 
     To be called before the first thread is started. Returns whether it has worked.
     """

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A launch as the library's parameters: the same as `engines.llamacpp.command` says in arguments."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ def parameters(launch: Launch, library: Any) -> Any:
     params.n_parallel = load.parallel
     params.kv_unified = load.kv_unified
     params.cache_ram_mib = load.prompt_cache_mib
+    params.n_ctx_checkpoints = load.checkpoints
     params.n_gpu_layers = load.gpu_layers
     params.fit_params = False
     params.n_batch, params.n_ubatch = load.batch, load.ubatch
@@ -61,7 +61,7 @@ def _keep_in(params: Any) -> None:
     params.server_tools = []
     params.mcp_servers_config = params.mcp_servers_json = ""
     params.media_path = params.slot_save_path = ""
-    params.video_ffmpeg_bin_dir = os.getcwd()  # the child's own folder: no such programs are there
+    params.video_ffmpeg_bin_dir = str(Path.cwd())  # the child's own folder: no such programs are there
 
 
 def _think(params: Any, load: LoadLanguageModel) -> None:
