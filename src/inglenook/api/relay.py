@@ -32,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from inglenook.api.refusals import refusal
 from inglenook.base.cancel import StopToken
-from inglenook.base.errors import InglenookError
+from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import PersonId
 from inglenook.base.units import format_seconds
 from inglenook.base.work import WorkClass
@@ -47,6 +47,10 @@ BEGIN_AFTER_S: Final = 2.0
 """How long a client that streams waits in silence: until then an error can still have a status of its own."""
 TELL_EVERY_S: Final = 4.0
 """Then it is told every so often why it waits; proxies close what stays quiet."""
+DONE: Final = b"[DONE]"
+"""How OpenAI's streams end."""
+_SPLIT_BYTES: Final = 64
+"""Of the part before the last: what ends a stream may arrive in two."""
 _BAD_REQUEST: Final = 400
 _KNOWN_PROPS: Final = 256
 _LAST_PARTS: Final = 4
@@ -299,21 +303,38 @@ class Relay:
         """The whole answer, as long as its client is there. Raises as `ask`, and `ClientGone`."""
         return await while_connected(receive, self.answer(ask), on_gone=nothing)
 
-    def passed(self, ask: Ask, manner: Manner, *, headers: Mapping[str, str] | None = None) -> Response:
-        """The child's own stream, byte for byte."""
+    def passed(
+        self,
+        ask: Ask,
+        manner: Manner,
+        *,
+        headers: Mapping[str, str] | None = None,
+        done: bytes | None = DONE,
+    ) -> Response:
+        """The child's own stream, byte for byte. `done`: as `whole_events` takes it."""
 
         async def parts(wait: Wait) -> AsyncGenerator[bytes, None]:
             async with self.ask(ask, wait) as reply:
-                async for part in whole_events(reply.content, manner.end):
+                async for part in whole_events(reply.content, manner.end, done=done):
                     yield part
 
         return RelayedStream(parts, manner=manner, headers=headers)
 
 
-async def whole_events(content: AsyncIterator[bytes], end: bytes) -> AsyncIterator[bytes]:
-    """The same bytes, cut only where an event ends: half an event before an error would hide the error."""
-    rest = b""
+async def whole_events(
+    content: AsyncIterator[bytes], end: bytes, *, done: bytes | None = None
+) -> AsyncIterator[bytes]:
+    """The same bytes, cut only where an event ends: half an event before an error would hide the error.
+
+    Args:
+        done: what the last event says; None where that is not looked at.
+
+    Raises:
+        Failed: the bytes ended without it, and without an error of the child's own.
+    """
+    rest = last = b""
     async for part in content:
+        last = last[-_SPLIT_BYTES:] + part
         if not rest and part.endswith(end):
             yield part
             continue
@@ -323,6 +344,8 @@ async def whole_events(content: AsyncIterator[bytes], end: bytes) -> AsyncIterat
             yield whole + found
     if rest:
         yield rest
+    if done is not None and done not in last and b'"error"' not in last:
+        raise Failed("The answer was cut off.", code="child.cut_off", hint="ask again")
 
 
 async def nothing() -> None:

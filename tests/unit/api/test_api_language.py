@@ -532,7 +532,7 @@ def test_a_ranking_without_sense_is_refused_by_name(
     assert answer.json()["error"]["param"] == field
 
 
-# -- the other dialects ----------------------------------------------------------------------------------------
+# -- the other dialects ------------------------------------------------------------------------------------
 
 
 def test_a_response_with_tools_becomes_a_chat_and_comes_back(

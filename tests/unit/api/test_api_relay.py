@@ -180,6 +180,19 @@ def test_a_child_that_dies_in_mid_stream_ends_it_with_an_error_and_never_with_do
     run(main)
 
 
+def test_a_stream_that_ends_without_its_last_event_is_told_to_be_cut_off() -> None:
+    async def main() -> None:
+        client = Client()
+        await serve(scripted(*HELLO[:2]), client)
+        assert b"The answer was cut off." in client.body.split(b"\n\n")[-2]
+        client = Client()
+        own = b'data: {"error":{"message":"no"}}\n\n'
+        await serve(scripted(HELLO[0], own), client)
+        assert client.body == HELLO[0] + own
+
+    run(main)
+
+
 def test_before_the_answer_has_begun_an_error_is_raised_with_its_kind() -> None:
     async def main() -> None:
         for answers, kind in (

@@ -104,7 +104,7 @@ class _Made:
             order = await self._order(held, wait)
             if order is None:
                 async with held.request(PATH, self._ask.body) as reply:
-                    async for part in whole_events(reply.content, _MANNER.end):
+                    async for part in whole_events(reply.content, _MANNER.end, done=b"message_stop"):
                         yield part
                 return
             told = turning.as_events(conversing.pieces(held, order), str(self._ask.model.id))

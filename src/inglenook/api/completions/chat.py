@@ -16,6 +16,7 @@ from inglenook.api.language.desk import Desk
 from inglenook.api.language.fields import Fields
 from inglenook.api.language.pictures import WORDS, Asker, Pictures
 from inglenook.api.openai.manner import DONE, ChatManner, event
+from inglenook.api.relay import DONE as LAST
 from inglenook.api.relay import Parts, RelayedStream, Wait, Whole, nothing, whole_events
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.address import base_url
@@ -79,7 +80,7 @@ class LanguageChat:
                 plan = await conversing.plan(held, order, wait)
                 if plan.body is not None:
                     async with held.request(calling.PATH, plan.body) as reply:
-                        async for part in whole_events(reply.content, _MANNER.end):
+                        async for part in whole_events(reply.content, _MANNER.end, done=LAST):
                             yield part
                     return
                 async with aclosing(calling.chunks(held, order.body, order.wish)) as pieces:
