@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings in a real browser: found, changed, refused, taken back; by keyboard, in the dark, on a phone."""
+"""The settings in a real browser: changed, refused, taken back; by keyboard, in the dark, on a phone."""
 
 import re
 from collections.abc import Iterator

@@ -145,9 +145,20 @@ def test_options_reach_the_child_in_its_words_over_those_of_the_models_owner(
     house.language.kept[MODEL] = ModelOptions(temperature=0.1, top_k=5, max_tokens=9, system="Be brief.")
     house.child.chats(said("x"), *ended())
     options = {
-        "num_predict": -2, "temperature": 0, "top_p": 0.5, "min_p": 0.1, "seed": 7, "stop": ["a", "b"],
-        "repeat_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.3, "num_keep": 4,
-        "num_ctx": 512, "num_gpu": 99, "mystery": True, "top_k": None,
+        "num_predict": -2,
+        "temperature": 0,
+        "top_p": 0.5,
+        "min_p": 0.1,
+        "seed": 7,
+        "stop": ["a", "b"],
+        "repeat_penalty": 1.1,
+        "presence_penalty": 0.2,
+        "frequency_penalty": 0.3,
+        "num_keep": 4,
+        "num_ctx": 512,
+        "num_gpu": 99,
+        "mystery": True,
+        "top_k": None,
     }
     answer = chat(client, options=options, keep_alive="5m")
     assert answer.headers["x-inglenook-ignored"] == "num_gpu, mystery"
@@ -155,8 +166,17 @@ def test_options_reach_the_child_in_its_words_over_those_of_the_models_owner(
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert body["messages"][1:] == TALK
     wanted = {
-        "n_predict": -1, "temperature": 0.0, "top_p": 0.5, "min_p": 0.1, "seed": 7, "stop": ["a", "b"],
-        "repeat_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.3, "n_keep": 4, "top_k": 5,
+        "n_predict": -1,
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "min_p": 0.1,
+        "seed": 7,
+        "stop": ["a", "b"],
+        "repeat_penalty": 1.1,
+        "presence_penalty": 0.2,
+        "frequency_penalty": 0.3,
+        "n_keep": 4,
+        "top_k": 5,
     }
     assert {name: body[name] for name in wanted} == wanted
     [held] = house.language.held
@@ -378,8 +398,13 @@ COMPLETION = (
     {"content": "is", "tokens": [5], "stop": False},
     {"content": " blue", "tokens": [6], "stop": False},
     {
-        "content": "", "tokens": [], "stop": True, "stop_type": "limit",
-        "tokens_evaluated": 4, "tokens_predicted": 2, "timings": {"prompt_ms": 1, "predicted_ms": 2},
+        "content": "",
+        "tokens": [],
+        "stop": True,
+        "stop_type": "limit",
+        "tokens_evaluated": 4,
+        "tokens_predicted": 2,
+        "timings": {"prompt_ms": 1, "predicted_ms": 2},
     },
 )
 
@@ -493,10 +518,18 @@ def test_a_client_that_goes_away_stops_the_generation(house: House) -> None:
                 seen.set()
 
         scope = {
-            "type": "http", "method": "POST", "path": "/api/chat", "raw_path": b"/api/chat",
-            "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "scheme": "http",
-            "http_version": "1.1", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
-            "root_path": "", "asgi": {"version": "3.0"},
+            "type": "http",
+            "method": "POST",
+            "path": "/api/chat",
+            "raw_path": b"/api/chat",
+            "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1")],
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1),
+            "root_path": "",
+            "asgi": {"version": "3.0"},
         }
         await asyncio.wait_for(house.app(scope, receive, send), 20)  # type: ignore[arg-type]
 
@@ -560,8 +593,12 @@ def test_the_lists_have_ollamas_shape(client: TestClient, house: House) -> None:
         f"{MODEL}:latest", "family/thinker:latest", "minilm:latest",
     ]  # fmt: skip
     assert tags[0]["details"] == {
-        "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
-        "parameter_size": "134.52M", "quantization_level": "Q4_1",
+        "parent_model": "",
+        "format": "gguf",
+        "family": "llama",
+        "families": ["llama"],
+        "parameter_size": "134.52M",
+        "quantization_level": "Q4_1",
     }
     assert client.get("/api/ps").json() == {"models": []}
     client.post("/api/chat", json={"model": MODEL, "keep_alive": 60, "options": {"num_ctx": 512}})
