@@ -120,7 +120,8 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(data: Path, site: str, watch: Path) -> Iterator[RunningServer]:
     ports = f"80,443,{site.rpartition(':')[2]}"
     settings = {"INGLENOOK_OUTGOING__PRIVATE_HOSTS": "127.0.0.1", "INGLENOOK_OUTGOING__PORTS": ports}
-    with started(data, watch, INGLENOOK_IMAGES__BLOCK_NSFW="true", **settings) as running:
+    settings |= {"INGLENOOK_IMAGES__BLOCK_NSFW": "true", "INGLENOOK_SERVER__HEALTH": "alice"}
+    with started(data, watch, **settings) as running:
         yield running
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings in a real browser: found, changed, refused, taken back; by keyboard, in the dark, on a phone."""
+"""The settings in a real browser: changed, refused, taken back; by keyboard, in the dark, on a phone."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def refused(nook: Watched) -> None:
 
 def test_a_setting_is_changed_says_when_it_counts_and_is_taken_back(page: Page) -> None:
     row = page.locator(IDLE)
-    expect(row).to_contain_text("From default.")
+    expect(row).to_contain_text("It is the default.")
     row.get_by_role("textbox").fill("120")
     row.get_by_role("button", name="Save runtime.idle_unload_s").click()
     expect(page.locator(IDLE)).to_contain_text("Saved.")

@@ -169,8 +169,8 @@ def test_whatever_is_put_the_next_start_succeeds(
     running = made(sqlite, clock, environ={})
     try:
         running.put(key, value, person=OWNER)
-    except InglenookError as error:
-        assert error.message
+    except InglenookError:
+        pass  # refused, which is an answer
     made(sqlite, clock, environ={}).entries()
 
 

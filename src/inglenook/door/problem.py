@@ -55,8 +55,8 @@ class Problem:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def http_headers(self) -> dict[str, str]:
-        """The problem's headers, with `Retry-After` (whole seconds, at least 1) where a retry makes sense, and
-        with how to show who is calling where that was missing."""
+        """The problem's headers, with `Retry-After` (whole seconds, at least 1) where a retry makes sense,
+        and with how to show who is calling where that was missing."""
         headers = dict(self.headers)
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("www-authenticate", "Bearer")

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.base.ids import JobId, PersonId
+from inglenook.door.administrator import is_administrator
 from inglenook.door.caller import FromCaller
 from inglenook.door.sse import EventStream, ServerEvent
 from inglenook.jobs.model import EventType, Job, JobEvent, JobState
@@ -63,7 +64,8 @@ def activity_pages(services: Services) -> APIRouter:
         last = request.query_params.get("last")
         context = await _jobs(services, caller.person, wanted, JobId(last) if last else None)
         now = now_of(services.runtime.snapshot())
-        return html("activity.html", {**context, "now": now, "groups": GROUPS, "kinds": KINDS})
+        more = {"now": now, "groups": GROUPS, "kinds": KINDS, "may_see_log": is_administrator(request)}
+        return html("activity.html", context | more)
 
     @router.get("/activity/stream")
     async def stream(request: Request, caller: FromCaller) -> Response:

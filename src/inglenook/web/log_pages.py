@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The room of the logs: what is kept; with scripts it goes on by itself (`/v1/runtime/log/events`)."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.base.journal import LEVELS, Journal
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import FromCaller
 from inglenook.web.templating import html
 
@@ -14,7 +15,7 @@ SHOWN = 500
 
 
 def log_pages(journal: Journal) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(administrator)])
 
     @router.get("/logs")
     async def logs(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from inglenook.base.errors import Conflict, InglenookError, Invalid
 from inglenook.base.ids import ModelId, PersonId
 from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import FromCaller
 from inglenook.door.problem import problem_of
 from inglenook.door.services import Catalog, Language, Runtime
@@ -43,7 +44,7 @@ def model_pages(
 ) -> APIRouter:
     """`loads`: by the kind of model; of a kind without one nothing is loaded by hand."""
     room = ModelRoom(catalog, runtime, language, loads)
-    router = APIRouter(prefix="/models", include_in_schema=False)
+    router = APIRouter(prefix="/models", include_in_schema=False, dependencies=[Depends(administrator)])
 
     @router.get("")
     async def models(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route

@@ -21,6 +21,7 @@ from inglenook.base.ids import PersonId
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.chat import options as rules
 from inglenook.chat.model import Counters, KeptOptions, ModelState
+from inglenook.door.administrator import administrator
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
@@ -108,11 +109,12 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIR
     @router.post(
         "/load",
         summary="Load a model before anybody asks it anything",
+        dependencies=[Depends(administrator)],
         openapi_extra=_LOAD_BODY,
         responses={
             200: answer("It is ready.", _STATE),
             202: answer("With `wait` false: it is being loaded.", _STATE),
-            **errors(400, 404, 409, 499, 503),
+            **errors(400, 401, 404, 409, 499, 503),
         },
     )
     async def load(who: FromCaller, model_id: str, request: Request) -> Response:
@@ -128,6 +130,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIR
     @router.post(
         "/unload",
         summary="Unload a model: now, or when its work is done; nothing is cut off",
+        dependencies=[Depends(administrator)],
         responses={200: answer("It goes.", _STATE), **errors(400, 404, 409)},
     )
     async def unload(model_id: str) -> Response:
@@ -138,6 +141,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIR
     @router.post(
         "/pin",
         summary="Never unload a model for others once it is loaded, or do so again",
+        dependencies=[Depends(administrator)],
         openapi_extra=_PIN_BODY,
         responses={200: answer("As it is now.", _STATE), **errors(400, 404)},
     )
@@ -159,6 +163,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIR
     @router.patch(
         "/options",
         summary="Set options of a model; null clears one",
+        dependencies=[Depends(administrator)],
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}
         },
@@ -173,6 +178,7 @@ def model_router(*, language: Language, loads: Mapping[ModelKind, Load]) -> APIR
     @router.delete(
         "/options",
         summary="Take back everything that was set for a model",
+        dependencies=[Depends(administrator)],
         responses={200: answer("As they are now.", _OPTIONS), **errors(400, 404)},
     )
     async def reset(who: FromCaller, model_id: str) -> Response:
