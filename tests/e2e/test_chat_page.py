@@ -575,6 +575,25 @@ def test_a_picture_can_be_pasted_and_dropped(chats: Chats) -> None:
     expect(page.locator("#given li")).to_have_count(2)
 
 
+def test_a_conversation_draws_and_the_picture_is_in_the_answer_and_in_the_gallery(chats: Chats) -> None:
+    """The small model calls because its calls are held to a schema; what it asks for makes little sense."""
+    talk = chats.create(model=SMOL, parameters={"temperature": 0.0, "max_tokens": 60})
+    page = chats.open(talk)
+    page.locator("[data-settings]").click()
+    page.locator("[data-tool=generate_image]").check()
+    page.locator("[data-settings]").click()
+    say(page, "Please call generate_image to draw a picture of a red fox.")
+    expect(page.locator(".said-live .said-pictures img").first).to_be_visible(timeout=PATIENCE_MS)
+    answered(page)
+    drawn = page.locator(".said-model .said-pictures a").first
+    expect(page.locator(".said-model .tool").first).to_contain_text("Draws:")
+    assert drawn.locator("img").evaluate("it => it.decode().then(() => it.naturalWidth > 0)")
+    picture = (drawn.get_attribute("href") or "").rpartition("/")[2]
+    assert chats.http.get(f"/v1/pictures/{picture}").status_code == 200
+    drawn.click()
+    expect(page).to_have_url(re.compile(f"/pictures/{picture}"))
+
+
 # -- the list --------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -34,6 +35,8 @@ _IMPORTED = {"type": "object", "properties": {"data": {"type": "array", "items":
 
 
 def documents_router(*, conversations: Conversations, images: Images, max_body_bytes: int) -> APIRouter:
+    # A thread of its own: it waits for pictures, which are read in the threads that everybody shares.
+    importing = ThreadPoolExecutor(1, thread_name_prefix="import-conversations")
     router = APIRouter(prefix="/v1/conversations", tags=["conversations"], dependencies=[Depends(caller)])
 
     @router.get(
@@ -105,8 +108,8 @@ def documents_router(*, conversations: Conversations, images: Images, max_body_b
         def keep(picture: bytes) -> BlobId:
             return asyncio.run_coroutine_threadsafe(images.keep_input(picture), loop).result()
 
-        brought = await asyncio.to_thread(
-            lambda: conversations.bring(documents_in(data), owner=who.person, keep=keep)
+        brought = await loop.run_in_executor(
+            importing, lambda: conversations.bring(documents_in(data), owner=who.person, keep=keep)
         )
         return json_response({"data": [conversation_json(one) for one in brought]})
 

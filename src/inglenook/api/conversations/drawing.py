@@ -21,7 +21,9 @@ from inglenook.images.model import ImageRequest
 from inglenook.jobs.model import FINAL, EventType, Job, JobState
 
 _PROMPT = {"type": "string", "description": "what the picture shows, in English"}
-_SIZE = {"type": "string", "description": "WIDTHxHEIGHT in pixels, or auto"}
+# A list, so that a small model whose calls are held to the schema cannot invent a size.
+SIZES = ("auto", "512x512", "768x512", "512x768", "1024x1024", "1024x768", "768x1024")
+_SIZE = {"type": "string", "enum": list(SIZES), "description": "width and height in pixels"}
 TOOLS: Mapping[str, Mapping[str, Any]] = {
     "generate_image": {
         "type": "function",

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 
 KEPT_EVERY_S: Final = 2.0
 """How much of an answer a server that is killed may lose."""
-MAX_ROUNDS: Final = 8
-"""How often a model may call tools within one answer."""
+MAX_ROUNDS: Final = 4
+"""How often a model may call tools within one answer; then it is asked a last time, without any."""
 
 
 class Speak(Protocol):
@@ -330,11 +330,9 @@ class _Writing:
             if not calls or not self._body.get("tools"):
                 return self._answer.finish_reason or "stop"
             await self._call(calls)
-        raise Failed(
-            f"The model has called tools {MAX_ROUNDS} times and not come to an end.",
-            code="chat.too_many_calls",
-            hint="say more exactly what is wanted",
-        )
+        del self._body["tools"]
+        await self._round()
+        return self._answer.finish_reason or "stop"
 
     async def _round(self) -> None:
         """One request. It is over, and the model free for others, before any tool is called."""

@@ -150,8 +150,11 @@ class ConversationService:
         Raises as `documents.read_document`.
         """
         now = self._clock.now()
+        read = [read_document(one, owner=owner, now=now, keep=keep) for one in documents]
         with self._blob_turn:
-            read = [read_document(one, owner=owner, now=now, keep=keep) for one in documents]
+            for _, messages in read:
+                for message in messages:
+                    _require_kept(message.blobs, self._blobs.exists)
             for conversation, messages in read:
                 self._records.insert(conversation, messages)
         return [conversation for conversation, _ in read]
@@ -311,6 +314,11 @@ class ConversationService:
             raise PresetNotFound(f"There is no preset {preset[:80]!r}.")
 
 
+def _require_kept(blobs: Iterable[BlobId], is_kept: Callable[[BlobId], bool]) -> None:
+    if not all(is_kept(blob) for blob in blobs):
+        raise BadMessage("A picture of the message is not here.", field="content", hint="send it again")
+
+
 def _no_conversation(conversation: ConversationId) -> ConversationNotFound:
     return ConversationNotFound(f"There is no conversation {conversation[:80]!r}.")
 
@@ -354,10 +362,7 @@ def _said(parts: Sequence[Part], is_kept: Callable[[BlobId], bool]) -> list[Part
             if part.text.strip():
                 kept.append(Text(storable(part.text)))
         elif isinstance(part, Image):
-            if part.blob is not None and not is_kept(BlobId(part.blob)):
-                raise BadMessage(
-                    "A picture of the message is not here.", field="content", hint="send it again"
-                )
+            _require_kept([] if part.blob is None else [BlobId(part.blob)], is_kept)
             kept.append(part)
         else:
             raise BadMessage("A message holds text and pictures.", field="content")
