@@ -18,7 +18,7 @@ def log_pages(journal: Journal) -> APIRouter:
     router = APIRouter(include_in_schema=False, dependencies=[Depends(administrator)])
 
     @router.get("/logs")
-    async def logs(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route
+    def logs(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route
         asked = request.query_params
         level = asked.get("level", "info")
         level = level if level in LEVELS else "info"

@@ -2,6 +2,7 @@
 """`inglenook config` as whole screens."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,19 @@ def run(*arguments: str, **environ: str) -> Result:
 SCREEN = """\
 server.host                127.0.0.1             default
 server.port                9000                  environment INGLENOOK_SERVER__PORT
-server.data                {data}  command line --data
+server.data                {data}                command line --data
 server.allowed_hosts       [studio.lan, me.lan]  file {file}:4
 server.max_upload_bytes    32 MiB                default
 server.log_level           info                  default
-runtime.devices            [cuda:0, cpu]         file {file}:6
-runtime.budgets            {{cuda:0: 12 GiB}}      file {file}:7
+server.admin_password      ********              file {file}:5
+server.health              cyber-inference       default
+runtime.devices            [cuda:0, cpu]         file {file}:7
+runtime.budgets            {{cuda:0: 12 GiB}}    file {file}:8
 runtime.reserve_bytes      1 GiB                 default
 runtime.cpu_threads        auto                  default
-runtime.idle_unload_s      never                 file {file}:9
+runtime.idle_unload_s      never                 file {file}:10
+runtime.max_loaded         auto                  default
+runtime.read_ahead         True                  default
 runtime.start_timeout_s    120                   default
 runtime.cancel_grace_s     10                    default
 runtime.stop_grace_s       5                     default
@@ -63,6 +68,21 @@ images.compile             off                   default
 images.profile             auto                  default
 images.block_nsfw          False                 default
 images.link_lifetime_s     never                 default
+language.server            auto                  default
+language.releases          https://api.github.com/repos/ggml-org/llama.cpp/releases  default
+language.default_model     auto                  default
+language.embedding_model   auto                  default
+language.speech_model      auto                  default
+language.context           auto                  default
+language.max_context       32768                 default
+language.parallel          4                     default
+language.flash_attention   auto                  default
+language.cache_type_k      f16                   default
+language.cache_type_v      f16                   default
+speech.max_upload_bytes    256 MiB               default
+speech.max_duration_s      7200                  default
+speech.compute_type        auto                  default
+speech.ffmpeg              auto                  default
 gallery.trash_days         30                    default
 gallery.public_hours       168                   default
 gallery.page_size          100                   default
@@ -73,14 +93,16 @@ outgoing.private_hosts     []                    default
 outgoing.ports             [80, 443]             default
 models.folders             []                    default
 models.pinned              []                    default
-store.database_url         ********              file {file}:11
+store.database_url         ********              file {file}:12
 """
+"""Name, value and origin, two or more spaces between them."""
 
 FILE = """\
 schema_version: 1
 server:
   # names behind the tunnel
   allowed_hosts: [studio.lan, me.lan]
+  admin_password: swordfish
 runtime:
   devices: [cuda:0, cpu]
   budgets:
@@ -102,12 +124,10 @@ def test_every_value_is_shown_with_its_origin_and_no_secret(
     done = run("config", "show", "--data", str(data), INGLENOOK_SERVER__PORT="9000")
     assert done.exit_code == 0, done.stderr
     assert done.stderr.startswith("note: overrides in the database are not shown: The database ")
-    width = max(20, len(str(data)))
-    wide = [
-        line if "{data}" in line else f"{line[:27]}{line[27:49].rstrip():<{width}}  {line[49:]}"
-        for line in SCREEN.splitlines()
-    ]
-    assert done.stdout == "\n".join(wide).format(data=data, file=file) + "\n"
+    rows = [re.split(r" {2,}", line.format(data=data, file=file)) for line in SCREEN.splitlines()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows]
+    assert done.stdout.splitlines() == shown
     assert "swordfish" not in done.output
 
 

@@ -21,7 +21,7 @@ SUFFIX_OF_UNIT = {
     "bytes": "_bytes",
     "pixels": ("_px", "_pixels"),
 }
-COUNTS = {"jobs", "pictures", "steps", "levels", "threads", "port"}
+COUNTS = {"jobs", "pictures", "steps", "levels", "threads", "port", "models", "tokens", "conversations"}
 
 
 def _numeric(annotation: object) -> bool:
