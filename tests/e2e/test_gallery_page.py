@@ -103,9 +103,10 @@ def test_tiles_are_small_files_and_nothing_shifts(shelf: Shelf) -> None:
     shelf.bring(picture("large", size=(1200, 800)))
     page = shelf.nook.page()
     page.add_init_script(
-        "window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach(it => window.shifts.push("
-        "[it.value, ...it.sources.map(one => [one.node?.outerHTML?.slice(0, 80), JSON.stringify(one.previousRect), JSON.stringify(one.currentRect)])]))"
-        ").observe({type: 'layout-shift', buffered: true})"
+        "window.shifts = []; const rect = it => JSON.stringify(it);"
+        "new PerformanceObserver(list => list.getEntries().forEach(it => window.shifts.push([it.value,"
+        "...it.sources.map(one => [one.node?.outerHTML?.slice(0, 80), rect(one.previousRect),"
+        "rect(one.currentRect)])]))).observe({type: 'layout-shift', buffered: true})"
     )
     page.goto("/gallery", wait_until="networkidle")
     image = page.locator(".shot img").first
