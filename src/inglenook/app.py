@@ -738,8 +738,9 @@ def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
         token = StopToken() if stop is None else stop
         await workshop.preloader.preload(model, person=person, stop=token)
 
-    async def speech(model: ModelRecord, person: PersonId) -> None:
-        await workshop.speech.preload(model, person=person, stop=StopToken())
+    async def speech(model: ModelRecord, person: PersonId, stop: StopToken | None = None) -> None:
+        token = StopToken() if stop is None else stop
+        await workshop.speech.preload(model, person=person, stop=token)
 
     return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures, ModelKind.SPEECH: speech}
 
