@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,19 +36,14 @@ from inglenook.chat.records import OptionRecords
 from inglenook.chat.state import state_of
 from inglenook.runtime.contracts import ChildFailed, Lease, ResidentState
 from inglenook.runtime.scheduler.loop import Scheduler
-from inglenook.runtime.scheduler.snapshot import ResidentNow, explanation_json
+from inglenook.runtime.scheduler.snapshot import ResidentNow
+from inglenook.runtime.scheduler.waiting import Hear, acquire_told
 from inglenook.wire.llama import LoadLanguageModel
 
 log = logging.getLogger(__name__)
 
-FIRST_TOLD_S: Final = 0.25
-TOLD_EVERY_S: Final = 1.0
 MAX_PLANNED: Final = 256
 """Plans that are remembered: a client may ask for any number of contexts."""
-
-Hear = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Told while a request waits, soon and then once a second: place, reason, estimate (`explanation_json`). What
-it raises ends the wait."""
 
 __all__ = ["ChatService", "Exchange", "Hear", "Usage"]
 
@@ -373,20 +368,7 @@ class ChatService:
             label=ask.label,
             keep_s=seconds_kept(ask.keep_s),
         )
-        acquiring = asyncio.ensure_future(self._scheduler.acquire(request, stop))
-        try:
-            pause_s = FIRST_TOLD_S
-            while not acquiring.done():
-                await asyncio.wait({acquiring}, timeout=pause_s if hear is not None else None)
-                pause_s = TOLD_EVERY_S
-                explanation = None if acquiring.done() else self._scheduler.explain(request.id)
-                if hear is not None and explanation is not None:
-                    await hear(explanation_json(explanation))
-            return acquiring.result()
-        except BaseException:
-            acquiring.add_done_callback(_give_back)
-            acquiring.cancel()
-            raise
+        return await acquire_told(self._scheduler, request, stop, hear)
 
     async def _make_larger(self, wanted: Wanted) -> None:
         """An idle process with less context than was asked for makes way for one with more."""
@@ -475,9 +457,3 @@ def seconds_kept(keep_s: float | None) -> float | None:
 def loaded_context(resident: ResidentNow) -> int:
     load: LoadLanguageModel = resident.plan.options["load"]
     return load.context
-
-
-def _give_back(acquiring: "asyncio.Future[Lease]") -> None:
-    """A lease that came when nobody wanted it any more."""
-    if not acquiring.cancelled() and acquiring.exception() is None:
-        acquiring.result().release()

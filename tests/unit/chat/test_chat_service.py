@@ -67,8 +67,8 @@ def test_as_many_are_served_at_once_as_the_model_has_slots(models: Path, sqlite:
 
 def test_whoever_waits_is_told_why(models: Path, sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told for the first time at once here: the pauses are set to nothing."""
-    monkeypatch.setattr("inglenook.chat.service.FIRST_TOLD_S", 0.0)
-    monkeypatch.setattr("inglenook.chat.service.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("inglenook.runtime.scheduler.waiting.FIRST_TOLD_S", 0.0)
+    monkeypatch.setattr("inglenook.runtime.scheduler.waiting.TOLD_EVERY_S", 0.0)
     told: list[Mapping[str, Any]] = []
 
     async def hear(explanation: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def test_whoever_waits_is_told_why(models: Path, sqlite: Database, monkeypatch: 
 def test_a_listener_that_fails_ends_the_wait_and_leaves_the_queue(
     models: Path, sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inglenook.chat.service.FIRST_TOLD_S", 0.0)
+    monkeypatch.setattr("inglenook.runtime.scheduler.waiting.FIRST_TOLD_S", 0.0)
 
     async def hear(_: Mapping[str, Any]) -> None:
         raise ConnectionResetError

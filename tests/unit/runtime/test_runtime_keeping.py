@@ -412,7 +412,7 @@ def test_what_waits_for_memory_comes_next() -> None:
 
 
 def test_pictures_and_conversations_share_a_device_that_holds_one_of_them() -> None:
-    """Four people chat without a pause (leases of 2 and 3 s that overlap, a load of 1 s), two draw (10 s each,
+    """Four people chat all the time (leases of 2 and 3 s that overlap, a load of 1 s), two draw (10 s each,
     a load of 8 s). For ten minutes nobody waits for longer than the others' turns take, and every wait is
     explained (`Machine` checks that after each act)."""
     machine = one_gpu(10, Rules(aging_s=60.0, patience_s=5.0, idle_unload_s=300.0))
