@@ -107,11 +107,17 @@ class ImageWork:
             session = _Session(job=job, drawing=drawing, report=report, lease=lease, work=self)
             return await session.draw()
 
+    async def _plan(self, record: ModelRecord, drawing: Drawing) -> LoadPlan:
+        files = await asyncio.to_thread(weight_files, record)
+        return load_plan(
+            record, drawing, pinned=record.id in self._pinned, loading=self._loading, files=files
+        )
+
     @asynccontextmanager
     async def _leased(
         self, job: Job, drawing: Drawing, record: ModelRecord, report: Report
     ) -> AsyncIterator[Lease]:
-        plan = load_plan(record, drawing, pinned=record.id in self._pinned, loading=self._loading)
+        plan = await self._plan(record, drawing)
         pace_s = self._pace_s.get((plan.model, plan.scale))
         request = self._scheduler.request(
             person=job.owner,
@@ -143,7 +149,7 @@ class ImageWork:
 
         Raises as `Scheduler.acquire`.
         """
-        plan = load_plan(record, drawing, pinned=record.id in self._pinned, loading=self._loading)
+        plan = await self._plan(record, drawing)
         request = self._scheduler.request(
             person=person,
             work_class=WorkClass.INTERACTIVE,
@@ -391,9 +397,18 @@ AS_USUAL: Final = Loading()
 
 
 def load_plan(
-    record: ModelRecord, drawing: Drawing, *, pinned: bool, loading: Loading = AS_USUAL
+    record: ModelRecord,
+    drawing: Drawing,
+    *,
+    pinned: bool,
+    loading: Loading = AS_USUAL,
+    files: tuple[Path, ...] = (),
 ) -> LoadPlan:
-    """What must be resident to make this drawing, and what that is expected to need."""
+    """What must be resident to make this drawing, and what that is expected to need.
+
+    Args:
+        files: that a load reads; see `weight_files`.
+    """
     size = drawing.largest
     levels = range(MAX_SAVING + 1) if loading.saving is None else (loading.saving,)
     needs = [
@@ -422,6 +437,7 @@ def load_plan(
         saving_bytes=tuple(needs[1:]),
         load_s=guessed_load_s(record),
         pinned=pinned,
+        files=files,
         scale=math.ceil(math.log2(size[0] * size[1])),
         options={
             "path": str(record.path),
@@ -432,6 +448,14 @@ def load_plan(
             **chosen,
         },
     )
+
+
+def weight_files(record: ModelRecord) -> tuple[Path, ...]:
+    """The files that loading a model reads, its own first. Blocks."""
+    found = []
+    for place in (record.path, *record.parts.values()):
+        found += sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
+    return tuple(found)
 
 
 def preview_every(drawing: Drawing) -> int:
