@@ -601,7 +601,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             clock=clock,
             max_body_bytes=server.max_upload_bytes,
             own_models=server.data / "models",
-            find=chat.find,
+            find=chat.found,
             language=LanguageChat(desk=desk, pictures=pictures, drawing=drawing),
         ),
         openai_router(

@@ -5,7 +5,7 @@ Here the body is read and the model found; what kind of conversation it is, is t
 (`api.alice.chat` for models that draw, `api.completions.chat` for language models).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -73,8 +73,8 @@ class ChatHandler(Protocol):
     async def answer(self, request: Request, who: Caller, fields: Fields, model: ModelRecord) -> Response: ...
 
 
-Find = Callable[[str], ModelRecord]
-"""A model of any kind by what a client calls it. Blocks. Raises NotFound, Invalid."""
+Find = Callable[[str], Awaitable[ModelRecord]]
+"""A model of any kind by what a client calls it. Raises NotFound, Invalid."""
 
 
 def chat_router(
@@ -92,7 +92,7 @@ def chat_router(
     async def complete(request: Request, who: FromCaller) -> Response:
         try:
             fields = await _fields(request, max_body_bytes)
-            model = await run_in_threadpool(_found, catalog, find, fields)
+            model = await _found(catalog, find, fields)
             handler = handlers.get(model.kind)
             if handler is None:
                 raise Invalid(
@@ -115,12 +115,14 @@ async def _fields(request: Request, max_body_bytes: int) -> Fields:
         raise Unprocessable(error.message, code=error.code, hint=error.hint) from None
 
 
-def _found(catalog: Catalog, find: Find, fields: Fields) -> ModelRecord:
-    """The model that is meant; `sam_config` means one that draws, where none is named. Blocks."""
+async def _found(catalog: Catalog, find: Find, fields: Fields) -> ModelRecord:
+    """The model that is meant; `sam_config` means one that draws, where none is named."""
     name = _model(fields)
     draws = any(place in fields for place in ("sam_config", "samConfig"))
     try:
-        return catalog.find(_AUTO) if draws and name == _AUTO else find(name)
+        if draws and name == _AUTO:
+            return await run_in_threadpool(catalog.find, name)
+        return await find(name)
     except NotFound:
         _ = read(fields).last_user_message  # a request that is wrong in itself is told so first
         raise

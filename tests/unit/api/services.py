@@ -483,7 +483,7 @@ class Workshop:
         )
         self.app.add_middleware(MeasureRequests, metrics=self.metrics, clock=self.clock)
 
-    def find(self, name: str) -> ModelRecord:
+    async def find(self, name: str) -> ModelRecord:
         """Language models and aliases first, then the pictures' own ways of naming."""
         try:
             return self.language.find(name)
