@@ -25,6 +25,8 @@ LARGE_BYTES = 1 * MIB
 MAX_FIELD_BYTES = 1 * MIB
 MAX_FIELDS = 64
 MAX_FILES = 20
+_HALF = re.compile(rb"\\u[dD][89abABcdefCDEF]")
+"""Escapes of surrogates: two make a character, one alone makes a text that nothing can write."""
 _DATA = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100}){0,8}?;base64,", re.IGNORECASE)
 
 
@@ -77,7 +79,7 @@ async def json_bytes(request: Request, *, limit_bytes: int, any_type: bool = Fal
 async def _parsed(body: bytes) -> dict[str, Any]:
     """A body as a JSON object. Raises Invalid: no JSON, or no object."""
     try:
-        value = json.loads(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(json.loads, body)
+        value = _read(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(_read, body)
     except RecursionError:
         raise Invalid("The body is nested too deeply.", code="request.not_json") from None
     except ValueError as error:
@@ -85,6 +87,28 @@ async def _parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid(f"The body must be a JSON object; got {shown(value)}.", code="request.not_json")
     return value
+
+
+def _read(body: bytes) -> Any:
+    """Raises ValueError, RecursionError, Invalid."""
+    value = json.loads(body.decode("utf-8-sig"))
+    if isinstance(value, dict) and _HALF.search(body):
+        _require_whole_characters(value)
+    return value
+
+
+def _require_whole_characters(fields: dict[str, Any]) -> None:
+    """Raises Invalid: a text cannot be written."""
+    for name, value in fields.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            shown_name = name.encode("ascii", "backslashreplace").decode()[:64]
+            raise Invalid(
+                f"{shown_name} holds half a character (\\ud800 to \\udfff alone).",
+                field=shown_name,
+                code="request.not_json",
+            ) from None
 
 
 def _why(error: ValueError) -> str:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from inglenook.api.errors import SSE_SCHEMA, answer, as_error, errors, json_response
 from inglenook.api.language.fields import Fields
 from inglenook.base.errors import Invalid, NotFound
+from inglenook.catalog.errors import unusable
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.problem import problem_of, shown
@@ -93,6 +94,8 @@ def chat_router(
         try:
             fields = await _fields(request, max_body_bytes)
             model = await _found(catalog, find, fields)
+            if model.problem is not None:  # a file that cannot be read is of no kind that answers
+                raise unusable(model.id, model.problem)
             handler = handlers.get(model.kind)
             if handler is None:
                 raise Invalid(

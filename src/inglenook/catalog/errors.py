@@ -42,6 +42,12 @@ class ModelAmbiguous(Invalid):
     default_code = "model.ambiguous"
 
 
+def unusable(model: str, problem: str) -> ModelUnusable:
+    """Args: problem: as a record keeps it: a sentence, and perhaps a line `hint: …`."""
+    fact, _, hint = problem.partition("\nhint: ")
+    return ModelUnusable(f"Model {model} cannot be used: {fact}", hint=hint or None, field="model")
+
+
 def pickled(path: Path, what: str) -> PickledModel:
     """`what` names the container: `a pickle`, `a zip archive`."""
     return PickledModel(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from inglenook.base.ids import ModelId
-from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable
+from inglenook.catalog.errors import ModelAmbiguous, ModelNotFound, ModelUnusable, unusable
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.parts import with_parts
 from inglenook.catalog.projectors import with_projectors
@@ -167,8 +167,7 @@ class CatalogService:
             return self._automatic(kind)
         record = self.find(name)
         if record.problem is not None:
-            fact, _, hint = record.problem.partition("\nhint: ")
-            raise ModelUnusable(f"Model {record.id} cannot be used: {fact}", hint=hint or None, field="model")
+            raise unusable(record.id, record.problem)
         if record.kind is not kind:
             raise ModelUnusable(
                 f"Model {record.id} is a model of kind {record.kind}; this needs one of kind {kind}.",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from inglenook.base.ids import ModelId
-from inglenook.catalog.errors import ModelNotFound, ModelUnusable
+from inglenook.catalog.errors import ModelNotFound, ModelUnusable, unusable
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.catalog.service import AUTO, CatalogService
 from inglenook.chat.errors import AliasTaken, WrongTask
@@ -173,8 +173,7 @@ class Names:
     def check(self, record: ModelRecord, task: LanguageTask) -> None:
         """Raises ModelUnusable, WrongTask."""
         if record.problem is not None:
-            fact, _, hint = record.problem.partition("\nhint: ")
-            raise ModelUnusable(f"Model {record.id} cannot be used: {fact}", hint=hint or None, field="model")
+            raise unusable(record.id, record.problem)
         if record.kind is not ModelKind.LANGUAGE or record.language is None:
             raise WrongTask(
                 f"{record.id} is a model of kind {record.kind}; this needs a language model that "

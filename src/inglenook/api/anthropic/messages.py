@@ -39,6 +39,7 @@ def messages_router(*, desk: Desk, pictures: Pictures) -> APIRouter:
         fields, model = await desk.prepared(request, LanguageTask.CHAT)
         if "messages" not in fields:
             raise Invalid("messages is required.", field="messages", code="request.missing_field")
+        fields.require_some("messages")
         asker = Asker(who.person, request.headers["host"], base_url(request))
         count = await _take_pictures(pictures, fields, asker)
         desk.complete(fields, model, system="system")

@@ -18,6 +18,7 @@ from inglenook.api.language.pictures import WORDS, Asker, Pictures
 from inglenook.api.openai.manner import DONE, ChatManner, event
 from inglenook.api.relay import DONE as LAST
 from inglenook.api.relay import Parts, RelayedStream, Wait, Whole, nothing, whole_events
+from inglenook.base.errors import Invalid
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.address import base_url
 from inglenook.door.caller import Caller
@@ -105,6 +106,10 @@ def _check(fields: Fields) -> None:
     """What clients expect to be told at once. Raises Unprocessable."""
     if "messages" not in fields:
         raise Unprocessable("messages is required.", field="messages", code="request.missing_field")
+    try:
+        fields.require_some("messages")
+    except Invalid as error:
+        raise Unprocessable(error.message, field="messages", hint=error.hint) from None
     heat = fields.get("temperature")
     if heat is not None and (
         isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= MAX_TEMPERATURE

@@ -103,6 +103,15 @@ class Fields:
             return value
         raise Invalid(f"{name} must be a list; got {shown(value)}.", field=name)
 
+    def require_some(self, name: str) -> None:
+        """Of a list that nobody reads here. Raises Invalid: it is no list, or there is nothing in it."""
+        value = self._values.get(name)
+        start = b"" if value is None else bytes(memoryview(value)[:60]).lstrip()
+        if start[:1] != b"[":
+            raise Invalid(f"{name} must be a list; got {shown(start)}.", field=name)
+        if start[1:].lstrip()[:1] == b"]":
+            raise Invalid(f"{name} is empty.", field=name, hint="at least one is needed")
+
     def object(self, name: str) -> dict[str, Any] | None:
         """Raises Invalid: it is no object."""
         value = self.get(name)

@@ -18,6 +18,7 @@ from inglenook.api.errors import answer, errors, json_response
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import PersonId
+from inglenook.catalog.errors import unusable
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.chat import options as rules
 from inglenook.chat.model import Counters, KeptOptions, ModelState
@@ -232,6 +233,8 @@ class _Loading:
             self._language.keep_loaded(model, keep_s)
 
     def _able(self, model: ModelRecord) -> Load:
+        if model.problem is not None:  # a file that cannot be read is of no kind that is loaded
+            raise unusable(model.id, model.problem)
         found = self._loads.get(model.kind)
         if found is None:
             raise Invalid(
