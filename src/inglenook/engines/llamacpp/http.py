@@ -2,7 +2,7 @@
 """HTTP/1.1 as one llama.cpp child speaks it: one request a connection, the answer passed on as it comes.
 
 A client of our own, because it lies between every token and who waits for it; the figures are in
-`docs/adr/0014-a-small-http-client-for-llama.md`. What it leaves out is what a child on the same machine does
+`docs/adr/0013-a-small-http-client-for-llama.md`. What it leaves out is what a child on the same machine does
 not do: redirects, compression, cookies, proxies, answers without a length. One request a connection, because
 the child's HTTP library lets a connection that is kept hold one of its few threads for 5 s.
 """
