@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A `llama-server` for a real server of ours (`language.server`) whose models do what their files' names say.
 
-It is `inglenook.testing.llama` behind the arguments that a llama-server is given: `dies_in_stream.gguf` dies in
-mid-stream, `never_ready.gguf` loads for ever, any other name answers properly.
+It is `inglenook.testing.llama` behind the arguments that a llama-server is given: `dies_in_stream.gguf` dies
+in mid-stream, `never_ready.gguf` loads for ever, any other name answers properly.
 """
 
 import json

@@ -7,14 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from inglenook.testing.parts import require
 from inglenook.testing.server import RunningServer
 from tests.e2e.conftest import ENVIRON
 from tests.e2e.workbench import LONG, Workbench, all_gone, eventually
@@ -175,20 +173,6 @@ def test_a_port_that_is_taken_is_named(server: RunningServer, tmp_path: Path) ->
     assert second.returncode == 1
     assert f"Port {port}" in second.stderr
     assert "--port" in second.stderr
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True
-    )
-    require(made.returncode == 0, "a small disk can only be made by root (mount -t tmpfs)")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk_fails_the_job_clearly_and_what_was_kept_stays(small_disk: Path) -> None:

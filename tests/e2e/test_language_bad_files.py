@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Broken, hostile and impossible GGUF files beside a sound one: each says what is wrong with it, the server stays
-quick, and the sound one answers."""
+"""Broken, hostile and impossible GGUF files beside a sound one: each says what is wrong with it, the server
+stays quick, and the sound one answers."""
 
 import os
 import struct
@@ -123,7 +123,8 @@ def huge_tensors(shape: Shape, words: int) -> Iterator[tuple[str, tuple[int, ...
     yield "output_norm.weight", (width,)
     for layer in range(shape.layers):
         sides: dict[str, tuple[int, ...]] = {
-            "attn_q": (width, width), "attn_output": (width, width), "attn_k": (kv, width), "attn_v": (kv, width),
+            "attn_q": (width, width), "attn_output": (width, width),
+            "attn_k": (kv, width), "attn_v": (kv, width),
             "ffn_gate": (wide, width), "ffn_up": (wide, width), "ffn_down": (width, wide),
             "attn_norm": (width,), "ffn_norm": (width,),
         }  # fmt: skip

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Language models' processes that misbehave, under a real server: every client is told, nobody gets a false end,
-and the next request is served."""
+"""Language models' processes that misbehave, under a real server: every client is told, nobody gets a false
+end, and the next request is served."""
 
 import json
 import socket

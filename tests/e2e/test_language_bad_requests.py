@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that no client should send, on every route of language models: refused in the shape of the dialect,
-never an error of ours, and the server goes on."""
+"""Requests that no client should send, on every route of language models: refused in the shape of the
+dialect, never an error of ours, and the server goes on."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many clients at once, and a limit of one model, with llama.cpp itself: nobody fails, nothing is loaded twice, and
-never more than allowed; and what they hear when llama.cpp is killed under them."""
+"""Many clients at once, and a limit of one model, with llama.cpp itself: nobody fails, nothing is loaded
+twice, and never more than allowed; and what they hear when llama.cpp is killed under them."""
 
 import concurrent.futures
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -69,7 +68,7 @@ class Watch:
         self.most_processes = 0
         self._thread = threading.Thread(target=self._look)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -189,8 +188,8 @@ def served_by(server: RunningServer, http: httpx.Client) -> list[psutil.Process]
 
 
 def test_who_hangs_up_on_llama_cpp_in_mid_answer_frees_its_slot(http: httpx.Client) -> None:
-    for path in ASKED:
-        body = {"model": "long", "stream": True, "ignore_eos": True, **ASKED[path]}
+    for path, asked in ASKED.items():
+        body = {"model": "long", "stream": True, "ignore_eos": True, **asked}
         with http.stream("POST", path, json=body) as answer:
             lines = answer.iter_lines()
             for _ in range(4):

@@ -17,6 +17,7 @@ from inglenook.api.bodies import MAX_FIELDS, media_type
 from inglenook.base.errors import Invalid, TooLarge
 from inglenook.base.units import MIB, format_bytes
 from inglenook.door.problem import shown
+from inglenook.store.files import write_error
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -49,19 +50,22 @@ async def receive_upload(
     Raises:
         Invalid: no such form, or one that is broken or cut off; another file; no file.
         TooLarge: as soon as the file has grown too large; the rest is not read.
+        Failed, Unavailable: the disk is full, or cannot be written to.
     """
     reader = _Reader(file_field, max_bytes, setting)
     parser = MultipartParser(_boundary(request), reader.callbacks())
-    with await asyncio.to_thread(into.open, "wb") as file:
-        try:
+    try:
+        with await asyncio.to_thread(into.open, "wb") as file:
             async for chunk in request.stream():
                 if chunk:
                     parser.write(chunk)
                 await reader.flush(file, least=_WRITE_BYTES)
             parser.finalize()
-        except FormParserError as error:
-            raise Invalid(f"The form cannot be read: {error}.", code="request.malformed") from None
-        await reader.flush(file, least=1)
+            await reader.flush(file, least=1)
+    except FormParserError as error:
+        raise Invalid(f"The form cannot be read: {error}.", code="request.malformed") from None
+    except OSError as error:  # the disk's: a client that leaves is a ClientDisconnect
+        raise write_error(error, into) from error
     return reader.done()
 
 

@@ -30,6 +30,7 @@ from inglenook.speech.errors import BadRecording, CannotHear, TranscriptionFaile
 from inglenook.speech.languages import NAMES, code_of, listed
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
 from inglenook.speech.planning import load_plan
+from inglenook.store.files import write_error
 from inglenook.wire.message import Message
 from inglenook.wire.speech import (
     ComputeType,
@@ -93,9 +94,15 @@ class SpeechService:
 
     @contextmanager
     def receive(self) -> Iterator[Path]:
-        """A new empty file of our own for a recording, gone when the context ends. Blocks."""
-        self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="recording-", dir=self._uploads)
+        """A new empty file of our own for a recording, gone when the context ends. Blocks.
+
+        Raises Failed, Unavailable: the disk is full, or cannot be written to.
+        """
+        try:
+            self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix="recording-", dir=self._uploads)
+        except OSError as error:
+            raise write_error(error, self._uploads) from error
         os.close(descriptor)
         path = Path(name)
         try:

@@ -89,12 +89,13 @@ class RunningServer:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line)
-            match = _LISTENS.search(line)
-            if match:
-                self.base_url = match[1]
-                self._found.set()
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.append(line)
+                match = _LISTENS.search(line)
+                if match:
+                    self.base_url = match[1]
+                    self._found.set()
         self._found.set()
 
     @property
@@ -124,6 +125,7 @@ class RunningServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join(5)
 
     def __enter__(self) -> Self:
         return self

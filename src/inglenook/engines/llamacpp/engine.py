@@ -80,9 +80,11 @@ class LlamaEngine:
                 kept_lines=LOG_LINES,
                 level_of=words.level_of,
             )
-        except BaseException:
+        except BaseException as error:
             for folder in place.folders:
                 shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):  # the disk is full
+                raise self._not_started(plan, error) from error
             raise
         return LlamaChild(
             process,
@@ -117,10 +119,11 @@ class LlamaEngine:
         try:
             return Place.make(self._spool_root)
         except OSError as error:
-            text = f"{plan.model} could not be started: {error.strerror} ({self._spool_root})."
-            raise ChildFailed(
-                Failure("child.not_started", text, "look at the data folder's disk and its owner")
-            ) from error
+            raise self._not_started(plan, error) from error
+
+    def _not_started(self, plan: LoadPlan, error: OSError) -> ChildFailed:
+        text = f"{plan.model} could not be started: {error.strerror} ({self._spool_root})."
+        return ChildFailed(Failure("child.not_started", text, "look at the data folder's disk and its owner"))
 
     def _command(self, launch: Launch, spool: Path) -> list[str]:
         program = self._find()
