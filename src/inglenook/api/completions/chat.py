@@ -18,6 +18,7 @@ from inglenook.api.language.pictures import WORDS, Asker, Pictures
 from inglenook.api.openai.manner import DONE, ChatManner, event
 from inglenook.api.relay import DONE as LAST
 from inglenook.api.relay import Parts, RelayedStream, Wait, Whole, nothing, whole_events
+from inglenook.base.errors import Invalid
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.address import base_url
 from inglenook.door.caller import Caller
@@ -102,9 +103,12 @@ class LanguageChat:
 
 
 def _check(fields: Fields) -> None:
-    """What clients expect to be told at once. Raises Unprocessable."""
+    """What clients expect to be told at once. Raises Unprocessable, Invalid."""
     if "messages" not in fields:
         raise Unprocessable("messages is required.", field="messages", code="request.missing_field")
+    if not fields.is_filled_list("messages"):
+        raise Invalid("messages must be a list with at least one message.", field="messages")
+    _check_form(fields)
     heat = fields.get("temperature")
     if heat is not None and (
         isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= MAX_TEMPERATURE
@@ -112,6 +116,20 @@ def _check(fields: Fields) -> None:
         raise Unprocessable(
             f"temperature must be a number from 0 to {MAX_TEMPERATURE}; got {shown(heat)}.",
             field="temperature",
+        )
+
+
+def _check_form(fields: Fields) -> None:
+    """llama.cpp passes over a form of answers that it does not understand. Raises Invalid."""
+    form = fields.object("response_format") or {}
+    if form.get("type") != "json_schema":
+        return
+    inner = form.get("json_schema")
+    if not isinstance(inner, dict) or not isinstance(inner.get("schema"), dict):
+        raise Invalid(
+            f"response_format has no schema; got {shown(form)}.",
+            field="response_format",
+            hint='send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}',
         )
 
 
