@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a language model's process refuses, as an error of ours: its status and its words survive."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from inglenook.catalog.model import ModelRecord
 CONTEXT_EXCEEDED: Final = "model.context_exceeded"
 _NOT_STARTED_FOR_IT: Final = 501
 _MAX_WORDS: Final = 2000
+_BAD_MESSAGES: Final = "Failed to parse messages"
+"""A mistake of the caller, for which llama.cpp answers with 500."""
+_OF_FIELD: Final = re.compile(r"Field '(\w+)': (?:\[json\.[\w.]+\] )?(.+?)\.?", re.DOTALL)
 
 _KINDS: Mapping[int, type[InglenookError]] = {
     400: Invalid,
@@ -43,8 +47,19 @@ def refusal(model: ModelRecord, status: int, body: bytes) -> InglenookError:
         return unfit(model, words)
     if "exceed_context_size" in str(told.get("type", "")):
         return _too_long(model, words, told)
-    kind = _KINDS.get(status) or (Invalid if status < 500 else Failed)
-    return kind(words or f"{model.id} refused the request with status {status}.", code="model.refused")
+    kind = _KINDS.get(status) or (Invalid if status < 500 or words.startswith(_BAD_MESSAGES) else Failed)
+    words, field = _plain(words)
+    return kind(
+        words or f"{model.id} refused the request with status {status}.", code="model.refused", field=field
+    )
+
+
+def _plain(words: str) -> tuple[str, str | None]:
+    """llama.cpp's words without its JSON library's number, and the field that they name."""
+    if words.startswith(_BAD_MESSAGES):
+        return words, "messages"
+    found = _OF_FIELD.fullmatch(words)
+    return (words, None) if found is None else (f"{found[1]}: {found[2]}.", found[1])
 
 
 def unfit(model: ModelRecord, words: str) -> Invalid:
@@ -59,9 +74,9 @@ def unfit(model: ModelRecord, words: str) -> Invalid:
 
 def _too_long(model: ModelRecord, words: str, told: Mapping[str, Any]) -> Invalid:
     asked, room = told.get("n_prompt_tokens"), told.get("n_ctx")
-    numbers = f" The request has {asked} tokens; {model.id} is loaded with room for {room}." if room else ""
+    numbers = f"The request has {asked} tokens; {model.id} is loaded with room for {room}." if room else ""
     return Invalid(
-        (words or "The request is longer than the context.") + numbers,
+        numbers or words or "The request is longer than the context.",
         code=CONTEXT_EXCEEDED,
         field="messages",
         hint="shorten the conversation, or raise the model's context",

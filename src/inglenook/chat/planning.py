@@ -179,7 +179,7 @@ def _parallel(draft: _Draft) -> int:
         _at_least_one("parallel", draft.options.parallel)
         draft.choose("parallel", draft.options.parallel, "model", "as set for this model")
         return draft.options.parallel
-    draft.choose("parallel", draft.defaults.parallel, "settings", "language.parallel")
+    draft.choose("parallel", draft.defaults.parallel, "settings", _says("settings", "parallel"))
     return draft.defaults.parallel
 
 
@@ -226,7 +226,7 @@ def _cache_type(draft: _Draft, name: str, own: str | None, default: str) -> str:
 
 
 def _says(source: str, name: str) -> str:
-    return "as set for this model" if source == "model" else f"language.{name}"
+    return "as set for this model" if source == "model" else f"the setting language.{name}"
 
 
 # ── layers ────────────────────────────────────────────────────────────────────────────────────────────────

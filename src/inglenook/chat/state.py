@@ -39,13 +39,14 @@ def state_of(
     """Args:
     wanted: how it would be loaded now; None where that is not known.
     load_s: seconds that loading it took lately.
+    pinned: as its options say; the runtime hears of a change a moment later.
     """
     if record.problem is not None:
         return ModelState(record.id, "unusable", problem=record.problem)
     loaded = [r for r in residents if r.state in _WORDS]
     loaded.sort(key=lambda r: (bool(r.plan.variant), _ORDER.index(r.state)))
     if loaded:
-        return _of_resident(loaded[0], wanted, waiting)
+        return _of_resident(loaded[0], wanted, waiting, pinned=pinned)
     expected = load_s if load_s is not None else (None if wanted is None else wanted.plan.load_s)
     state = ModelState(
         record.id,
@@ -68,7 +69,7 @@ def state_of(
     )
 
 
-def _of_resident(resident: ResidentNow, wanted: Wanted | None, waiting: int) -> ModelState:
+def _of_resident(resident: ResidentNow, wanted: Wanted | None, waiting: int, *, pinned: bool) -> ModelState:
     load = resident.plan.options.get("load")
     return ModelState(
         resident.plan.model,
@@ -82,9 +83,9 @@ def _of_resident(resident: ResidentNow, wanted: Wanted | None, waiting: int) -> 
         leases=resident.leases,
         capacity=resident.plan.capacity,
         waiting=waiting,
-        pinned=resident.pinned,
+        pinned=pinned,
         keep_s=_written(resident.keep_s),
-        unload_in_s=_unload_in_s(resident),
+        unload_in_s=None if pinned else _unload_in_s(resident),
         leaving=resident.leaving,
         context=load.context if isinstance(load, LoadLanguageModel) else None,
         mode=load.mode if isinstance(load, LoadLanguageModel) else None,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inglenook.base.errors import InglenookError
 
 log = logging.getLogger(__name__)
+
+_WHERE: Final = "/docs lists every address of this server"
 
 CLIENT_CLOSED_REQUEST = 499
 """Not in any standard, but what proxies write into their logs for a request that was called off."""
@@ -144,6 +146,9 @@ def handlers(render: Renderer) -> dict[type[Exception], Handler]:
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         problem = problem_of_status(error)
+        if error.status_code == HTTPStatus.NOT_FOUND and problem.message == HTTPStatus.NOT_FOUND.phrase:
+            message = f"There is nothing at {shown(request.url.path)}."
+            problem = dataclasses.replace(problem, message=message, hint=_WHERE)
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             # The framework names the methods of one route only, and a path may have several.
             problem = dataclasses.replace(problem, headers={"allow": ", ".join(sorted(_methods(request)))})

@@ -60,6 +60,41 @@ def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+# -- what is refused at once --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("messages", ["hi", [], {}])
+def test_messages_must_be_a_list_that_holds_one(
+    client: TestClient, language: ScriptedLanguage, messages: object
+) -> None:
+    answer = chat(client, messages=messages)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "messages"
+    assert language.asked == []
+
+
+@pytest.mark.parametrize(
+    "form", ["json", {"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}]
+)
+def test_a_form_of_answers_without_its_schema_is_refused(
+    client: TestClient, language: ScriptedLanguage, form: object
+) -> None:
+    answer = chat(client, response_format=form)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "response_format"
+    assert language.asked == []
+
+
+def test_messages_that_the_child_cannot_read_are_the_callers_mistake(
+    client: TestClient, language: ScriptedLanguage
+) -> None:
+    words = "Failed to parse messages: Missing 'role' in message"
+    language.answers = lambda _: (500, json.dumps({"error": {"code": 500, "message": words}}).encode())
+    answer = chat(client)
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["param"], answer.json()["error"]["message"]) == ("messages", words)
+
+
 # -- what is passed on ---------------------------------------------------------------------------------
 
 
@@ -138,6 +173,12 @@ def test_the_cost_of_an_answer_is_counted_whole_and_streamed(
     [
         (400, {"code": 400, "message": "bad grammar", "type": "x"}, "model.refused", "bad grammar"),
         (500, {"code": 500, "message": "it broke", "type": "server_error"}, "model.refused", "it broke"),
+        (
+            400,
+            {"message": "Field 'top_p': [json.exception.type_error.302] type must be number"},
+            "model.refused",
+            "top_p: type must be number.",
+        ),
         (503, {"code": 503, "message": "Loading model"}, "model.refused", "Loading model"),
         (404, {"code": 404, "message": "no such slot"}, "model.refused", "no such slot"),
     ],

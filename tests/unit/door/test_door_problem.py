@@ -140,7 +140,10 @@ def test_what_the_framework_refuses_has_the_same_shape(router: APIRouter) -> Non
     def no_thing() -> None: ...
 
     with framed(router) as client:
-        assert client.get("/v1/nothing").json()["error"]["code"] == "http.not_found"
+        nothing = client.get("/v1/nothing").json()["error"]
+        assert nothing["code"] == "http.not_found"
+        assert nothing["message"].startswith("There is nothing at '/v1/nothing'.")
+        assert nothing["hint"] == "/docs lists every address of this server"
         wrong_method = client.post("/v1/thing")
         assert wrong_method.status_code == 405
         assert wrong_method.headers["allow"] == "DELETE, GET"
@@ -153,7 +156,7 @@ def test_what_the_framework_refuses_has_the_same_shape(router: APIRouter) -> Non
 
 def test_each_part_of_the_server_writes_errors_its_own_way(router: APIRouter) -> None:
     with framed(router) as client:
-        assert client.get("/page").text == "Not Found"
+        assert client.get("/page").text == "There is nothing at '/page'."
         assert client.get("/v1/x").headers["content-type"] == "application/json"
 
 

@@ -103,13 +103,14 @@ class LanguageChat:
 
 
 def _check(fields: Fields) -> None:
-    """What clients expect to be told at once. Raises Unprocessable."""
+    """What clients expect to be told at once. Raises Unprocessable, Invalid."""
     if "messages" not in fields:
         raise Unprocessable("messages is required.", field="messages", code="request.missing_field")
     try:
         fields.require_some("messages")
     except Invalid as error:
         raise Unprocessable(error.message, field="messages", hint=error.hint) from None
+    _check_form(fields)
     heat = fields.get("temperature")
     if heat is not None and (
         isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= MAX_TEMPERATURE
@@ -117,6 +118,20 @@ def _check(fields: Fields) -> None:
         raise Unprocessable(
             f"temperature must be a number from 0 to {MAX_TEMPERATURE}; got {shown(heat)}.",
             field="temperature",
+        )
+
+
+def _check_form(fields: Fields) -> None:
+    """llama.cpp passes over a form of answers that it does not understand. Raises Invalid."""
+    form = fields.object("response_format") or {}
+    if form.get("type") != "json_schema":
+        return
+    inner = form.get("json_schema")
+    if not isinstance(inner, dict) or not isinstance(inner.get("schema"), dict):
+        raise Invalid(
+            f"response_format has no schema; got {shown(form)}.",
+            field="response_format",
+            hint='send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}',
         )
 
 

@@ -22,6 +22,15 @@ window.addEventListener("storage", nameTheme);
 themeButton.hidden = false;
 nameTheme();
 
+// On a phone the rooms are one row that scrolls: the one that we are in is in sight.
+
+const roomHere = document.querySelector(".rooms [aria-current]");
+if (roomHere) {
+  const row = roomHere.parentElement;
+  const [all, one] = [row.getBoundingClientRect(), roomHere.getBoundingClientRect()];
+  row.scrollLeft += one.left + one.width / 2 - all.left - all.width / 2;
+}
+
 // Times
 
 function localTimes(root) {
