@@ -91,8 +91,8 @@ def test_the_core_installs_without_a_tensor_library() -> None:
     names = {re.split(r"[<>=!;\[ ]", requirement)[0] for requirement in project["dependencies"]}
     assert names == {
         "alembic", "click", "fastapi", "filelock", "gguf", "httptools", "httpx", "jinja2", "mcp", "msgspec",
-        "numpy", "nvidia-ml-py", "pg8000", "pillow", "platformdirs", "prometheus-client", "psutil", "pydantic",
-        "python-multipart", "ruamel.yaml", "sqlalchemy", "uvicorn", "uvloop", "websockets",
+        "numpy", "nvidia-ml-py", "pg8000", "pillow", "platformdirs", "prometheus-client", "psutil",
+        "pydantic", "python-multipart", "ruamel.yaml", "sqlalchemy", "uvicorn", "uvloop", "websockets",
     }, "a new dependency is a decision: write down its licence in NOTICE and add it here"  # fmt: skip
     assert project["version"] == inglenook.__version__
 

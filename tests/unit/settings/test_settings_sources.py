@@ -149,8 +149,8 @@ def test_a_name_that_is_like_nothing_gets_the_list_of_what_there_is(tmp_path: Pa
     assert _problems(file=file) == [
         (
             f"{file}:1: qqqqqq is not a section",
-            "the sections are "
-            "server, runtime, jobs, images, language, speech, gallery, outgoing, models, store",
+            "the sections are server, runtime, jobs, images, language, speech, gallery, outgoing, models, "
+            + "store",
         ),
         (f"{file}:3: jobs.zzzzzz = 1 is not a setting", "jobs has queue_limit, person_limit, max_active"),
     ]

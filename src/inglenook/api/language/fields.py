@@ -131,11 +131,6 @@ class Fields:
         data = bytes(value)
         return any(word in data for word in words) or b"\\u00" in data
 
-    def is_filled_list(self, name: str) -> bool:
-        """Whether a field is a list with something in it; looks at its first bytes alone."""
-        data = bytes(self._values.get(name, b"")).lstrip()
-        return data[:1] == b"[" and data[1:].lstrip()[:1] != b"]"
-
     def put(self, values: Mapping[str, Any]) -> None:
         """Set fields. Those that are new come first; the rest of the body stays as it is."""
         encoded = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
