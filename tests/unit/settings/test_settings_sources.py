@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inglenook.settings import Override, Settings, SettingsError, find_file, load
+from inglenook.settings.declaration import sections
 from inglenook.settings.sources import variable_of
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -149,8 +150,7 @@ def test_a_name_that_is_like_nothing_gets_the_list_of_what_there_is(tmp_path: Pa
     assert _problems(file=file) == [
         (
             f"{file}:1: qqqqqq is not a section",
-            "the sections are server, runtime, jobs, images, language, speech, gallery, outgoing, models, "
-            + "store",
+            f"the sections are {', '.join(sections())}",
         ),
         (f"{file}:3: jobs.zzzzzz = 1 is not a setting", "jobs has queue_limit, person_limit, max_active"),
     ]
