@@ -165,7 +165,7 @@ def test_a_broken_file_is_refused_in_every_dialect(http: httpx.Client, models: P
     ollama = http.post("/api/chat", json={"model": "bad", "messages": HI})
     assert ollama.status_code == 400
     cyber = http.post("/admin/models/bad/load")
-    assert cyber.status_code == 400
+    assert cyber.status_code == 409
     assert cyber.json()["detail"]
     ours = http.post("/v1/models/bad/load")
     assert ours.status_code == 400

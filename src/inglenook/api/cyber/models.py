@@ -262,11 +262,11 @@ def _language(machine: Machine, name: str) -> ModelRecord:
         Conflict: it cannot be used. Invalid: it is of another kind.
     """
     record = machine.language.find(name)
-    if record.kind is not ModelKind.LANGUAGE:
-        raise Invalid(f"{record.id} is a model of kind {record.kind}.", code="model.wrong_kind", field="name")
-    if record.problem is not None:
+    if record.problem is not None:  # a file that cannot be read is of no kind
         fact, _, hint = record.problem.partition("\nhint: ")
         raise Conflict(f"{record.id} cannot be used: {fact}", code="model.unusable", hint=hint or None)
+    if record.kind is not ModelKind.LANGUAGE:
+        raise Invalid(f"{record.id} is a model of kind {record.kind}.", code="model.wrong_kind", field="name")
     return record
 
 
