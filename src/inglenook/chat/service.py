@@ -38,10 +38,12 @@ from inglenook.runtime.contracts import ChildFailed, Lease, ResidentState
 from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.snapshot import ResidentNow
 from inglenook.runtime.scheduler.waiting import Hear, acquire_told
-from inglenook.wire.llama import LoadLanguageModel
+from inglenook.wire.llama import LoadLanguageModel, Mode
 
 log = logging.getLogger(__name__)
 
+_WORK: Final[Mapping[Mode, str]] = {"chat": "an answer", "embedding": "embeddings", "rerank": "a ranking"}
+"""What a lease is for, as the queue tells it."""
 MAX_PLANNED: Final = 256
 """Plans that are remembered: a client may ask for any number of contexts."""
 
@@ -292,7 +294,7 @@ class ChatService:
             Unavailable: the server is stopping.
         """
         wanted = self._wanted(model, task=task, context=context)
-        ask = _Ask(wanted, person, work_class, keep_s, f"{model.id} for {person}")
+        ask = _Ask(wanted, person, work_class, keep_s, f"{_WORK[wanted.load.mode]} for {person}")
 
         async def again() -> Lease:
             return await self._acquire(ask, stop, None)

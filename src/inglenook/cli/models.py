@@ -103,8 +103,12 @@ def _as_json(record: "ModelRecord") -> dict[str, Any]:
 
 def _served(command: Any) -> Any:
     """Add the model's name, and what a command needs that asks the running server."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-    return click.argument("model")(settings_options(command))
+    return click.argument("model")(_asking(command))
+
+
+def _asking(command: Any) -> Any:
+    """Add what a command needs that asks the running server."""
+    return settings_options(click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command))
 
 
 @models.command()
@@ -132,9 +136,10 @@ def pin(model: str, off: bool, config: Path | None, data: Path | None, as_json: 
 
 
 @models.command()
+@click.argument("model")
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--reset", is_flag=True, help="Take everything back first.")
-@_served
+@_asking
 def options(
     model: str,
     changes: tuple[str, ...],

@@ -8,13 +8,14 @@ back: on a device that holds only one of the two, each goes for the other.
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from inglenook.api.errands import Errands
 from inglenook.api.errors import error_of_job
 from inglenook.api.language import calling, conversing
 from inglenook.api.language.calls import Call
@@ -24,14 +25,13 @@ from inglenook.api.language.tools import Tool
 from inglenook.api.openai import requests
 from inglenook.api.openai.fields import EditFields, GenerationFields, read
 from inglenook.api.relay import Ask, Relay, Wait, words_of
-from inglenook.base.cancel import StopReason
-from inglenook.base.errors import Conflict, Failed, InglenookError, Invalid
-from inglenook.base.ids import JobId, PersonId, PictureId
+from inglenook.base.errors import Failed, InglenookError, Invalid
+from inglenook.base.ids import PictureId
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.problem import shown
 from inglenook.door.services import Catalog, Images, Jobs, Links
 from inglenook.images.model import ImageRequest
-from inglenook.jobs.model import FINAL, EventType, JobState
+from inglenook.jobs.model import EventType, JobEvent, JobState
 
 FIELD: Final = "inglenook_tools"
 KIND: Final = "inglenook"
@@ -171,11 +171,10 @@ class Drawing:
     ) -> None:
         self._relay = relay
         self._images = images
-        self._jobs = jobs
+        self._errands = Errands(jobs)
         self._catalog = catalog
         self._links = links
         self._pictures = pictures
-        self._ending: set[asyncio.Task[None]] = set()
 
     async def pieces(
         self, ask: Ask, body: Mapping[str, Any], own: Mapping[str, OwnTool], asker: Asker, wait: Wait
@@ -279,15 +278,15 @@ class Drawing:
         """Raises what the job failed with. Cancelling the call cancels the job."""
         person = turns.asker.person
         job = await self._images.submit(asked, owner=person)
-        try:
-            await self._follow(job.id, turns.wait)
-        except asyncio.CancelledError:  # the client gave up, and nobody else waits for it
-            # In a task of its own: whoever cancels this one may go on doing so at every await.
-            ending = asyncio.create_task(self._give_up(job.id, person))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            raise
-        done = await self._jobs.get(job.id, person)
+        turns.wait.words = "a picture is to be drawn"
+
+        async def tell(event: JobEvent) -> None:
+            if event.type is EventType.PROGRESS:
+                turns.wait.words = _progress(event.data)
+            elif event.type is EventType.WAIT:
+                turns.wait.words = f"the picture is {words_of(event.data)}"
+
+        done = await self._errands.done(job, person, tell)
         if done.state is not JobState.SUCCEEDED:
             raise Failed(f"The job was {done.state}.") if done.error is None else error_of_job(done.error)
         parts = sorted(done.result.get("parts", []), key=lambda part: part["index"])
@@ -304,22 +303,6 @@ class Drawing:
             seed=part["seed"],
             media_type=part["media_type"],
         )
-
-    async def _follow(self, job: JobId, wait: Wait) -> None:
-        """Tell of the picture until it is finished, or is not."""
-        wait.words = "a picture is to be drawn"
-        async with aclosing(self._jobs.subscribe(job)) as events:
-            async for event in events:
-                if event.type is EventType.PROGRESS:
-                    wait.words = _progress(event.data)
-                elif event.type is EventType.WAIT:
-                    wait.words = f"the picture is {words_of(event.data)}"
-                elif event.type is EventType.STATE and event.data["state"] in FINAL:
-                    return
-
-    async def _give_up(self, job: JobId, person: PersonId) -> None:
-        with suppress(Conflict):  # it has just ended
-            await self._jobs.cancel(job, caller=person, reason=StopReason.CLIENT_GONE)
 
 
 def _with_tools(body: Mapping[str, Any], own: Mapping[str, OwnTool]) -> dict[str, Any]:

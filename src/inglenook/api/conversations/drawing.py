@@ -4,21 +4,20 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+from inglenook.api.errands import Errands
 from inglenook.api.openai import requests
 from inglenook.api.openai.fields import EditFields, GenerationFields, read
-from inglenook.base.cancel import StopReason
-from inglenook.base.errors import Conflict, InglenookError, Invalid
+from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import BlobId, PersonId, PictureId
 from inglenook.chat.conversations.answering import Result
 from inglenook.chat.conversations.model import Image
 from inglenook.chat.service import Hear
 from inglenook.door.services import Catalog, Gallery, Images, Jobs
 from inglenook.images.model import ImageRequest
-from inglenook.jobs.model import FINAL, EventType, Job, JobState
+from inglenook.jobs.model import EventType, Job, JobEvent, JobState
 
 _PROMPT = {"type": "string", "description": "what the picture shows, in English"}
 # A list, so that a small model whose calls are held to the schema cannot invent a size.
@@ -63,10 +62,9 @@ class DrawingTools:
 
     def __init__(self, *, images: Images, jobs: Jobs, gallery: Gallery, catalog: Catalog) -> None:
         self._images = images
-        self._jobs = jobs
+        self._errands = Errands(jobs)
         self._gallery = gallery
         self._catalog = catalog
-        self._ending: set[asyncio.Task[None]] = set()
 
     def described(self, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
         return [TOOLS[name] for name in names]
@@ -103,29 +101,14 @@ class DrawingTools:
 
     async def _draw(self, asked: ImageRequest, person: PersonId, hear: Hear) -> Result:
         job = await self._images.submit(asked, owner=person)
-        try:
-            await self._follow(job, hear)
-        except asyncio.CancelledError:
-            # In a task of its own: whoever cancels this one may go on doing so at every await.
-            ending = asyncio.create_task(self._give_up(job, person))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            raise
-        return _result(await self._jobs.get(job.id, person))
 
-    async def _follow(self, job: Job, hear: Hear) -> None:
-        async with aclosing(self._jobs.subscribe(job.id)) as events:
-            async for event in events:
-                if event.type is EventType.WAIT:
-                    await hear(event.data)
-                elif event.type is EventType.PROGRESS:
-                    await hear({"drawing": True, **event.data})
-                elif event.type is EventType.STATE and event.data["state"] in FINAL:
-                    return
+        async def tell(event: JobEvent) -> None:
+            if event.type is EventType.WAIT:
+                await hear(event.data)
+            elif event.type is EventType.PROGRESS:
+                await hear({"drawing": True, **event.data})
 
-    async def _give_up(self, job: Job, person: PersonId) -> None:
-        with suppress(Conflict):  # it has just ended
-            await self._jobs.cancel(job.id, caller=person, reason=StopReason.CLIENT_GONE)
+        return _result(await self._errands.done(job, person, tell))
 
 
 def _result(job: Job) -> Result:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,16 +14,16 @@ from typing import Any, Final
 
 from PIL import Image
 
+from inglenook.api.errands import Errands
 from inglenook.api.mcp.schemas import DEFAULT_WAIT_S, MAX_WAIT_S, TOOLS
 from inglenook.api.openai import requests
 from inglenook.api.openai.fields import EditFields, GenerationFields, read
-from inglenook.base.cancel import StopReason
-from inglenook.base.errors import Conflict, Invalid, NotFound
+from inglenook.base.errors import Invalid, NotFound
 from inglenook.base.ids import BlobId, JobId, PersonId, PictureId
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.services import Catalog, Gallery, Images, Jobs
 from inglenook.images.model import ImageRequest
-from inglenook.jobs.model import FINAL, EventType, Job, JobState
+from inglenook.jobs.model import EventType, Job, JobEvent, JobState
 
 MAX_IMAGE_BYTES: Final = 700_000
 """Of one picture in an answer: programs refuse answers of a megabyte, and base64 adds a third."""
@@ -58,7 +58,7 @@ class Tools:
         self._jobs = jobs
         self._gallery = gallery
         self._catalog = catalog
-        self._ending: set[asyncio.Task[None]] = set()
+        self._errands = Errands(jobs)
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, person: PersonId, tell: Tell) -> Answer:
         """Raises NotFound for a tool that does not exist, and what the tool raises."""
@@ -129,18 +129,8 @@ class Tools:
     ) -> Answer:
         wait_s = _wait_s(arguments, DEFAULT_WAIT_S)
         job = await self._images.submit(asked, owner=person)
-        try:
+        async with self._errands.waited_for(job, person):
             return await self._watched(job, person, wait_s, tell)
-        except asyncio.CancelledError:  # the client gave up, and nobody else waits for it
-            # In a task of its own: whoever cancels this one may go on doing so at every await.
-            ending = asyncio.create_task(self._give_up(job, person))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            raise
-
-    async def _give_up(self, job: Job, person: PersonId) -> None:
-        with suppress(Conflict):  # it has just ended
-            await self._jobs.cancel(job.id, caller=person, reason=StopReason.CLIENT_GONE)
 
     # -- jobs --------------------------------------------------------------------------------------
 
@@ -153,14 +143,14 @@ class Tools:
 
     async def _follow(self, job: JobId, tell: Tell) -> None:
         """Tell of the job's progress until it ends."""
-        async with aclosing(self._jobs.subscribe(job)) as events:
-            async for event in events:
-                if event.type is EventType.PROGRESS:
-                    await tell(float(event.data["progress"]), _sentence(event.data))
-                elif event.type is EventType.WAIT:
-                    await tell(0.0, str(event.data["reason"]["text"]))
-                elif event.type is EventType.STATE and event.data["state"] in FINAL:
-                    return
+
+        async def told(event: JobEvent) -> None:
+            if event.type is EventType.PROGRESS:
+                await tell(float(event.data["progress"]), _sentence(event.data))
+            elif event.type is EventType.WAIT:
+                await tell(0.0, str(event.data["reason"]["text"]))
+
+        await self._errands.follow(job, told)
 
     async def _state_of(self, job: Job, person: PersonId) -> Answer:
         parts = job.result.get("parts", []) if job.result else []
