@@ -50,8 +50,8 @@ def transcribe(
 ) -> None:
     """Write down what is said in FILE.
 
-    It may be WAV, FLAC, MP3, Ogg or WebM; with ffmpeg also M4A or MP4. Uses the server that runs on the data folder;
-    without one, this process does the work.
+    It may be WAV, FLAC, MP3, Ogg or WebM; with ffmpeg also M4A or MP4. Uses the server that runs on the
+    data folder; without one, this process does the work.
     """
     if translate and asked["language"] is not None:
         raise click.UsageError("--translate detects the language; leave --language out")
