@@ -97,6 +97,14 @@ def test_the_core_installs_without_a_tensor_library() -> None:
     assert project["version"] == inglenook.__version__
 
 
+def test_the_notice_names_the_licence_of_what_runs_language_and_speech() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = [re.split(r"[<>=!;\[ ]", one)[0] for one in (*extras["language"], *extras["speech"], "gguf")]
+    assert len(names) >= 4
+    notice = (ROOT / "NOTICE").read_text()
+    assert [name for name in names if not re.search(rf"\b{name} \((?:MIT|BSD|Apache)", notice)] == []
+
+
 def test_only_the_named_places_catch_everything() -> None:
     found = set()
     for name, module in python_modules():

@@ -298,7 +298,8 @@ def test_real_memory_exhaustion_is_retried_and_reported_with_the_allocators_figu
     assert isinstance(worker.draw(width=64, height=64, steps=2)[-1], Drawn)
 
 
-@pytest.mark.parametrize("busy", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", [False, True])
 def test_a_shutdown_ends_with_status_0(start: Callable[[], LiveWorker], busy: bool) -> None:
     worker = start()
     worker.load(STARTER)
@@ -311,14 +312,8 @@ def test_a_shutdown_ends_with_status_0(start: Callable[[], LiveWorker], busy: bo
     assert worker.status() == 0
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("before loading", marks=pytest.mark.slow),
-        pytest.param("idle", marks=pytest.mark.slow),
-        "in mid-picture",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before loading", "idle", "in mid-picture"])
 def test_it_ends_when_the_server_is_gone(start: Callable[[], LiveWorker], moment: str) -> None:
     worker = start()
     if moment != "before loading":
@@ -330,6 +325,7 @@ def test_it_ends_when_the_server_is_gone(start: Callable[[], LiveWorker], moment
     assert worker.status() == 3
 
 
+@pytest.mark.slow
 def test_a_truncated_file_fails_the_load_and_ends_the_worker(
     start: Callable[[], LiveWorker], tmp_path: Path
 ) -> None:

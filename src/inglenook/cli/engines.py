@@ -29,7 +29,7 @@ _BUILDS = ("auto", "cpu", "cuda", "vulkan", "rocm", "metal")
 
 @click.group()
 def engines() -> None:
-    """Show, install and update the programs that run language models."""
+    """Show, install and update what runs language models."""
 
 
 # ── list ────────────────────────────────────────────────────────────────────────────────────────────────

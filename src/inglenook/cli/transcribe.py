@@ -48,9 +48,10 @@ def transcribe(
     data: Path | None,
     **asked: str | None,
 ) -> None:
-    """Write down what is said in FILE: WAV, FLAC, MP3, Ogg, WebM; with ffmpeg also M4A and MP4.
+    """Write down what is said in FILE.
 
-    Uses the server that runs on the data folder; without one, this process does the work.
+    It may be WAV, FLAC, MP3, Ogg or WebM; with ffmpeg also M4A or MP4. Uses the server that runs on the
+    data folder; without one, this process does the work.
     """
     if translate and asked["language"] is not None:
         raise click.UsageError("--translate detects the language; leave --language out")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from tests.databases import fresh_sqlite
 
 from inglenook.api.cyber import cyber_router, render_detail
 from inglenook.api.errors import render_json
@@ -29,9 +30,8 @@ from inglenook.door.caller import MachineOwner
 from inglenook.door.frame import frame
 from inglenook.engines.llamacpp.child import Reply
 from inglenook.settings import load
-from inglenook.store import schema
 from inglenook.store.configuration import Configuration
-from inglenook.store.database import Database, sqlite_url
+from inglenook.store.database import Database
 from inglenook.store.overrides import SettingOverrides
 from inglenook.testing.clock import FakeClock
 
@@ -71,9 +71,7 @@ def language_model(name: str, task: LanguageTask = LanguageTask.CHAT, **more: An
 
 def fresh_database(folder: Path) -> Database:
     """With our tables; for a whole module, since none of its tests looks at what another has kept."""
-    database = Database(sqlite_url(folder / "inglenook.db"))
-    schema.upgrade(database)
-    return database
+    return fresh_sqlite(folder / "inglenook.db")
 
 
 def events(*chunks: Mapping[str, Any]) -> bytes:

@@ -37,7 +37,7 @@ def test_ids_are_distinct_of_one_length_and_safe_in_a_path() -> None:
 
 def test_an_error_has_the_code_of_its_class_unless_it_is_given_one() -> None:
     kinds = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, InglenookError)]
-    assert len(kinds) == 10
+    assert len(kinds) == 12
     for kind in kinds:
         assert kind("it went wrong").code == kind.default_code
         assert kind("it went wrong", code="a.b").code == "a.b"

@@ -56,6 +56,7 @@ def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
         "models",
         "serve",
         "starters",
+        "transcribe",
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 

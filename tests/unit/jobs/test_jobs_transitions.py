@@ -10,13 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from tests.databases import fresh_sqlite
 
 from inglenook.base.ids import JobId, PersonId, new_id
 from inglenook.base.work import WorkClass
 from inglenook.jobs.model import FINAL, NEXT, Job, JobError, JobState, Receipt
 from inglenook.jobs.records import JobRecords
-from inglenook.store import schema
-from inglenook.store.database import Database, sqlite_url
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,8 +32,7 @@ class JobTable(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(sqlite_url(Path(self.folder.name) / "x.db"))
-        schema.upgrade(self.database)
+        self.database = fresh_sqlite(Path(self.folder.name) / "x.db")
         self.records = JobRecords(database=self.database)
         self.model: dict[JobId, Job] = {}
 

@@ -74,7 +74,7 @@ def test_a_file_of_absurd_size_is_refused_unread(tmp_path: Path) -> None:
     assert _problem(file) == (f"{file}: is larger than 1048576 bytes", None)
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "server: {port: " + "9" * 9000 + "}", "a: &x [*x]", "a\0b: 1"])
+@pytest.mark.parametrize("text", ["[" * 1000, "server: {port: " + "9" * 9000 + "}", "a: &x [*x]", "a\0b: 1"])
 def test_a_hostile_file_ends_in_a_message(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError):
         load(file=_write(tmp_path, text), environ={})

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.staticfiles import StaticFiles
+from tests.databases import fresh_sqlite
 
 from inglenook.base.ids import OWNER
 from inglenook.door.administrator import ATTEMPTS, COOKIE, Administration
@@ -19,9 +20,8 @@ from inglenook.door.frame import frame
 from inglenook.settings import load
 from inglenook.settings.declaration import sections
 from inglenook.settings.problems import all_keys
-from inglenook.store import schema
 from inglenook.store.configuration import Configuration
-from inglenook.store.database import Database, sqlite_url
+from inglenook.store.database import Database
 from inglenook.store.overrides import SettingOverrides
 from inglenook.testing.clock import FakeClock
 from inglenook.web.login_pages import HOME, login_router, safe_place
@@ -35,8 +35,7 @@ SECRETS = {"INGLENOOK_STORE__DATABASE_URL": "postgresql://me:pssst@db/x"}
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    made = Database(sqlite_url(tmp_path_factory.mktemp("settings") / "inglenook.db"))
-    schema.upgrade(made)
+    made = fresh_sqlite(tmp_path_factory.mktemp("settings") / "inglenook.db")
     yield made
     made.close()
 
