@@ -43,6 +43,7 @@ async function say(content, parent) {
   messageField.value = "";
   grow();
   given.replaceChildren();
+  if (!isWide()) openSettings(false); // they would cover the answer
   toEnd();
   answer(message.id);
   showList();
@@ -293,6 +294,7 @@ function showBusy(busy) {
 // -- the end of the page
 
 const isNearEnd = () => window.innerHeight + window.scrollY > document.documentElement.scrollHeight - FOLLOWS_PX;
+const isWide = () => window.matchMedia("(min-width: 46rem)").matches;
 const toEnd = () => window.scrollTo({ top: document.documentElement.scrollHeight });
 
 // -- controls
@@ -312,6 +314,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented) return;
   if (isWriting() && !byId("shelf").open) stopAnswer();
   else if (room.classList.contains("list-open")) toggleList(false);
+  else if (!byId("settings").hidden) openSettings(false);
 });
 document.addEventListener("click", (event) => {
   if (event.target.closest("#stop")) stopAnswer();
@@ -327,4 +330,4 @@ document.addEventListener("click", (event) => {
 
 stream.start();
 if (byId("thread").children.length > 0) toEnd();
-if (window.matchMedia("(min-width: 46rem)").matches) messageField.focus({ preventScroll: true });
+if (isWide()) messageField.focus({ preventScroll: true });

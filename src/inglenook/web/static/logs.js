@@ -33,6 +33,9 @@ function cell(tag, name, text) {
   return made;
 }
 
+// Workers put their name before each line, and it stands in a column of its own already.
+const withoutName = ({ child, text }) => (text.startsWith(`${child}: `) ? text.slice(child.length + 2) : text);
+
 // The text with every place that was searched for marked.
 function marked(text) {
   const made = document.createElement("span");
@@ -54,7 +57,7 @@ function item(line) {
   time.dateTime = line.when;
   const child = cell("span", "log-child", line.child ?? SERVER_CHILD);
   child.title = child.textContent;
-  made.append(time, cell("span", "log-level", line.level), child, marked(line.text));
+  made.append(time, cell("span", "log-level", line.level), child, marked(withoutName(line)));
   return made;
 }
 
