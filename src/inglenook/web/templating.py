@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from inglenook.base.units import format_bytes
 from inglenook.door.problem import Problem
 from inglenook.web.words import capfirst, ended, sentence
 
@@ -39,6 +40,7 @@ def environment() -> Environment:
     env.filters["capfirst"] = capfirst
     env.filters["ended"] = ended
     env.filters["sentence"] = sentence
+    env.filters["bytes"] = format_bytes
     env.filters["number"] = lambda value: f"{value:g}"
     env.globals["static"] = static_url
     env.globals["oob"] = False

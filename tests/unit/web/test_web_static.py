@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from jinja2.nodes import Filter
 from tests.unit.web.services import House
 
 from inglenook.web.templating import HERE, STATIC, environment, static_url
@@ -18,6 +19,14 @@ def test_every_template_compiles() -> None:
     assert len(names) > 10
     for name in names:
         environment().get_template(name)
+
+
+def test_every_filter_of_a_template_is_there() -> None:
+    """In a condition Jinja2 tells of a missing one only when the page is shown."""
+    for name in environment().list_templates():
+        source = (HERE / "templates" / name).read_text()
+        used = {found.name for found in environment().parse(source).find_all(Filter)}
+        assert used <= environment().filters.keys(), name
 
 
 def test_everything_is_escaped() -> None:
