@@ -200,7 +200,9 @@ def test_times_come_back_in_utc_to_the_microsecond_and_text_without_what_databas
     assert text == "a\ufffdb\ufffdc\U0001f98a"
 
 
-def test_sqlite_is_set_up_as_promised(sqlite: Database) -> None:
+def test_sqlite_is_set_up_as_promised(tmp_path: Path) -> None:
+    sqlite = Database(sqlite_url(tmp_path / "inglenook.db"))
+    schema.upgrade(sqlite)
     with sqlite.read() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -209,6 +211,7 @@ def test_sqlite_is_set_up_as_promised(sqlite: Database) -> None:
     assert pragmas == {"journal_mode": "wal", "busy_timeout": 5000, "foreign_keys": 1, "synchronous": 1}
     assert sqlite.path is not None
     assert sqlite.path.stat().st_mode & 0o077 == 0
+    sqlite.close()
 
 
 def test_a_read_goes_on_while_another_thread_writes(sqlite: Database) -> None:

@@ -39,6 +39,8 @@ WAIT_S = 120
 
 BUSYBODY = """
 import socket, pathlib
+
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
 connect = socket.socket.connect
 def watched(self, address):
     if self.family != socket.AF_UNIX:
@@ -272,7 +274,6 @@ def test_no_prompt_is_logged_and_nothing_is_asked_of_a_network(starter: LiveWork
     assert not starter.connections.exists(), starter.connections.read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit another process's memory")
 def test_real_memory_exhaustion_is_retried_and_reported_with_the_allocators_figures(
     start: Callable[[], LiveWorker], tmp_path: Path
@@ -298,7 +299,6 @@ def test_real_memory_exhaustion_is_retried_and_reported_with_the_allocators_figu
     assert isinstance(worker.draw(width=64, height=64, steps=2)[-1], Drawn)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_shutdown_ends_with_status_0(start: Callable[[], LiveWorker], busy: bool) -> None:
     worker = start()
@@ -312,7 +312,6 @@ def test_a_shutdown_ends_with_status_0(start: Callable[[], LiveWorker], busy: bo
     assert worker.status() == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before loading", "idle", "in mid-picture"])
 def test_it_ends_when_the_server_is_gone(start: Callable[[], LiveWorker], moment: str) -> None:
     worker = start()
@@ -325,7 +324,6 @@ def test_it_ends_when_the_server_is_gone(start: Callable[[], LiveWorker], moment
     assert worker.status() == 3
 
 
-@pytest.mark.slow
 def test_a_truncated_file_fails_the_load_and_ends_the_worker(
     start: Callable[[], LiveWorker], tmp_path: Path
 ) -> None:
@@ -340,7 +338,6 @@ def test_a_truncated_file_fails_the_load_and_ends_the_worker(
     assert worker.status() == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_a_single_file_draws_without_any_configuration_beside_it(
     start: Callable[[], LiveWorker], tmp_path: Path, family: str

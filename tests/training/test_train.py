@@ -24,6 +24,8 @@ from training.starter.model import ModelConfig, identity_vae, sampler, to_latent
 from training.starter.vocabulary import COLOUR_NAMES, HELD_OUT_PAIRS, read_vocabulary  # noqa: E402
 from transformers import CLIPTokenizer  # noqa: E402
 
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
+
 SIZES = ModelConfig(
     channels=(8, 16),
     attention=(False, True),

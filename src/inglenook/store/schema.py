@@ -28,6 +28,8 @@ def upgrade(database: Database) -> bool:
     """
     if version(database) == HEAD:
         return False
+    import alembic.command  # noqa: F401 - before others have to wait for us: it takes its time
+
     with database.write() as connection:
         if database.dialect == "postgresql":  # two servers may start on one database at the same time
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})

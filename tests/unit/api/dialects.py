@@ -322,7 +322,13 @@ class House:
     """Both doors over these services."""
 
     def __init__(
-        self, database: Database, *, password: str | None = None, own_models: Path = Path("own")
+        self,
+        database: Database,
+        *,
+        password: str | None = None,
+        own_models: Path = Path("own"),
+        status_every_s: float = 2.0,
+        keepalive_after_s: float = 30.0,
     ) -> None:
         self.clock = FakeClock(NOW)
         self.catalog = Catalog()
@@ -371,6 +377,8 @@ class House:
                 own_models=own_models,
                 version="1.2.3",
                 shut_down=self._stop,
+                status_every_s=status_every_s,
+                keepalive_after_s=keepalive_after_s,
             )
         )
         frame(

@@ -13,9 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from tests.unit.api.dialects import House, fresh_database, language_model
 
 from inglenook.api.cyber.keys import SETTINGS, as_setting, setting_of
-from inglenook.api.cyber.machine import Machine
 from inglenook.api.cyber.models import suggested_projector
-from inglenook.api.cyber.sockets import socket_routes
 from inglenook.base.errors import InglenookError
 from inglenook.base.ids import OWNER
 from inglenook.door.administrator import COOKIE
@@ -412,15 +410,7 @@ def test_the_log_is_replayed_and_goes_on(client: TestClient, house: House) -> No
 
 
 def test_the_state_comes_at_once_and_tells_of_models(shared: Database) -> None:
-    house = House(shared)
-    routes = [route for route in house.app.router.routes if getattr(route, "path", "") != "/ws/status"]
-    house.app.router.routes[:] = routes
-    machine = Machine(
-        language=house.language, catalog=house.catalog, runtime=house.runtime, clock=house.clock
-    )
-    house.app.include_router(
-        socket_routes(machine, journal=house.journal, status_every_s=0.01, keepalive_after_s=0.02)
-    )
+    house = House(shared, status_every_s=0.01)
     with open_at(house) as client, client.websocket_connect("/ws/status", headers=HERE) as socket:
         first = socket.receive_json()
         assert (first["type"], first["models"]) == ("status_update", {"loaded": [], "count": 0})
@@ -439,11 +429,7 @@ def test_the_state_comes_at_once_and_tells_of_models(shared: Database) -> None:
 
 
 def test_silence_is_broken(shared: Database) -> None:
-    house = House(shared)
-    routes = [route for route in house.app.router.routes if getattr(route, "path", "") != "/ws/logs"]
-    house.app.router.routes[:] = routes
-    machine: Any = None
-    house.app.include_router(socket_routes(machine, journal=house.journal, keepalive_after_s=0.01))
+    house = House(shared, keepalive_after_s=0.01)
     with open_at(house) as client, client.websocket_connect("/ws/logs", headers=HERE) as socket:
         assert socket.receive_json() == {"type": "keepalive"}
 

@@ -20,7 +20,7 @@ from inglenook.api.cyber.login import login_routes
 from inglenook.api.cyber.machine import Machine, machine_routes
 from inglenook.api.cyber.models import model_routes
 from inglenook.api.cyber.shapes import render_detail
-from inglenook.api.cyber.sockets import socket_routes
+from inglenook.api.cyber.sockets import KEEPALIVE_AFTER_S, STATUS_EVERY_S, socket_routes
 from inglenook.base.clock import Clock
 from inglenook.base.journal import Journal
 from inglenook.door.services import Catalog, Language, Runtime
@@ -42,6 +42,8 @@ def cyber_router(
     own_models: Path,
     version: str,
     shut_down: Callable[[], None],
+    status_every_s: float = STATUS_EVERY_S,
+    keepalive_after_s: float = KEEPALIVE_AFTER_S,
 ) -> APIRouter:
     """All routes of the dialect. The uptime counts from this call.
 
@@ -49,6 +51,8 @@ def cyber_router(
         settings: that count now.
         own_models: the folder of which models may be deleted.
         shut_down: asks the server to stop, and returns at once.
+        status_every_s: how often /ws/status tells the state.
+        keepalive_after_s: after so long without a word a socket says that it is there.
     """
     machine = Machine(language=language, catalog=catalog, runtime=runtime, clock=clock)
     router = APIRouter()
@@ -58,5 +62,9 @@ def cyber_router(
     )
     router.include_router(config_routes(configuration=configuration, settings=settings, runtime=runtime))
     router.include_router(model_routes(machine, own_models=own_models))
-    router.include_router(socket_routes(machine, journal=journal))
+    router.include_router(
+        socket_routes(
+            machine, journal=journal, status_every_s=status_every_s, keepalive_after_s=keepalive_after_s
+        )
+    )
     return router

@@ -282,6 +282,7 @@ def test_an_empty_prompt_draws(benches: dict[str, Bench]) -> None:
         assert isinstance(benches[model].execute(prompt=""), Drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "levels"), [("float16", 8), ("bfloat16", 32)])
 @pytest.mark.parametrize("model", ["sd1", "sd2", "sdxl"])
 def test_a_seed_gives_the_same_picture_in_every_precision(

@@ -10,6 +10,8 @@ from tests.unit.workers.image.bench import Bench, opened
 from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.schedulers import FLOW_RECIPES, levels_of, scheduler_class
 
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
+
 STEPS = 3
 SCHEDULES = [
     pytest.param(name, sigmas, id=f"{name}-{sigmas or 'own'}")

@@ -15,6 +15,8 @@ from inglenook.workers.image import denoise
 from inglenook.workers.image.errors import DrawInvalid, LoadUnsupported
 from inglenook.workers.image.schedulers import FLOW_RECIPES, RECIPES, SchedulerFactory, levels_of
 
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
+
 V_MODEL = {
     "_class_name": "DDIMScheduler",
     "beta_start": 0.001,
@@ -212,7 +214,6 @@ def test_with_a_model_that_knows_the_picture_every_scheduler_ends_at_it(
     assert (latents - picture).abs().max() < tolerance
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sigmas", "flow"), PAIRS)
 def test_every_scheduler_draws_at_every_sigma_schedule_that_it_takes(
     benches: dict[str, Bench], name: str, sigmas: str | None, flow: bool
@@ -228,7 +229,6 @@ def test_every_scheduler_draws_at_every_sigma_schedule_that_it_takes(
         assert picture.std() > 1
 
 
-@pytest.mark.slow
 def test_the_starter_model_draws_with_every_scheduler_that_can_follow_it(tmp_path: Any) -> None:
     one = opened(STARTER, "sd1", tmp_path)
     side = {"width": 32, "height": 32, "prompt": "a red fox", "guidance_scale": 3.0, "steps": 8}
