@@ -832,6 +832,8 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
                 await workshop.jobs.stop(JOBS_STOP_S)
                 await app.state.answers.close()
                 await app.state.mcp.close()
+                # Answers that are being streamed end with an error in their dialect, and no wait goes on.
+                await workshop.scheduler.close()
                 await super().shutdown(sockets)
 
         config = uvicorn.Config(

@@ -4,8 +4,10 @@ twice, and never more than allowed; and what they hear when llama.cpp is killed 
 
 import concurrent.futures
 import json
+import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -197,3 +199,27 @@ def test_who_hangs_up_on_llama_cpp_in_mid_answer_frees_its_slot(http: httpx.Clie
         eventually(lambda: http.get("/v1/runtime").json()["leases"] == [], f"{path} was stopped")
     told = http.get("/v1/models/long/state").json()
     assert (told["state"], told["leases"]) == ("ready", 0)
+
+
+def test_a_server_that_is_asked_to_stop_ends_streams_with_the_reason(tmp_path: Path) -> None:
+    write_llama(tmp_path / "models" / "long.gguf", shape=Shape(layers=4, width=256, context=16_384))
+    with RunningServer.start(tmp_path, environ=ENVIRON, timeout_s=180) as running:
+        body = {
+            "model": "long",
+            "messages": HI,
+            "max_tokens": LONG_TOKENS,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        with (
+            httpx.Client(base_url=running.base_url, timeout=120, trust_env=False) as http,
+            http.stream("POST", "/v1/chat/completions", json=body) as answer,
+        ):
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            running.signal(signal.SIGINT)
+            rest = "\n".join(lines)
+        assert running.wait() == 0
+        assert "Traceback" not in running.output
+    assert '"error"' in rest
+    assert "[DONE]" not in rest

@@ -87,6 +87,7 @@ def test_it_works_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator(IDLE)).to_contain_text("Saved.")
+    expect(page.locator(IDLE).get_by_role("textbox")).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
