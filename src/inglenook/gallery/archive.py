@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures as a zip file that is made while it is sent: one piece of a file at a time is in memory."""
 
-import io
 import json
 import re
 import unicodedata
@@ -11,6 +10,7 @@ from typing import Any, BinaryIO
 
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import BlobId
+from inglenook.base.piping import Pipe
 from inglenook.gallery.model import Picture
 
 PIECE_BYTES = 256 * 1024
@@ -21,31 +21,12 @@ _FIRST_STAMP = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can tell."""
 
 
-class _Pipe(io.RawIOBase):
-    """A file to write to whose bytes are taken out at the other end; it cannot go back."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        self._pieces.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
-
-
 def archive(pictures: Sequence[Picture], open_blob: Callable[[BlobId], BinaryIO]) -> Iterator[bytes]:
     """The zip file in pieces: each picture as it is, and `parameters.json`, which tells of all.
 
     A picture whose file is gone is left out, and `parameters.json` says so.
     """
-    pipe = _Pipe()
+    pipe = Pipe()
     told: list[dict[str, Any]] = []
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as made:
         for picture in pictures:

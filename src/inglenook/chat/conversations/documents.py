@@ -19,6 +19,7 @@ import msgspec
 
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import BlobId, ConversationId, MessageId, ModelId, PersonId, new_id
+from inglenook.base.piping import Pipe
 from inglenook.chat.conversations.errors import BadMessage
 from inglenook.chat.conversations.model import (
     MAX_SYSTEM_CHARS,
@@ -140,7 +141,7 @@ def _markdown(part: Part) -> list[str]:
 
 def archive(conversations: Iterable[tuple[Conversation, Sequence[Message]]], read: Read) -> Iterator[bytes]:
     """A zip file of JSON and Markdown of each, piece by piece. Blocks."""
-    pipe = _Pipe()
+    pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
         for conversation, messages in conversations:
             name = file_name(conversation)
@@ -149,25 +150,6 @@ def archive(conversations: Iterable[tuple[Conversation, Sequence[Message]]], rea
             made.writestr(f"{name}.md", as_markdown(conversation, path))
             yield pipe.take()
     yield pipe.take()
-
-
-class _Pipe(io.RawIOBase):
-    """A file to write to whose bytes are taken out at the other end; it cannot go back."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        self._pieces.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
 
 
 def file_name(conversation: Conversation) -> str:

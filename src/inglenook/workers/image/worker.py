@@ -2,7 +2,6 @@
 """The worker's main thread: load one model, then one Draw after another until told to end."""
 
 import logging
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +21,7 @@ from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
 from inglenook.workers.image.memory import evidence_of
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.telling import in_words, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -101,13 +101,13 @@ class Worker:
         except InglenookError as error:
             return DrawFailed(job=work.job, code=error.code, message=str(error))
         except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
-            _log_failure("a draw failed", error)
-            return DrawFailed(job=work.job, code="draw.failed", message=_in_words(error))
+            log_failure(log, "a draw failed", error)
+            return DrawFailed(job=work.job, code="draw.failed", message=in_words(error))
 
     def _load_failure(self, error: Exception, request: LoadImageModel) -> LoadFailed:
         if isinstance(error, InglenookError):
             return LoadFailed(code=error.code, message=str(error))
-        _log_failure("loading failed", error)
+        log_failure(log, "loading failed", error)
         evidence = _evidence(error, request.device)
         if evidence is not None:
             return LoadFailed(
@@ -116,7 +116,7 @@ class Worker:
                 out_of_memory=evidence,
             )
         return LoadFailed(
-            code="load.unsupported", message=f"The model could not be loaded: {_in_words(error)}"
+            code="load.unsupported", message=f"The model could not be loaded: {in_words(error)}"
         )
 
 
@@ -128,19 +128,8 @@ def quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _log_failure(what: str, error: Exception) -> None:
-    """Where it happened, and not the error's own text: that may quote a prompt."""
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("%s: %s\n%s", what, type(error).__name__, places)
-
-
 def _evidence(error: Exception, device: str) -> OutOfMemory | None:
     try:
         return evidence_of(error, Device(device))
     except RuntimeError:  # the device itself is what does not exist
         return evidence_of(error, Device("cpu"))
-
-
-def _in_words(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,7 +3,6 @@
 
 import contextlib
 import logging
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from inglenook.workers.speech.errors import AudioUnreadable, Stopped
 from inglenook.workers.speech.memory import evidence_of
 from inglenook.workers.speech.recording import Recording, read_recording
 from inglenook.workers.speech.transcriber import Transcriber
+from inglenook.workers.telling import in_words, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -125,16 +125,16 @@ class Worker:
 def _load_failure(error: Exception, device: str) -> LoadFailed:
     if isinstance(error, InglenookError):
         return LoadFailed(code=error.code, message=str(error))
-    _log_failure("loading failed", error)
+    log_failure(log, "loading failed", error)
     evidence = evidence_of(error)
     if evidence is not None:
         message = f"Memory ran out on {device} while the model was loaded: {error}"
         return LoadFailed(code="load.out_of_memory", message=message, out_of_memory=evidence)
-    return LoadFailed(code="load.failed", message=f"The model could not be loaded: {_in_words(error)}")
+    return LoadFailed(code="load.failed", message=f"The model could not be loaded: {in_words(error)}")
 
 
 def _failure(job: str, error: Exception) -> TranscribeFailed:
-    _log_failure("a transcription failed", error)
+    log_failure(log, "a transcription failed", error)
     evidence = evidence_of(error)
     if evidence is not None:
         return TranscribeFailed(
@@ -144,15 +144,4 @@ def _failure(job: str, error: Exception) -> TranscribeFailed:
             hint="use a smaller model, or a smaller speech.compute_type",
             out_of_memory=evidence,
         )
-    return TranscribeFailed(job=job, code="transcribe.failed", message=_in_words(error))
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    """Where it happened, and not the error's own text: that may quote a prompt."""
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("%s: %s\n%s", what, type(error).__name__, places)
-
-
-def _in_words(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return TranscribeFailed(job=job, code="transcribe.failed", message=in_words(error))

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a worker tells of errors that a library has raised."""
+
+import logging
+import traceback
+
+
+def log_failure(log: logging.Logger, what: str, error: Exception) -> None:
+    """Where it happened, and not the error's own text: that may quote a prompt."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s: %s\n%s", what, type(error).__name__, places)
+
+
+def in_words(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
