@@ -50,8 +50,18 @@ class Watched:
         page = self.context.new_page()
         page.on("request", self._asked)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: self._said(said.type, said.text))
         return page
+
+    def _said(self, kind: str, text: str) -> None:
+        """A page that is left while a request is under way makes htmx report two errors: it ended, aborted."""
+        if kind != "error":
+            return
+        if text.startswith("htmx:sendAbort"):
+            if self.errors and self.errors[-1].startswith("htmx:afterRequest"):
+                self.errors.pop()
+            return
+        self.errors.append(text)
 
     def open(self, path: str = "/") -> Page:
         page = self.page()
