@@ -69,6 +69,8 @@ from inglenook.store.lock import DataLock, this_process
 from inglenook.store.migrations import HEAD
 from inglenook.store.overrides import SettingOverrides
 from inglenook.store.secret import kept_secret
+from inglenook.studio.opening import open_studio
+from inglenook.studio.studio import Studio
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -109,6 +111,7 @@ class Workshop:
     outgoing: OutgoingService
     configuration: Configuration
     watch: "DatabaseWatch"
+    studio: Studio
 
     @property
     def settings(self) -> Settings:
@@ -143,8 +146,10 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
                 overrides=SettingOverrides(database=database, clock=clock),
                 trial=_require_devices,
             )
-            async with _running(running, lock, database, clock, configuration) as workshop:
-                yield workshop
+            assert lock.holder is not None
+            with open_studio(running.settings, clock=clock, holder=lock.holder) as studio:
+                async with _running(running, lock, database, clock, configuration, studio) as workshop:
+                    yield workshop
         finally:
             database.close()
     finally:
@@ -153,7 +158,12 @@ async def open_workshop(loaded: Loaded, *, address: str = NO_ADDRESS) -> AsyncIt
 
 @asynccontextmanager
 async def _running(
-    loaded: Loaded, lock: DataLock, database: Database, clock: Clock, configuration: Configuration
+    loaded: Loaded,
+    lock: DataLock,
+    database: Database,
+    clock: Clock,
+    configuration: Configuration,
+    studio: Studio,
 ) -> AsyncIterator[Workshop]:
     settings = loaded.settings
     data = settings.server.data
@@ -278,6 +288,7 @@ async def _running(
             outgoing=outgoing,
             configuration=configuration,
             watch=watch,
+            studio=studio,
         )
     finally:
         await jobs.stop(JOBS_STOP_S)
@@ -531,6 +542,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
+    from inglenook.api.projects import project_router
+    from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
     from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
@@ -538,6 +551,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.address import base_url
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
+    from inglenook.door.fragments import Fragments
     from inglenook.door.frame import frame
     from inglenook.web.chat_pages import chat_pages
     from inglenook.web.log_pages import log_pages
@@ -580,6 +594,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     )
     drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
     app.state.answers = _answers(workshop)
+    app.state.fragments = Fragments()
     for router in (
         health_router(
             version=__version__,
@@ -664,6 +679,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),
+        project_router(workshop.studio),
         mcp_router(app.state.mcp),
         description_router(),
         reference_router(),
@@ -683,6 +699,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         | dict.fromkeys(("/v1", "/api", "/images", "/metrics", "/openapi.json", "/mcp"), render_json)
         | dict.fromkeys(("/tokenize", "/detokenize", "/apply-template", "/rerank"), render_json)
         | {"/v1/messages": render_anthropic}
+        | dict.fromkeys(PREFIXES, render_envelope)
         | dict.fromkeys(PATHS, render_ollama)
         | {"/admin": render_detail},
         allowed_hosts=server.allowed_hosts,

@@ -16,6 +16,7 @@ from inglenook.settings.fields import (
     DatabaseUrl,
     Devices,
     Folder,
+    FolderOrNone,
     Folders,
     HostNames,
     LoopbackHost,
@@ -517,6 +518,51 @@ class GallerySettings(Section):
     )
 
 
+class StudioSettings(Section):
+    """Projects: pictures with labels, and what is trained on them."""
+
+    workspace: FolderOrNone = setting(
+        None,
+        says="Folder of the projects; one server at a time may use it.",
+        accepts="folder, or empty",
+        default_text="`studio` in the data folder",
+        none="",
+        early=True,
+    )
+    import_roots: Folders = setting(
+        (),
+        says="Folders from which pictures may be imported, with all below them; `incoming` in the workspace is "
+        "always one.",
+        accepts="list of folders",
+        max_length=64,
+    )
+    max_upload_bytes: Bytes = setting(
+        4 * GIB,
+        says="Largest file or archive that may be sent to be imported; for these routes instead of "
+        "server.max_upload_bytes.",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=64 * KIB,
+        le=1 * TIB,
+    )
+    max_pixels: Whole = setting(
+        64_000_000,
+        says="Most pixels of a picture that is imported; larger ones are skipped, and the import says so.",
+        accepts="whole number",
+        unit="pixels",
+        ge=64 * 64,
+        le=268_435_456,
+    )
+    max_images: Whole = setting(
+        1_000_000,
+        says="Most pictures of one data set.",
+        accepts="whole number",
+        unit="pictures",
+        ge=1,
+        le=10_000_000,
+    )
+
+
 class OutgoingSettings(Section):
     """What the server itself asks of other machines; every connection stands in `GET /v1/outgoing`."""
 
@@ -586,6 +632,7 @@ class Settings(Section):
     language: LanguageSettings = Field(default_factory=LanguageSettings)
     speech: SpeechSettings = Field(default_factory=SpeechSettings)
     gallery: GallerySettings = Field(default_factory=GallerySettings)
+    studio: StudioSettings = Field(default_factory=StudioSettings)
     outgoing: OutgoingSettings = Field(default_factory=OutgoingSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
@@ -594,6 +641,16 @@ class Settings(Section):
     def model_folders(self) -> tuple[Path, ...]:
         """All folders that hold models of the person; the data folder's own comes first."""
         return (self.server.data / "models", *self.models.folders)
+
+    @property
+    def studio_folder(self) -> Path:
+        """The folder of the studio's projects."""
+        return self.server.data / "studio" if self.studio.workspace is None else self.studio.workspace
+
+    @property
+    def import_roots(self) -> tuple[Path, ...]:
+        """All folders from which pictures may be imported; the workspace's own comes first."""
+        return (self.studio_folder / "incoming", *self.studio.import_roots)
 
     @property
     def engine_folder(self) -> Path:

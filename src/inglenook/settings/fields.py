@@ -93,6 +93,10 @@ def _folder(value: object, info: ValidationInfo) -> Path:
     return (Path.cwd() if base is None else base) / path
 
 
+def _folder_or_none(value: object, info: ValidationInfo) -> Path | None:
+    return None if value is None or value == "" else _folder(value, info)
+
+
 def _loopback(value: object) -> str:
     host = str(value).strip().lower() if isinstance(value, str) else ""
     if host == "localhost":
@@ -213,6 +217,7 @@ WholeOrAuto = Annotated[int | None, BeforeValidator(_word("auto"))]
 SecondsOrNever = Annotated[float | None, BeforeValidator(_word("never"))]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+FolderOrNone = Annotated[Path | None, BeforeValidator(_folder_or_none)]
 LoopbackHost = Annotated[str, BeforeValidator(_loopback)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 Device = Annotated[str, BeforeValidator(_device)]

@@ -34,11 +34,20 @@ class ServerInfo:
 
 
 class DataLock:
-    """Held while a server runs. Not re-entrant; to be used by one object in a process."""
+    """Held while a server runs. Not re-entrant; to be used by one object in a process.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        holder: what `update` wrote last; None before `acquire`.
+    """
+
+    def __init__(self, folder: Path, *, what: str = "the data folder") -> None:
+        """Args:
+        what: the folder is, for messages.
+        """
         self._folder = folder
+        self._what = what
         self._lock = _lock(folder)
+        self.holder: ServerInfo | None = None
 
     def acquire(self, info: ServerInfo) -> None:
         """Take the folder and write who has it.
@@ -50,7 +59,7 @@ class DataLock:
         try:
             self._lock.acquire(timeout=_PATIENCE_S)
         except Timeout as error:
-            raise _taken(self._folder) from error
+            raise _taken(self._folder, self._what) from error
         except OSError as error:
             raise write_error(error, self._folder / LOCK_NAME) from error
         try:
@@ -62,6 +71,7 @@ class DataLock:
     def update(self, info: ServerInfo) -> None:
         """Write who holds the lock anew: the address is known for certain only after listening began."""
         write_atomic(self._folder / INFO_NAME, json.dumps(info.as_json(), indent=1).encode())
+        self.holder = info
 
     def release(self) -> None:
         """Idempotent. The lock's file stays: removing it would let two processes hold two locks."""
@@ -98,13 +108,13 @@ def _info(folder: Path) -> ServerInfo | None:
         return None
 
 
-def _taken(folder: Path) -> Conflict:
+def _taken(folder: Path, what: str) -> Conflict:
     info = _info(folder)
     who = "Another server" if info is None else f"A server at {info.address} (process {info.pid})"
     return Conflict(
-        f"{who} already uses the data folder {folder}.",
+        f"{who} already uses {what} {folder}.",
         code="store.locked",
-        hint="use that one, stop it, or give this one another data folder",
+        hint="use that one, stop it, or give this one another folder",
     )
 
 

@@ -4,6 +4,7 @@
 As JSON they are objects with a `type`; the field names are AI Studio's, whose documents we read.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -39,3 +40,16 @@ class Box(
 
 
 Annotation = Label | Anomaly | Box
+
+NORMAL = "normal"
+ANOMALOUS = "anomalous"
+"""The classes of anomaly detection."""
+
+
+def primary_class(annotations: Iterable[Annotation]) -> str | None:
+    """The class by which a picture is listed, filtered and split: of its first annotation; None without one."""
+    for annotation in annotations:
+        if isinstance(annotation, Anomaly):
+            return ANOMALOUS if annotation.is_anomalous else NORMAL
+        return annotation.class_name
+    return None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from inglenook.studio.documents import Document
 from inglenook.vision.annotations import Annotation
 
 Subset = Literal["train", "val", "test", "none"]
@@ -42,6 +43,67 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     added_at: str
 
 
+class NewImage(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that is being imported: an `ImageRecord` without what the data set gives it.
+
+    Attributes:
+        file: where it lies in the staging folder, with `/`.
+        thumbnail: where a small one of at most 256 pixels lies there, as WebP; None lets one be made later.
+    """
+
+    file: str
+    original: str
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+    dhash: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    group: str | None = None
+    taken_at: str | None = None
+    tags: tuple[str, ...] = ()
+    thumbnail: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture before and after; None for not there."""
+
+    id: str
+    before: ImageRecord | None
+    after: ImageRecord | None
+
+
+class ImageStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Sides in pixels, 0 without pictures; `formats`: endings of the files, sorted."""
+
+    num_images: int = 0
+    min_width: int = 0
+    max_width: int = 0
+    min_height: int = 0
+    max_height: int = 0
+    formats: tuple[str, ...] = ()
+
+
+class DatasetHead(Document, frozen=True, kw_only=True):
+    """`dataset.json`: what is true of the data set now.
+
+    Attributes:
+        current: number of the newest version, which is the one that is shown.
+        classes: a label's `class_id` counts in this list.
+        source_format, source_path: of the last import that replaced everything.
+    """
+
+    id: str
+    task: str
+    source_format: str
+    source_path: str
+    imported_at: str
+    classes: tuple[str, ...]
+    image_stats: ImageStats
+    current: int
+    updated_at: str
+
+
 class VersionNote(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a data set: what changed, when, by whom. Versions count from 1 and are never rewritten.
 
@@ -69,7 +131,7 @@ class ImageQuery(msgspec.Struct, frozen=True, kw_only=True):
         labels: primary classes, compared without case; "" stands for pictures without one.
         search: in the file's name, without case.
         split, subset: pictures of this part of that split (`none` with a split: in no part of it).
-        ids: only these. min_side: both sides at least so many pixels.
+        ids: only these. min_side: both sides have at least so many pixels.
         sort: ties by filename.
     """
 
@@ -80,8 +142,19 @@ class ImageQuery(msgspec.Struct, frozen=True, kw_only=True):
     split: str | None = None
     subset: Subset | None = None
     ids: tuple[str, ...] | None = None
+    min_side: int | None = None
     sort: Literal["filename", "class", "size", "added"] = "filename"
     descending: bool = False
+
+
+ANY_IMAGE = ImageQuery()
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """`after`: what asks for the next page; None for the last one."""
+
+    images: tuple[ImageRecord, ...]
+    after: str | None = None
 
 
 PageLimit = Annotated[int, msgspec.Meta(ge=1, le=500)]

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AI Studio's dialect: `{"status": "ok", "data": …}`, its codes of errors, bodies as JSON or as a form.
+
+Where HTMX asks (`HX-Request`), a route answers with the fragment that a page has registered for it, and an
+error is a fragment too.
+"""
+
+import html
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inglenook.api.bodies import MAX_FIELD_BYTES, MAX_FIELDS, json_object, media_type
+from inglenook.api.errors import json_response
+from inglenook.base.errors import InglenookError, Invalid
+from inglenook.door.caller import Caller
+from inglenook.door.fragments import Fragments
+from inglenook.door.problem import Problem, problem_of, shown
+
+PREFIXES: Final = (
+    "/api/projects",
+    "/api/datasets",
+    "/api/splits",
+    "/api/training",
+    "/api/evaluation",
+    "/api/export",
+)
+"""Paths under which errors look as here."""
+
+BODY_INVALID: Final = "Request validation failed."
+_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+_MAX_FORM_FIELDS: Final = 4 * MAX_FIELDS
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}(\[\])?")
+
+_BY_CODE: Mapping[str, tuple[int, str]] = {
+    "dataset.not_imported": (422, "DATASET_NOT_IMPORTED"),
+    "split.not_found": (404, "SPLIT_NOT_FOUND"),
+    "experiment.not_found": (404, "EXPERIMENT_NOT_FOUND"),
+    "checkpoint.not_found": (404, "CHECKPOINT_NOT_FOUND"),
+    "training.in_progress": (409, "TRAINING_IN_PROGRESS"),
+}
+_BY_KIND: Mapping[str, tuple[int, str]] = {
+    "not_found": (404, "NOT_FOUND"),
+    "invalid": (422, "VALIDATION_ERROR"),
+    "too_large": (413, "VALIDATION_ERROR"),
+    "conflict": (409, "CONFLICT"),
+    "unidentified": (401, "UNAUTHENTICATED"),
+    "denied": (403, "FORBIDDEN"),
+    "busy": (429, "BUSY"),
+    "unavailable": (503, "UNAVAILABLE"),
+    "cancelled": (499, "CANCELLED"),
+    "not_offered": (501, "NOT_OFFERED"),
+    "failed": (500, "INTERNAL_ERROR"),
+}
+
+T = TypeVar("T")
+Details = list[dict[str, Any]]
+
+
+class BodyInvalid(Invalid):
+    """A body, or another part of a request, that a route's declaration does not accept."""
+
+    default_code = "request.invalid"
+
+    def __init__(self, details: Details) -> None:
+        """Args:
+        details: what is wrong, one entry each: `loc`, `msg`, `type`.
+        """
+        super().__init__(BODY_INVALID, hint="; ".join(_words(it) for it in details[:5]))
+        self.details = details
+
+
+def _words(detail: Mapping[str, Any]) -> str:
+    where = ".".join(str(it) for it in detail["loc"] if it not in ("body", "query", "path"))
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
+
+
+# -- answers ---------------------------------------------------------------------------------------------
+
+
+def ok(data: object, *, headers: Mapping[str, str] | None = None) -> Response:
+    """The envelope of a success; always 200, also for what was created."""
+    return json_response({"status": "ok", "data": data}, headers=headers)
+
+
+async def answer(
+    request: Request,
+    caller: Caller,
+    route: str,
+    data: Mapping[str, Any],
+    *,
+    fragment_headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The envelope; or the fragment that is registered for `route`, where HTMX asks.
+
+    Args:
+        fragment_headers: of the fragment alone (`HX-Redirect`, `HX-Trigger` …).
+    """
+    fragment = _fragments(request.app).find(route) if is_htmx(request) else None
+    if fragment is None:
+        return ok(data)
+    made = await fragment(request, caller, data)
+    made.headers.update(fragment_headers or {})
+    made.headers["vary"] = "HX-Request"
+    return made
+
+
+def is_htmx(request: Request) -> bool:
+    """Whatever the header says, it is there."""
+    return "hx-request" in request.headers
+
+
+def _fragments(app: FastAPI) -> Fragments:
+    found = app.state.fragments
+    assert isinstance(found, Fragments)
+    return found
+
+
+def render_envelope(request: Request, problem: Problem) -> Response:
+    """A `door.problem.Renderer`."""
+    return _render(request, problem, None)
+
+
+def _render(request: Request, problem: Problem, details: Details | None) -> Response:
+    status, code = _BY_CODE.get(problem.code) or _BY_KIND[problem.kind]
+    message = problem.message
+    if problem.hint and details is None:
+        message = f"{message} {problem.hint[0].upper()}{problem.hint[1:]}."
+    headers = problem.http_headers()
+    if is_htmx(request):
+        told = message if details is None else problem.hint or message
+        toast = f'<div class="error-toast" role="alert">{html.escape(told)}</div>'
+        return Response(toast, status_code=status, media_type="text/html", headers=headers)
+    error: dict[str, Any] = {"code": code, "message": message}
+    if details is not None:
+        error["details"] = details
+    return json_response({"status": "error", "error": error}, status_code=status, headers=headers)
+
+
+class EnvelopeRoute(APIRoute):
+    """A route whose validation errors list each value that is wrong. For `APIRouter(route_class=…)`."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]  # a handler of FastAPI's returns a Coroutine
+        handler = super().get_route_handler()
+
+        async def caught(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except RequestValidationError as error:
+                invalid = BodyInvalid([_plain(it) for it in error.errors()])
+                return _render(request, problem_of(invalid), invalid.details)
+            except BodyInvalid as error:
+                return _render(request, problem_of(error), error.details)
+
+        return caught
+
+
+def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of pydantic's list as JSON can hold it: a validator's own exception is not among it."""
+    return {
+        "loc": [it if isinstance(it, int) else str(it) for it in error["loc"]],
+        "msg": str(error["msg"]),
+        "type": str(error["type"]),
+        "input": shown(error.get("input")),
+    }
+
+
+def invalid_field(error: InglenookError, *, where: str = "body") -> BodyInvalid:
+    """An `Invalid` of a service, about one field of the body, as the list that clients expect."""
+    return BodyInvalid([{"loc": [where, error.field or "body"], "msg": error.message, "type": "value_error"}])
+
+
+# -- requests --------------------------------------------------------------------------------------------
+
+
+async def fields(request: Request) -> tuple[dict[str, Any], bool]:
+    """The body as nested fields, and whether it was a form, whose values are all text. No body: no fields.
+
+    Of a form, dotted keys nest (`model.backbone`), a `[]` at a key's end collects a list, a value that begins
+    with `{` or `[` is JSON, and of a key that is given twice the last counts.
+
+    Raises:
+        BodyInvalid: no JSON object, no form, or keys that contradict each other.
+        TooLarge: over the limits of `api.bodies`.
+    """
+    kind = media_type(request)
+    if kind in _FORMS:
+        async with request.form(
+            max_files=0, max_fields=_MAX_FORM_FIELDS, max_part_size=MAX_FIELD_BYTES
+        ) as form:
+            pairs = [(key, value) for key, value in form.multi_items() if not isinstance(value, UploadFile)]
+        return nested(pairs), True
+    if request.headers.get("content-length") == "0" or (not kind and not await request.body()):
+        return {}, False
+    try:
+        return await json_object(request), False
+    except Invalid as error:
+        raise BodyInvalid([{"loc": ["body"], "msg": error.message, "type": "json_invalid"}]) from None
+
+
+def nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """A form's pairs as nested fields. Raises BodyInvalid."""
+    found: dict[str, Any] = {}
+    for key, text in pairs:
+        if not _KEY.fullmatch(key):
+            raise _wrong(key, "is not the name of a field")
+        value = _value(key, text)
+        path = key.removesuffix("[]").split(".")
+        place = found
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise _wrong(key, "stands beside a plain value of the same name")
+        last = path[-1]
+        if key.endswith("[]"):
+            some = place.setdefault(last, [])
+            if not isinstance(some, list):
+                raise _wrong(key, "stands beside a plain value of the same name")
+            some.append(value)
+        elif isinstance(place.get(last), dict) and not isinstance(value, dict):
+            raise _wrong(key, "stands beside fields below the same name")
+        else:
+            place[last] = value
+    return found
+
+
+def _value(key: str, text: str) -> Any:
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong(key, "begins like JSON and is none") from None
+
+
+def _wrong(key: str, why: str) -> BodyInvalid:
+    return BodyInvalid([{"loc": ["body", key[:80]], "msg": f"{key[:80]} {why}", "type": "value_error"}])
+
+
+async def parsed(request: Request, kind: type[T]) -> T:
+    """The body as a value of `kind`, a msgspec Struct. Text in a form counts as the number, truth value or null
+    that it spells. Raises BodyInvalid, TooLarge.
+    """
+    given, is_form = await fields(request)
+    return converted(given, kind, is_form=is_form)
+
+
+def converted(given: Mapping[str, Any], kind: type[T], *, is_form: bool = False) -> T:
+    """Raises BodyInvalid."""
+    try:
+        return msgspec.convert(dict(given), kind, strict=not is_form)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        loc = ["body", *(it for it in re.split(r"[.\[\]`]+", path) if it)]
+        raise BodyInvalid([{"loc": loc, "msg": message, "type": "value_error"}]) from None

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/api/projects: who has which, their names, whom they are shared with."""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inglenook.api.projects.envelope import EnvelopeRoute, answer, invalid_field, parsed
+from inglenook.base.errors import Invalid
+from inglenook.door.caller import FromCaller, caller
+from inglenook.studio.projects.model import Project, Share
+from inglenook.studio.studio import Studio
+
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+
+
+class NewProject(msgspec.Struct, frozen=True, kw_only=True):
+    name: Text
+    task: Text
+    description: Text | None = None
+
+
+class ProjectChange(msgspec.Struct, frozen=True, kw_only=True):
+    name: Text | None = None
+    description: Text | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    people: tuple[Share, ...]
+
+
+def projects_router(studio: Studio) -> APIRouter:
+    router = APIRouter(
+        prefix="/api/projects", tags=["projects"], dependencies=[Depends(caller)], route_class=EnvelopeRoute
+    )
+    projects = studio.projects
+
+    @router.get("", summary="The caller's projects, in the order in which they were made")
+    async def listing(request: Request, who: FromCaller) -> Response:
+        found = await asyncio.to_thread(projects.list, who.person)
+        data: dict[str, Any] = {"projects": [as_json(it) for it in found.projects]}
+        if found.problems:
+            data["problems"] = list(found.problems)
+        return await answer(request, who, "projects.list", data)
+
+    @router.post("", summary="Make a project")
+    async def create(request: Request, who: FromCaller) -> Response:
+        body = await parsed(request, NewProject)
+        try:
+            made = await asyncio.to_thread(
+                projects.create, who.person, body.name, body.task, body.description
+            )
+        except Invalid as error:
+            raise _about(error) from None
+        headers = {"HX-Redirect": f"/projects/{made.id}/dataset"}
+        return await answer(request, who, "projects.create", as_json(made), fragment_headers=headers)
+
+    @router.get("/{project_id}", summary="One project")
+    async def one(request: Request, who: FromCaller, project_id: str) -> Response:
+        found = await asyncio.to_thread(projects.get, who.person, project_id)
+        return await answer(request, who, "projects.get", as_json(found))
+
+    @router.get("/{project_id}/counts", summary="How much the project holds: pictures, splits, experiments …")
+    async def counts(request: Request, who: FromCaller, project_id: str) -> Response:
+        await asyncio.to_thread(projects.get, who.person, project_id)
+        found = await asyncio.to_thread(projects.counts, project_id)
+        return await answer(request, who, "projects.counts", dict(found))
+
+    @router.patch("/{project_id}", summary="Call it otherwise, describe it otherwise")
+    async def update(request: Request, who: FromCaller, project_id: str) -> Response:
+        body = await parsed(request, ProjectChange)
+        try:
+            changed = await asyncio.to_thread(
+                lambda: projects.update(who.person, project_id, name=body.name, description=body.description)
+            )
+        except Invalid as error:
+            raise _about(error) from None
+        return await answer(request, who, "projects.update", as_json(changed))
+
+    @router.put("/{project_id}/sharing", summary="Share it with these people and nobody else")
+    async def share(request: Request, who: FromCaller, project_id: str) -> Response:
+        body = await parsed(request, Shares)
+        try:
+            changed = await asyncio.to_thread(projects.share, who.person, project_id, body.people)
+        except Invalid as error:
+            raise _about(error) from None
+        return await answer(request, who, "projects.share", as_json(changed))
+
+    @router.delete("/{project_id}", summary="Delete it with all that is in it")
+    async def delete(request: Request, who: FromCaller, project_id: str) -> Response:
+        await asyncio.to_thread(projects.delete, who.person, project_id)
+        data = {"project_id": project_id, "deleted": True}
+        return await answer(request, who, "projects.delete", data)
+
+    return router
+
+
+def _about(error: Invalid) -> Invalid:
+    """One that names a field of the body is a validation error; another (a corrupt document) stays itself."""
+    return error if error.field is None else invalid_field(error)
+
+
+def as_json(project: Project) -> dict[str, Any]:
+    said: dict[str, Any] = msgspec.to_builtins(project)
+    return said

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index of a data set: an SQLite file that is made from the data set's own files, for lists and searches.
+
+It is never the truth. One that is missing, damaged, of another schema or of another version of the data set
+is made again. A connection lives as long as one operation, so any thread may ask; only one may write at a
+time, which the project's lock sees to.
+"""
+
+import base64
+import binascii
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from inglenook.base.errors import Invalid
+from inglenook.studio.datasets.model import Change, ImageQuery, ImageRecord, ImageStats, Page
+from inglenook.vision.annotations import primary_class
+
+SCHEMA: Final = 1
+_BUSY_S: Final = 60.0
+_MANY: Final = 500
+"""Ids that are asked for at once; SQLite takes 999 parameters in its oldest builds."""
+
+_TABLES = """
+DROP TABLE IF EXISTS meta; DROP TABLE IF EXISTS images; DROP TABLE IF EXISTS tags;
+DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS splits;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  filename TEXT NOT NULL,
+  folded TEXT NOT NULL,
+  label TEXT NOT NULL,
+  label_folded TEXT NOT NULL,
+  area INTEGER NOT NULL,
+  side INTEGER NOT NULL,
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  ending TEXT NOT NULL,
+  added_at TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  family TEXT,
+  record BLOB NOT NULL
+);
+CREATE TABLE tags (tag TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (tag, id)) WITHOUT ROWID;
+CREATE TABLE splits (split TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE parts (
+  split TEXT NOT NULL, subset TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (split, id)
+) WITHOUT ROWID;
+"""
+_INDEXES = """
+CREATE UNIQUE INDEX images_id ON images (id);
+CREATE UNIQUE INDEX images_filename ON images (filename, folded);
+CREATE INDEX images_label ON images (label_folded, filename, label);
+CREATE INDEX images_area ON images (area, filename);
+CREATE INDEX images_added ON images (added_at, filename);
+CREATE INDEX images_sha256 ON images (sha256);
+CREATE INDEX images_family ON images (family, filename) WHERE family IS NOT NULL;
+CREATE INDEX tags_id ON tags (id);
+CREATE INDEX parts_subset ON parts (split, subset);
+"""
+_COLUMNS: Final = 14
+_INSERT = f"""INSERT INTO images (id, filename, folded, label, label_folded, area, side, width, height, ending,
+  added_at, sha256, family, record) VALUES ({", ".join("?" * _COLUMNS)})"""  # noqa: S608 - question marks
+_SORTS: Mapping[str, str] = {
+    "filename": "filename",
+    "class": "label_folded",
+    "size": "area",
+    "added": "added_at",
+}
+
+_record = msgspec.json.Decoder(ImageRecord)
+_encode = msgspec.json.Encoder().encode
+
+
+class ImageIndex:
+    """Args:
+    path: of the file; its folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._connect()) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it or nothing."""
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    # -- keeping it true ---------------------------------------------------------------------------------
+
+    def state(self) -> tuple[str, int] | None:
+        """Id and version of the data set that it shows; None where it must be made again."""
+        if not self._path.exists():
+            return None
+        try:
+            with self._reading() as connection:
+                meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        except sqlite3.DatabaseError:
+            return None
+        if meta.get("schema") != str(SCHEMA):
+            return None
+        return meta["dataset"], int(meta["version"])
+
+    def rebuild(self, dataset: str, version: int, records: Iterable[ImageRecord]) -> None:
+        """Make it anew. A damaged file is thrown away first."""
+        if self.state() is None:
+            for ending in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+        with self._writing() as connection:
+            for statement in _TABLES.split(";"):
+                connection.execute(statement)
+            connection.executemany(_INSERT, map(_row, self._tagged(connection, records)))
+            for statement in _INDEXES.split(";"):
+                connection.execute(statement)
+            connection.execute("ANALYZE")
+            _set_version(connection, dataset, version)
+
+    def _tagged(
+        self, connection: sqlite3.Connection, records: Iterable[ImageRecord]
+    ) -> Iterator[ImageRecord]:
+        for record in records:
+            if record.tags:
+                _tag(connection, record)
+            yield record
+
+    def apply(self, dataset: str, version: int, changes: Iterable[Change]) -> None:
+        """Bring it from the version before to this one."""
+        with self._writing() as connection:
+            for change in changes:
+                connection.execute("DELETE FROM tags WHERE id = ?", (change.id,))
+                connection.execute("DELETE FROM images WHERE id = ?", (change.id,))
+                if change.after is not None:
+                    connection.execute(_INSERT, _row(change.after))
+                    _tag(connection, change.after)
+            _set_version(connection, dataset, version)
+
+    # -- splits ------------------------------------------------------------------------------------------
+
+    def knows_split(self, split: str) -> bool:
+        with self._reading() as connection:
+            return connection.execute("SELECT 1 FROM splits WHERE split = ?", (split,)).fetchone() is not None
+
+    def add_split(self, split: str, assignments: Mapping[str, str]) -> None:
+        """Args:
+        assignments: subset by a picture's id; `none` may be left out.
+        """
+        with self._writing() as connection:
+            connection.execute("DELETE FROM parts WHERE split = ?", (split,))
+            connection.executemany(
+                "INSERT INTO parts (split, subset, id) VALUES (?, ?, ?)",
+                ((split, subset, image) for image, subset in assignments.items() if subset != "none"),
+            )
+            connection.execute("INSERT OR REPLACE INTO splits (split) VALUES (?)", (split,))
+
+    def drop_split(self, split: str) -> None:
+        with self._writing() as connection:
+            connection.execute("DELETE FROM parts WHERE split = ?", (split,))
+            connection.execute("DELETE FROM splits WHERE split = ?", (split,))
+
+    def subsets(self, images: Sequence[str]) -> dict[str, dict[str, str]]:
+        """By picture, the subset by split; a split that has the picture nowhere is left out."""
+        found: dict[str, dict[str, str]] = {image: {} for image in images}
+        with self._reading() as connection:
+            splits = [split for (split,) in connection.execute("SELECT split FROM splits")]
+            for split in splits:
+                for some in _batches(images):
+                    marks = ", ".join("?" * len(some))
+                    rows = connection.execute(
+                        f"SELECT id, subset FROM parts WHERE split = ? AND id IN ({marks})",  # noqa: S608
+                        (split, *some),
+                    )
+                    for image, subset in rows:
+                        found[image][split] = subset
+        return found
+
+    # -- asking ------------------------------------------------------------------------------------------
+
+    def page(self, query: ImageQuery, *, limit: int, after: str | None = None) -> Page:
+        """Raises Invalid: `after` is none of ours, or of a list in another order."""
+        column = _SORTS[query.sort]
+        where, values = _conditions(query)
+        sign, way = ("<", "DESC") if query.descending else (">", "ASC")
+        if after is not None:
+            key, name = _opened(after, query)
+            where.append(
+                f"filename {sign} ?" if column == "filename" else f"({column}, filename) {sign} (?, ?)"
+            )
+            values += [name] if column == "filename" else [key, name]
+        rows = self._rows(_select(where, column, way), (*values, limit + 1, 0))
+        images = tuple(_record.decode(record) for record, _ in rows[:limit])
+        if len(rows) <= limit or not images:
+            return Page(images=images)
+        return Page(images=images, after=_closed(rows[limit - 1][1], images[-1].filename, query))
+
+    def slice(self, query: ImageQuery, *, limit: int, offset: int) -> tuple[ImageRecord, ...]:
+        column = _SORTS[query.sort]
+        where, values = _conditions(query)
+        way = "DESC" if query.descending else "ASC"
+        rows = self._rows(_select(where, column, way), (*values, limit, offset))
+        return tuple(_record.decode(record) for record, _ in rows)
+
+    def count(self, query: ImageQuery) -> int:
+        where, values = _conditions(query)
+        return int(self._rows(f"SELECT COUNT(*) FROM images {_where(where)}", values)[0][0])  # noqa: S608
+
+    def ids(self, query: ImageQuery) -> list[str]:
+        where, values = _conditions(query)
+        return [row[0] for row in self._rows(f"SELECT id FROM images {_where(where)}", values)]  # noqa: S608
+
+    def class_counts(self, query: ImageQuery) -> dict[str, int]:
+        """Pictures by primary class; "" for those without one."""
+        where, values = _conditions(query)
+        rows = self._rows(
+            f"SELECT label, COUNT(*) FROM images {_where(where)} GROUP BY label ORDER BY label",  # noqa: S608
+            values,
+        )
+        return dict(rows)
+
+    def by_id(self, images: Sequence[str]) -> dict[str, ImageRecord]:
+        found: dict[str, ImageRecord] = {}
+        for some in _batches(images):
+            marks = ", ".join("?" * len(some))
+            rows = self._rows(f"SELECT record FROM images WHERE id IN ({marks})", some)  # noqa: S608
+            found |= {record.id: record for record in (_record.decode(row[0]) for row in rows)}
+        return found
+
+    def find(self, name: str) -> ImageRecord | None:
+        """By filename, else by id."""
+        for column in ("filename", "id"):
+            rows = self._rows(f"SELECT record FROM images WHERE {column} = ?", (name,))  # noqa: S608
+            if rows:
+                return _record.decode(rows[0][0])
+        return None
+
+    def iterate(self) -> Iterator[ImageRecord]:
+        """Every picture, by filename, as it is at the beginning; changes meanwhile are not seen."""
+        with self._reading() as connection:
+            for (record,) in connection.execute("SELECT record FROM images ORDER BY filename"):
+                yield _record.decode(record)
+
+    def names(self) -> set[str]:
+        """Of all files."""
+        return {row[0] for row in self._rows("SELECT filename FROM images", ())}
+
+    def tag_counts(self) -> dict[str, int]:
+        return dict(self._rows("SELECT tag, COUNT(*) FROM tags GROUP BY tag ORDER BY tag", ()))
+
+    def groups(self) -> int:
+        """How many groups there are."""
+        return int(self._rows("SELECT COUNT(DISTINCT family) FROM images WHERE family IS NOT NULL", ())[0][0])
+
+    def stats(self) -> ImageStats:
+        rows = self._rows("SELECT COUNT(*), MIN(width), MAX(width), MIN(height), MAX(height) FROM images", ())
+        endings = self._rows("SELECT DISTINCT ending FROM images ORDER BY ending", ())
+        count, *sides = rows[0]
+        least_w, most_w, least_h, most_h = (side or 0 for side in sides)
+        return ImageStats(
+            num_images=count,
+            min_width=least_w,
+            max_width=most_w,
+            min_height=least_h,
+            max_height=most_h,
+            formats=tuple(row[0] for row in endings),
+        )
+
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        with self._reading() as connection:
+            return connection.execute(statement, tuple(values)).fetchall()
+
+
+def _row(record: ImageRecord) -> tuple[Any, ...]:
+    label = primary_class(record.annotations) or ""
+    return (
+        record.id,
+        record.filename,
+        record.filename.casefold(),
+        label,
+        label.casefold(),
+        record.width * record.height,
+        min(record.width, record.height),
+        record.width,
+        record.height,
+        record.filename.rpartition(".")[2].lower(),
+        record.added_at,
+        record.sha256,
+        record.group,
+        _encode(record),
+    )
+
+
+def _tag(connection: sqlite3.Connection, record: ImageRecord) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO tags (tag, id) VALUES (?, ?)", ((it, record.id) for it in record.tags)
+    )
+
+
+def _set_version(connection: sqlite3.Connection, dataset: str, version: int) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        (("schema", str(SCHEMA)), ("dataset", dataset), ("version", str(version))),
+    )
+
+
+def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
+    """SQL that holds together, and its values."""
+    where: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *given: Any) -> None:
+        where.append(condition)
+        values.extend(given)
+
+    if query.labels:
+        marks = ", ".join("?" * len(query.labels))
+        add(f"label_folded IN ({marks})", *(it.casefold() for it in query.labels))
+    if query.search:
+        add("instr(folded, ?)", query.search.casefold())
+    for tag in query.tags:
+        add("id IN (SELECT id FROM tags WHERE tag = ?)", tag)
+    if query.group is not None:
+        add("family = ?", query.group)
+    if query.min_side is not None:
+        add("side >= ?", query.min_side)
+    if query.ids is not None:
+        add("id IN (SELECT value FROM json_each(?))", json.dumps(query.ids))
+    if query.split is not None and query.subset == "none":
+        add("NOT EXISTS (SELECT 1 FROM parts WHERE split = ? AND parts.id = images.id)", query.split)
+    elif query.split is not None and query.subset is not None:
+        add(
+            "EXISTS (SELECT 1 FROM parts WHERE split = ? AND parts.id = images.id AND subset = ?)",
+            query.split,
+            query.subset,
+        )
+    return where, values
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _select(conditions: Sequence[str], column: str, way: str) -> str:
+    order = f"filename {way}" if column == "filename" else f"{column} {way}, filename {way}"
+    return f"SELECT record, {column} FROM images {_where(conditions)} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - our own words; values are parameters
+
+
+def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), _MANY):
+        yield items[start : start + _MANY]
+
+
+def _closed(key: Any, filename: str, query: ImageQuery) -> str:
+    """Where a list stands, as clients hand it back."""
+    place = json.dumps([query.sort, query.descending, key, filename])
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _opened(after: str, query: ImageQuery) -> tuple[Any, str]:
+    try:
+        place = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+        sort, descending, key, filename = place
+        if [sort, descending] == [query.sort, query.descending] and isinstance(key, str | int):
+            return key, str(filename)
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    raise Invalid("`after` does not belong to this list.", field="after", hint="begin again without it")
