@@ -16,8 +16,14 @@ from inglenook.wire.studio.spec import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network that can be chosen. `parameters` in millions; `input_px` that its weights were trained
-    with.
+    """A network that can be chosen.
+
+    Attributes:
+        parameters_m: millions of parameters, with its usual head of 1,000 classes.
+        input_px: that its weights were trained with.
+        saved_m: millions of values that training keeps of each picture of `input_px` for the backward pass.
+            Measured with `torch.autograd.graph.saved_tensors_hooks` (PyTorch 2.14, each storage once).
+        library: that builds it.
     """
 
     name: str
@@ -25,6 +31,8 @@ class Backbone:
     family: str
     parameters_m: float
     input_px: int = 224
+    saved_m: float = 0.0
+    library: str = "torchvision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Task(Protocol):
         annotation: the type of annotation that it learns from.
         formats: of data that it can import, as `vision.formats` names them.
         monitor: the metric that tells the best epoch.
+        head: its name for what follows the backbone.
+        transforms: names of the transforms that its augmentations are made of.
     """
 
     name: str
@@ -56,6 +66,8 @@ class Task(Protocol):
     losses: tuple[str, ...]
     metrics: tuple[Metric, ...]
     monitor: Metric
+    head: str
+    transforms: tuple[str, ...]
 
     def defaults(self) -> TrainSpec: ...
 
