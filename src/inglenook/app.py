@@ -539,6 +539,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.door.routes import add_routes
     from inglenook.web.chat_pages import chat_pages
     from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
@@ -580,7 +581,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     )
     drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
     app.state.answers = _answers(workshop)
-    for router in (
+    add_routes(
+        app.router,
         health_router(
             version=__version__,
             parts=lambda: _parts(workshop),
@@ -673,8 +675,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
-    ):
-        app.include_router(router)
+    )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     frame(
         app,
