@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -845,6 +846,10 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
             lifespan="off",
             timeout_graceful_shutdown=5,
         )
+        # What has been made until now stays. Left out of the collector's sight, it is not searched again and
+        # again (0.1 s each time); while it was made, nothing was searched at all (0.2 s of a start).
+        gc.freeze()
+        gc.enable()
         print(f"Inglenook {__version__} listens on {address}", flush=True)  # noqa: T201 - what `make serve` shows
         warm_up = asyncio.create_task(asyncio.to_thread(workshop.catalog.refresh), name="catalog")
         await Server(config).serve(sockets=[listener])
