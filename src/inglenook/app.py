@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -553,6 +554,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.caller import MachineOwner
     from inglenook.door.fragments import Fragments
     from inglenook.door.frame import frame
+    from inglenook.door.routes import add_routes
     from inglenook.web.chat_pages import chat_pages
     from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
@@ -595,7 +597,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
     app.state.answers = _answers(workshop)
     app.state.fragments = Fragments()
-    for router in (
+    add_routes(
+        app.router,
         health_router(
             version=__version__,
             parts=lambda: _parts(workshop),
@@ -689,8 +692,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
-    ):
-        app.include_router(router)
+    )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     frame(
         app,
@@ -861,6 +863,10 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
             lifespan="off",
             timeout_graceful_shutdown=5,
         )
+        # What has been made until now stays. Left out of the collector's sight, it is not searched again and
+        # again (0.1 s each time); while it was made, nothing was searched at all (0.2 s of a start).
+        gc.freeze()
+        gc.enable()
         print(f"Inglenook {__version__} listens on {address}", flush=True)  # noqa: T201 - what `make serve` shows
         warm_up = asyncio.create_task(asyncio.to_thread(workshop.catalog.refresh), name="catalog")
         await Server(config).serve(sockets=[listener])

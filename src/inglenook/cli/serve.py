@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`inglenook serve`: the server, in the foreground."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +25,16 @@ def serve(
     host: str | None, port: int | None, with_starters: bool, config: Path | None, data: Path | None
 ) -> None:
     """Start the server; Ctrl-C stops it."""
-    loaded = load_settings(config=config, data=data, host=host, port=port)
-    if with_starters:
-        _fetch_starters(loaded.settings, config=config)
-    from inglenook.app import serve as run
+    gc.disable()  # until everything is there: see `inglenook.app.serve`
+    try:
+        loaded = load_settings(config=config, data=data, host=host, port=port)
+        if with_starters:
+            _fetch_starters(loaded.settings, config=config)
+        from inglenook.app import serve as run
 
-    run(loaded)
+        run(loaded)
+    finally:
+        gc.enable()
 
 
 def _fetch_starters(settings: "Settings", *, config: Path | None) -> None:

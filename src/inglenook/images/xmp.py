@@ -8,7 +8,6 @@ the whole, its length and the part's offset; a short main packet names that MD5.
 import hashlib
 import struct
 from collections.abc import Iterable
-from xml.sax.saxutils import escape, unescape
 
 NAMESPACE = "urn:inglenook:picture:1"
 JPEG_MAIN = b"http://ns.adobe.com/xap/1.0/\0"
@@ -21,8 +20,18 @@ _OPEN, _CLOSE = b"<inglenook:parameters>", b"</inglenook:parameters>"
 def packet(json_text: str) -> bytes:
     """A packet that holds this JSON, which must be ASCII."""
     return _packet(
-        f'xmlns:inglenook="{NAMESPACE}"', f"<inglenook:parameters>{escape(json_text)}</inglenook:parameters>"
+        f'xmlns:inglenook="{NAMESPACE}"',
+        f"<inglenook:parameters>{_escaped(json_text)}</inglenook:parameters>",
     )
+
+
+def _escaped(text: str) -> str:
+    """As the standard library's `xml.sax.saxutils`, which imports its HTTP clients with it."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _packet(attributes: str, content: str) -> bytes:
@@ -41,7 +50,7 @@ def json_of(data: bytes) -> str | None:
     end = data.find(_CLOSE, start)
     if start < 0 or end < 0:
         return None
-    return unescape(data[start + len(_OPEN) : end].decode("utf-8", "replace"))
+    return _unescaped(data[start + len(_OPEN) : end].decode("utf-8", "replace"))
 
 
 def jpeg_segments(data: bytes) -> list[bytes]:

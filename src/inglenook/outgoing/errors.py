@@ -22,6 +22,12 @@ class NotFetched(Invalid):
     default_code = "outgoing.failed"
 
 
+class Unreachable(NotFetched):
+    """There is no connection to the machine; its other addresses may do."""
+
+    default_code = "outgoing.unreachable"
+
+
 class TooMuch(TooLarge):
     """It has more bytes than are taken, as sent or as unpacked."""
 

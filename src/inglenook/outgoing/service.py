@@ -9,35 +9,25 @@ cannot mean another machine by then. No cookies, no credentials, no proxy from t
 """
 
 import asyncio
-import hashlib
+import importlib
 import io
 import ipaddress
 import socket
-import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
-import httpx
-
-from inglenook import __version__
 from inglenook.base.errors import InglenookError
-from inglenook.base.units import format_bytes, format_seconds
+from inglenook.base.units import format_seconds
 from inglenook.outgoing import target as targets
 from inglenook.outgoing.addresses import Address, refusal
-from inglenook.outgoing.errors import NotAllowed, NotFetched, TooMuch
+from inglenook.outgoing.errors import NotAllowed, NotFetched, Unreachable
 from inglenook.outgoing.model import Bounds, Entry, Fetched, Rules, Saved
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.target import Target
 
-CONNECT_S: Final = 10.0
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_HEADERS: Final = {
-    "user-agent": f"inglenook/{__version__}",
-    # Unpacked, so that bounds in bytes are bounds of what arrives. Who packs nevertheless is unpacked below.
-    "accept-encoding": "identity",
-}
+if TYPE_CHECKING:
+    from inglenook.outgoing.exchange import Exchange, Redirect
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """(host, port) → numeric addresses. Raises OSError."""
@@ -121,6 +111,8 @@ class OutgoingService:
             )
 
     async def _bounded(self, url: str, purpose: str, bounds: Bounds, file: BinaryIO) -> Saved:
+        # For those who fetch only, and beside the loop: it imports httpx.
+        await asyncio.to_thread(importlib.import_module, "inglenook.outgoing.exchange")
         try:
             async with asyncio.timeout(bounds.total_s):
                 return await self._follow(targets.parse(url), purpose, bounds, file)
@@ -180,9 +172,9 @@ class OutgoingService:
         for address in addresses:
             try:
                 return await self._connected(target, address, purpose, bounds, file)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                reason = str(error) or type(error).__name__
-        raise NotFetched(f"{target.host} cannot be reached: {reason}.", code="outgoing.unreachable")
+            except Unreachable as error:
+                reason = error.message
+        raise Unreachable(f"{target.host} cannot be reached: {reason}.")
 
     async def _connected(
         self, target: Target, address: str, purpose: str, bounds: Bounds, file: BinaryIO
@@ -190,25 +182,16 @@ class OutgoingService:
         number = await asyncio.to_thread(
             self._records.begin, host=target.host, port=target.port, address=address, purpose=purpose
         )
-        exchange = _Exchange(target=target, address=address, bounds=bounds, file=file)
+        from inglenook.outgoing.exchange import Exchange
+
+        exchange = Exchange(target=target, address=address, bounds=bounds, file=file)
         try:
             return await exchange.run()
-        except InglenookError as error:
-            exchange.problem = error.message
-            raise
-        except httpx.HTTPError as error:
-            exchange.problem = str(error) or type(error).__name__
-            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                raise
-            raise NotFetched(f"{target.host} broke off: {exchange.problem}.") from None
-        except asyncio.CancelledError:
-            exchange.problem = "it was called off, or took too long"
-            raise
         finally:
             # Carried through also when the request is called off: the ledger says what happened.
             await asyncio.shield(asyncio.ensure_future(self._close(number, exchange)))
 
-    async def _close(self, number: int, exchange: "_Exchange") -> None:
+    async def _close(self, number: int, exchange: "Exchange") -> None:
         await asyncio.to_thread(
             self._records.end,
             number,
@@ -227,98 +210,3 @@ def _require_public(host: str, address: Address) -> None:
             code="outgoing.private",
             hint="outgoing.private_hosts lists hosts for which this is meant",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    location: str
-
-
-@dataclass
-class _Exchange:
-    """One request over one connection, and what the ledger is told of it."""
-
-    target: Target
-    address: str
-    bounds: Bounds
-    file: BinaryIO
-    status: int | None = None
-    received_bytes: int = 0
-    problem: str | None = None
-
-    async def run(self) -> Saved | Redirect:
-        timeout = httpx.Timeout(self.bounds.total_s, connect=CONNECT_S)
-        async with (
-            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout) as client,
-            client.stream(
-                "GET",
-                self.target.at(self.address),
-                headers={**_HEADERS, "host": self.target.authority},
-                # The certificate is checked against the name, although the URL holds the address.
-                extensions={"sni_hostname": self.target.host},
-            ) as response,
-        ):
-            self.status = response.status_code
-            location = response.headers.get("location")
-            if response.status_code in _REDIRECTS and location is not None:
-                return Redirect(location)
-            media_type = self._check_head(response)
-            return await self._body(response, media_type)
-
-    def _check_head(self, response: httpx.Response) -> str:
-        """The declared media type. Raises NotFetched and TooMuch on what the headers tell."""
-        host = self.target.host
-        if response.status_code != httpx.codes.OK:
-            raise NotFetched(f"{host} answered {response.status_code}, not 200.", code="outgoing.status")
-        media_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        wanted = self.bounds.media_types
-        if wanted and not media_type.startswith(wanted):
-            said = repr(media_type[:60]) if media_type else "of no declared type"
-            raise NotFetched(
-                f"What {host} sends is {said}; it must be {' or '.join(f'{one}…' for one in wanted)}.",
-                code="outgoing.media_type",
-            )
-        length = response.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length[:19]) > self.bounds.max_bytes:
-            raise self._too_much()
-        return media_type
-
-    async def _body(self, response: httpx.Response, media_type: str) -> Saved:
-        unpack = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
-        digest, length = hashlib.sha256(), 0
-        async for chunk in response.aiter_raw():
-            self.received_bytes += len(chunk)
-            if self.received_bytes > self.bounds.max_bytes:
-                raise self._too_much()
-            data = chunk if unpack is None else _unpacked(unpack, chunk, self.bounds.max_bytes - length)
-            length += len(data)
-            if length > self.bounds.max_bytes:
-                raise self._too_much()
-            digest.update(data)
-            self.file.write(data)
-        if unpack is not None and not unpack.eof:
-            raise NotFetched("The answer is cut off.", code="outgoing.encoding")
-        return Saved(length, digest.hexdigest(), media_type)
-
-    def _too_much(self) -> TooMuch:
-        return TooMuch(f"What {self.target.host} sends is larger than {format_bytes(self.bounds.max_bytes)}.")
-
-
-def _unpacker(encoding: str) -> "zlib._Decompress | None":
-    """None for what comes as it is. Raises NotFetched for packings that cannot be bounded here."""
-    if encoding in ("", "identity"):
-        return None
-    if encoding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(wbits=31)
-    raise NotFetched(
-        f"The answer is packed as {encoding[:40]!r}, although it was asked for unpacked.",
-        code="outgoing.encoding",
-    )
-
-
-def _unpacked(unpack: "zlib._Decompress", chunk: bytes, room: int) -> bytes:
-    """At most one byte more than there is room for, so that a bomb is noticed and never unfolds."""
-    try:
-        return unpack.decompress(chunk, room + 1)
-    except zlib.error as error:
-        raise NotFetched(f"The answer cannot be unpacked: {error}.", code="outgoing.encoding") from None

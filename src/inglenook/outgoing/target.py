@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An address that a person wrote, taken apart once: what is checked is what is connected to. Pure."""
+"""An address that a person wrote, taken apart once: what is checked is what is connected to. Pure.
+
+httpx is imported where it is used: see `exchange`, which a server that fetches nothing never imports.
+"""
 
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import quote
-
-import httpx
 
 from inglenook.outgoing.errors import BadAddress
 
@@ -49,6 +50,8 @@ def parse(url: str) -> Target:
     Raises:
         BadAddress: no http or https; a name or password in it; characters that parsers read differently.
     """
+    import httpx
+
     if len(url) > MAX_CHARS:
         raise BadAddress(f"The address has {len(url)} characters; at most {MAX_CHARS} are taken.")
     if any(char <= " " or char in "\\\x7f" for char in url):
@@ -77,6 +80,8 @@ def parse(url: str) -> Target:
 
 def moved(from_target: Target, location: str) -> Target:
     """Where a redirect leads. Raises BadAddress, also for a step from https down to http."""
+    import httpx
+
     text = quote(location, safe="%/:=&?~#+!$,;'@()*[]")
     try:
         joined = str(httpx.URL(from_target.absolute()).join(text))

@@ -12,6 +12,7 @@ Vulkan devices come with the engine that uses them. Not run by us so far: rocm a
 """
 
 import contextlib
+import ctypes
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -154,6 +155,18 @@ class Apple:
         return DeviceUsage(memory.total - memory.available, {pid: tree_rss_bytes(pid) for pid in pids})
 
 
+def _has_nvml() -> bool:
+    """Whether the driver's library is where every machine with the driver has it. Its Python part takes 2 MB,
+    which most machines can do without. On Windows only that part knows where the library is."""
+    if sys.platform == "win32":
+        return True
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
 class Nvidia:
     """NVIDIA's management library."""
 
@@ -163,6 +176,8 @@ class Nvidia:
     @classmethod
     def open(cls) -> "Nvidia | None":
         """None where there is no driver."""
+        if not _has_nvml():
+            return None
         import pynvml
 
         try:

@@ -23,6 +23,7 @@ from inglenook.api.cyber.shapes import render_detail
 from inglenook.api.cyber.sockets import KEEPALIVE_AFTER_S, STATUS_EVERY_S, socket_routes
 from inglenook.base.clock import Clock
 from inglenook.base.journal import Journal
+from inglenook.door.routes import add_routes
 from inglenook.door.services import Catalog, Language, Runtime
 from inglenook.settings import Settings
 from inglenook.store.configuration import Configuration
@@ -56,15 +57,14 @@ def cyber_router(
     """
     machine = Machine(language=language, catalog=catalog, runtime=runtime, clock=clock)
     router = APIRouter()
-    router.include_router(login_routes())
-    router.include_router(
-        machine_routes(machine, version=version, own_models=own_models, shut_down=shut_down)
-    )
-    router.include_router(config_routes(configuration=configuration, settings=settings, runtime=runtime))
-    router.include_router(model_routes(machine, own_models=own_models))
-    router.include_router(
+    add_routes(router, login_routes())
+    add_routes(router, machine_routes(machine, version=version, own_models=own_models, shut_down=shut_down))
+    add_routes(router, config_routes(configuration=configuration, settings=settings, runtime=runtime))
+    add_routes(router, model_routes(machine, own_models=own_models))
+    add_routes(
+        router,
         socket_routes(
             machine, journal=journal, status_every_s=status_every_s, keepalive_after_s=keepalive_after_s
-        )
+        ),
     )
     return router

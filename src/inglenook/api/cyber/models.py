@@ -26,6 +26,7 @@ from inglenook.door.administrator import administrator
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
+from inglenook.door.routes import add_routes
 
 OPTIONS: Final[Mapping[str, str]] = {
     "default_context_size": "context",
@@ -47,12 +48,16 @@ _BRING: Final = "put the file into a model folder (`inglenook config show` names
 _NO_HUB: Final = "No model hub is asked from here yet."
 
 
-def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
-    router = APIRouter(
+def _router() -> APIRouter:
+    return APIRouter(
         prefix="/admin/models",
         tags=["cyber-inference"],
         dependencies=[Depends(caller), Depends(administrator)],
     )
+
+
+def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
+    router = _router()
     deleting = Deleting(catalog=machine.catalog, runtime=machine.runtime, own_models=own_models)
 
     @router.get(
@@ -67,8 +72,8 @@ def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
         records = [record for kind in KINDS for record in machine.catalog.list(kind)]
         return json_response([_as_json(machine, record) for record in records])
 
-    router.include_router(_hub_routes(machine))
-    router.include_router(_loading_routes(machine))
+    add_routes(router, _hub_routes(machine))
+    add_routes(router, _loading_routes(machine))
 
     @router.get(
         "/{name:path}/config",
@@ -107,7 +112,7 @@ def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
 
 
 def _loading_routes(machine: Machine) -> APIRouter:
-    router = APIRouter()
+    router = _router()
 
     @router.post(
         "/{name:path}/load",
@@ -188,7 +193,7 @@ async def _nothing() -> None:
 
 
 def _hub_routes(machine: Machine) -> APIRouter:
-    router = APIRouter()
+    router = _router()
 
     @router.get(
         "/repo-files",

@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from inglenook.api.openai.models import models_router
 from inglenook.api.openai.pictures import pictures_router
 from inglenook.base.clock import Clock
+from inglenook.door.routes import add_routes
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Language, Runtime
 
 __all__ = ["openai_router"]
@@ -33,8 +34,8 @@ def openai_router(
 ) -> APIRouter:
     """All routes of the dialect."""
     router = APIRouter()
-    router.include_router(
-        pictures_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
+    add_routes(
+        router, pictures_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
     )
-    router.include_router(models_router(catalog=catalog, runtime=runtime, language=language))
+    add_routes(router, models_router(catalog=catalog, runtime=runtime, language=language))
     return router
