@@ -539,6 +539,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
     from inglenook.door.frame import frame
+    from inglenook.door.routes import add_routes
     from inglenook.web.chat_pages import chat_pages
     from inglenook.web.log_pages import log_pages
     from inglenook.web.login_pages import login_router
@@ -674,7 +675,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
     ):
-        app.include_router(router)
+        add_routes(app, router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     frame(
         app,

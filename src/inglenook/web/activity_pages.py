@@ -56,7 +56,7 @@ class Filter:
 
 
 def activity_pages(services: Services) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/activity")
     async def activity(request: Request, caller: FromCaller) -> Response:

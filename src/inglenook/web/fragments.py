@@ -21,7 +21,7 @@ MAX_WATCHED = 200
 
 
 def fragment_routes(services: Services, contexts: Contexts) -> APIRouter:
-    router = APIRouter(prefix="/fragments")
+    router = APIRouter(prefix="/fragments", include_in_schema=False)
 
     @router.get("/form")
     async def refill(request: Request, caller: FromCaller) -> Response:

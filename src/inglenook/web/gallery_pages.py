@@ -26,7 +26,7 @@ MOST_TAGS = 24
 
 
 def gallery_pages(services: Services) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/gallery")
     async def gallery(request: Request, caller: FromCaller) -> Response:

@@ -18,7 +18,7 @@ from inglenook.web.templating import html
 
 
 def input_routes(services: Services) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.post("/inputs")
     async def keep(request: Request, caller: FromCaller) -> Response:  # noqa: ARG001 - closed like every route

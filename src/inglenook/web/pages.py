@@ -15,6 +15,7 @@ from inglenook.base.errors import Conflict, InglenookError
 from inglenook.base.ids import JobId, PersonId, PictureId
 from inglenook.door.caller import FromCaller
 from inglenook.door.problem import problem_of
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Runtime
 from inglenook.jobs.model import Job
 from inglenook.web import csrf, form
@@ -39,19 +40,19 @@ def web_router(
     """All routes of the page. Static files (`templating.STATIC`) are mounted beside it."""
     services = Services(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime)
     contexts = Contexts(services=services)
-    router = APIRouter(include_in_schema=False)
-    router.include_router(_drawing(services, contexts))
-    router.include_router(_job_forms(services, contexts))
-    router.include_router(_picture_pages(services, contexts))
-    router.include_router(input_routes(services))
-    router.include_router(fragment_routes(services, contexts))
-    router.include_router(gallery_pages(services))
-    router.include_router(activity_pages(services))
-    return router
+    return joined(
+        _drawing(services, contexts),
+        _job_forms(services, contexts),
+        _picture_pages(services, contexts),
+        input_routes(services),
+        fragment_routes(services, contexts),
+        gallery_pages(services),
+        activity_pages(services),
+    )
 
 
 def _drawing(services: Services, contexts: Contexts) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def home(request: Request, caller: FromCaller) -> Response:
@@ -108,7 +109,7 @@ def _drawing(services: Services, contexts: Contexts) -> APIRouter:
 
 
 def _job_forms(services: Services, contexts: Contexts) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     async def answer(request: Request, job: Job, token: str, person: PersonId) -> Response:
         if not is_htmx(request):
@@ -149,7 +150,7 @@ def _job_forms(services: Services, contexts: Contexts) -> APIRouter:
 
 
 def _picture_pages(services: Services, contexts: Contexts) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/pictures/{picture}")
     async def picture_page(request: Request, picture: str, caller: FromCaller) -> Response:

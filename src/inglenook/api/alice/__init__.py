@@ -25,6 +25,7 @@ from inglenook.api.alice.pictures import images_router
 from inglenook.api.chat import ChatHandler, Find, chat_router
 from inglenook.base.clock import Clock
 from inglenook.catalog.model import ModelKind
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Links, Outgoing, Runtime
 
 __all__ = ["alice_router"]
@@ -55,16 +56,14 @@ def alice_router(
     """
     intake = Intake(images=images, outgoing=outgoing, clock=clock, max_bytes=max_body_bytes)
     drawing = PictureChat(images=images, jobs=jobs, catalog=catalog, links=links, intake=intake, clock=clock)
-    router = APIRouter()
-    router.include_router(
+    return joined(
         chat_router(
             catalog=catalog,
             find=find,
             handlers={ModelKind.IMAGE: drawing, ModelKind.LANGUAGE: language},
             max_body_bytes=max_body_bytes,
-        )
+        ),
+        models_router(catalog=catalog, runtime=runtime, own_models=own_models),
+        images_router(gallery=gallery, links=links),
+        pages_router(),
     )
-    router.include_router(models_router(catalog=catalog, runtime=runtime, own_models=own_models))
-    router.include_router(images_router(gallery=gallery, links=links))
-    router.include_router(pages_router())
-    return router

@@ -18,15 +18,16 @@ from inglenook.api.completions.responses import responses_router
 from inglenook.api.completions.texts import texts_router
 from inglenook.api.language.desk import Desk
 from inglenook.api.language.pictures import Pictures
+from inglenook.door.routes import joined
 
 __all__ = ["completions_router"]
 
 
 def completions_router(*, desk: Desk, pictures: Pictures) -> APIRouter:
     """All routes but the chat's, which is shared with models that draw (`api.chat`)."""
-    router = APIRouter()
-    router.include_router(texts_router(desk=desk))
-    router.include_router(embeddings_router(desk=desk))
-    router.include_router(ranking_router(desk=desk))
-    router.include_router(responses_router(desk=desk, pictures=pictures))
-    return router
+    return joined(
+        texts_router(desk=desk),
+        embeddings_router(desk=desk),
+        ranking_router(desk=desk),
+        responses_router(desk=desk, pictures=pictures),
+    )

@@ -16,6 +16,7 @@ from inglenook.api.conversations.listing import listing_router
 from inglenook.api.conversations.messages import messages_router
 from inglenook.api.conversations.presets import presets_router
 from inglenook.chat.conversations.answering import Answers
+from inglenook.door.routes import joined
 from inglenook.door.services import Conversations, Images
 
 __all__ = ["conversations_router"]
@@ -27,12 +28,10 @@ def conversations_router(
     """Args:
     max_body_bytes: of a file that is brought, and of pictures.
     """
-    router = APIRouter()
-    router.include_router(presets_router(conversations=conversations))
-    # Before those of one conversation, whose id would otherwise be `export` or `pictures`.
-    router.include_router(
-        documents_router(conversations=conversations, images=images, max_body_bytes=max_body_bytes)
+    return joined(
+        presets_router(conversations=conversations),
+        # Before those of one conversation, whose id would otherwise be `export` or `pictures`.
+        documents_router(conversations=conversations, images=images, max_body_bytes=max_body_bytes),
+        messages_router(conversations=conversations, answers=answers, images=images),
+        listing_router(conversations=conversations),
     )
-    router.include_router(messages_router(conversations=conversations, answers=answers, images=images))
-    router.include_router(listing_router(conversations=conversations))
-    return router

@@ -23,6 +23,7 @@ from inglenook.api.cyber.shapes import render_detail
 from inglenook.api.cyber.sockets import KEEPALIVE_AFTER_S, STATUS_EVERY_S, socket_routes
 from inglenook.base.clock import Clock
 from inglenook.base.journal import Journal
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Language, Runtime
 from inglenook.settings import Settings
 from inglenook.store.configuration import Configuration
@@ -55,16 +56,12 @@ def cyber_router(
         keepalive_after_s: after so long without a word a socket says that it is there.
     """
     machine = Machine(language=language, catalog=catalog, runtime=runtime, clock=clock)
-    router = APIRouter()
-    router.include_router(login_routes())
-    router.include_router(
-        machine_routes(machine, version=version, own_models=own_models, shut_down=shut_down)
-    )
-    router.include_router(config_routes(configuration=configuration, settings=settings, runtime=runtime))
-    router.include_router(model_routes(machine, own_models=own_models))
-    router.include_router(
+    return joined(
+        login_routes(),
+        machine_routes(machine, version=version, own_models=own_models, shut_down=shut_down),
+        config_routes(configuration=configuration, settings=settings, runtime=runtime),
+        model_routes(machine, own_models=own_models),
         socket_routes(
             machine, journal=journal, status_every_s=status_every_s, keepalive_after_s=keepalive_after_s
-        )
+        ),
     )
-    return router

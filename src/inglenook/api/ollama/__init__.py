@@ -29,6 +29,7 @@ from inglenook.api.ollama.held import Desk
 from inglenook.api.ollama.keeping import keeping_routes
 from inglenook.api.ollama.models import model_routes
 from inglenook.base.clock import Clock
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Language, Runtime
 
 __all__ = ["PATHS", "ollama_router", "render_ollama"]
@@ -60,10 +61,10 @@ def ollama_router(
         clock=clock,
         max_body_bytes=max_body_bytes,
     )
-    router = APIRouter()
-    router.include_router(chat_routes(desk))
-    router.include_router(generate_routes(desk))
-    router.include_router(embed_routes(desk))
-    router.include_router(model_routes(desk, version=version))
-    router.include_router(keeping_routes(desk, own_models=own_models))
-    return router
+    return joined(
+        chat_routes(desk),
+        generate_routes(desk),
+        embed_routes(desk),
+        model_routes(desk, version=version),
+        keeping_routes(desk, own_models=own_models),
+    )

@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from inglenook.api.openai.models import models_router
 from inglenook.api.openai.pictures import pictures_router
 from inglenook.base.clock import Clock
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Gallery, Images, Jobs, Language, Runtime
 
 __all__ = ["openai_router"]
@@ -32,9 +33,7 @@ def openai_router(
     language: Language,
 ) -> APIRouter:
     """All routes of the dialect."""
-    router = APIRouter()
-    router.include_router(
-        pictures_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
+    return joined(
+        pictures_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock),
+        models_router(catalog=catalog, runtime=runtime, language=language),
     )
-    router.include_router(models_router(catalog=catalog, runtime=runtime, language=language))
-    return router

@@ -11,6 +11,7 @@ from inglenook.api.studio.outgoing import outgoing_router
 from inglenook.api.studio.pictures import pictures_router
 from inglenook.api.studio.runtime import runtime_router
 from inglenook.base.journal import Journal
+from inglenook.door.routes import joined
 from inglenook.door.services import Catalog, Gallery, Importer, Jobs, Outgoing, Runtime, Thumbnails
 
 __all__ = ["studio_router"]
@@ -31,13 +32,13 @@ def studio_router(
     """Args:
     public_hours: after which a public picture becomes private again where a request does not say.
     """
-    router = APIRouter()
-    router.include_router(jobs_router(jobs=jobs))
-    # Before the routes of one picture, whose id would otherwise be `tags`.
-    router.include_router(marks_router(gallery=gallery, public_hours=public_hours))
-    router.include_router(imports_router(importer=importer))
-    router.include_router(pictures_router(gallery=gallery, thumbnails=thumbnails))
-    router.include_router(runtime_router(runtime=runtime, catalog=catalog))
-    router.include_router(journal_router(journal=journal))
-    router.include_router(outgoing_router(outgoing=outgoing))
-    return router
+    return joined(
+        jobs_router(jobs=jobs),
+        # Before the routes of one picture, whose id would otherwise be `tags`.
+        marks_router(gallery=gallery, public_hours=public_hours),
+        imports_router(importer=importer),
+        pictures_router(gallery=gallery, thumbnails=thumbnails),
+        runtime_router(runtime=runtime, catalog=catalog),
+        journal_router(journal=journal),
+        outgoing_router(outgoing=outgoing),
+    )
