@@ -2,6 +2,7 @@
 """Fixtures that more than one folder of tests uses. Keep it small."""
 
 import gc
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +17,32 @@ from inglenook.testing.postgres import ThrowAwayPostgres, can_run
 from tests.databases import fresh_sqlite
 from tests.starters import chat_model, embedding_model, speech_model
 
+GC_THRESHOLDS = (20_000, 20, 100)
+"""Python's own are 700, 10 and 10; with them a quarter of the time goes into looking for garbage."""
+ALL_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
 __all__ = ["chat_model", "embedding_model", "speech_model"]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What importing all tests leaves behind stays to the end: the garbage collector, which would otherwise
-    look through it every few tests for seconds, is told to leave it alone."""
+    look through it every few tests for seconds, is told to leave it alone. And it looks more rarely: making
+    one application makes a hundred thousand objects, of which few are garbage."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that are slow as a whole are not even imported for the everyday tests: many import torch."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return True if ALL_SLOW.search(collection_path.read_text(encoding="utf-8")) else None
 
 
 @contextmanager

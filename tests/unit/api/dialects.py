@@ -28,6 +28,7 @@ from inglenook.chat.model import Counters, KeptOptions, ModelOptions, ModelState
 from inglenook.door.administrator import Administration
 from inglenook.door.caller import MachineOwner
 from inglenook.door.frame import frame
+from inglenook.door.routes import add_routes
 from inglenook.engines.llamacpp.child import Reply
 from inglenook.settings import load
 from inglenook.store.configuration import Configuration
@@ -353,7 +354,8 @@ class House:
         )
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         self.app.state.administration = Administration(password=password, secret=b"s" * 32, clock=self.clock)
-        self.app.include_router(
+        add_routes(
+            self.app,
             ollama_router(
                 language=self.language,
                 catalog=self.catalog,
@@ -363,9 +365,10 @@ class House:
                 max_body_bytes=1 << 20,
                 own_models=own_models,
                 version="1.2.3",
-            )
+            ),
         )
-        self.app.include_router(
+        add_routes(
+            self.app,
             cyber_router(
                 language=self.language,
                 catalog=self.catalog,
@@ -379,7 +382,7 @@ class House:
                 shut_down=self._stop,
                 status_every_s=status_every_s,
                 keepalive_after_s=keepalive_after_s,
-            )
+            ),
         )
         frame(
             self.app,

@@ -37,6 +37,7 @@ from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.chat.model import Counters
 from inglenook.door.caller import Identity, MachineOwner
 from inglenook.door.frame import frame
+from inglenook.door.routes import add_routes
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.model import Picture
 from inglenook.images.model import ImageRequest
@@ -472,7 +473,7 @@ class Workshop:
             ),
             description_router(),
         ):
-            self.app.include_router(router)
+            add_routes(self.app, router)
         frame(
             self.app,
             identity=MachineOwner() if identity is None else identity,

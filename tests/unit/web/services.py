@@ -22,6 +22,7 @@ from inglenook.catalog.errors import ModelNotFound
 from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
 from inglenook.door.caller import MachineOwner
 from inglenook.door.frame import frame
+from inglenook.door.routes import add_routes
 from inglenook.gallery.model import Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.errors import BadRequest
@@ -346,14 +347,15 @@ class House:
         self.images = Images(self.jobs, self.catalog)
         self.runtime = Runtime()
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        self.app.include_router(
+        add_routes(
+            self.app,
             web_router(
                 images=self.images,
                 jobs=self.jobs,
                 gallery=self.gallery,
                 catalog=self.catalog,
                 runtime=self.runtime,
-            )
+            ),
         )
         self.app.mount("/static", StaticFiles(directory=STATIC))
         frame(
