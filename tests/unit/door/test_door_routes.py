@@ -3,7 +3,13 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.testclient import TestClient
 
 from inglenook.door.caller import caller, open_routes
-from inglenook.door.routes import add_routes, joined
+from inglenook.door.routes import add_routes
+
+
+def joined(*routers: APIRouter) -> APIRouter:
+    router = APIRouter()
+    add_routes(router, *routers)
+    return router
 
 
 def answering(word: str, *paths: str, router: APIRouter) -> APIRouter:
@@ -16,7 +22,7 @@ def test_the_first_router_answers_what_two_could() -> None:
     app = FastAPI()
     first = answering("first", "/one", "/both", router=APIRouter())
     second = answering("second", "/both", "/two", router=APIRouter())
-    add_routes(app, joined(first, second), answering("third", "/two", "/three", router=APIRouter()))
+    add_routes(app.router, joined(first, second), answering("third", "/two", "/three", router=APIRouter()))
     with TestClient(app) as client:
         said = {path: client.get(path).json() for path in ("/one", "/both", "/two", "/three")}
     assert said == {"/one": "first", "/both": "first", "/two": "second", "/three": "third"}
@@ -26,7 +32,7 @@ def test_another_method_of_the_same_path_is_found_in_a_later_router() -> None:
     app, reading, writing = FastAPI(), APIRouter(), APIRouter()
     reading.add_api_route("/{name}", lambda name: f"read {name}", methods=["GET"])
     writing.add_api_route("/{name}", lambda name: f"wrote {name}", methods=["PUT"])
-    add_routes(app, joined(reading, writing))
+    add_routes(app.router, joined(reading, writing))
     with TestClient(app) as client:
         assert client.get("/x").json() == "read x"
         assert client.put("/x").json() == "wrote x"
@@ -40,7 +46,7 @@ def test_prefix_dependencies_and_description_of_each_router_stay_its_own() -> No
     nested = APIRouter()
     nested.include_router(answering("nested", "/deep", router=APIRouter()), prefix="/under")
     add_routes(
-        app,
+        app.router,
         joined(answering("closed", "/door", router=closed), answering("hidden", "/page", router=hidden)),
         nested,
     )
