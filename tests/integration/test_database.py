@@ -144,6 +144,7 @@ def test_a_read_keeps_nothing_of_what_it_wrote(database: Database) -> None:
     assert overrides.mapping() == {"images": {"max_side_px": 512}}
 
 
+@pytest.mark.slow
 def test_a_hundred_threads_that_count_up_lose_no_count(empty: Database) -> None:
     with empty.write() as connection:
         connection.execute(sa.text("CREATE TABLE tally (n INTEGER)"))

@@ -68,6 +68,7 @@ def test_a_job_comes_back_as_it_was_kept(records: JobRecords) -> None:
     assert records.get(job.id) == job
 
 
+@pytest.mark.slow
 def test_two_hundred_who_end_one_job_move_it_once(records: JobRecords) -> None:
     job = a_job(state=JobState.RUNNING)
     records.insert(job)
@@ -80,6 +81,7 @@ def test_two_hundred_who_end_one_job_move_it_once(records: JobRecords) -> None:
     assert (found.state, found.stage) == (ends[winner % 4], str(winner))
 
 
+@pytest.mark.slow
 def test_fifty_inserts_with_one_key_keep_one_job(records: JobRecords) -> None:
     jobs = [a_job(idempotency_key="once") for _ in range(50)]
     kept = at_once(50, lambda number: records.insert(jobs[number]))

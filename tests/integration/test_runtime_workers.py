@@ -341,6 +341,7 @@ def test_a_worker_with_an_escaped_grandchild_can_be_stopped(tmp_path: Path) -> N
     run(main())
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("behaviour", [Behaviour.NORMAL, Behaviour.REFUSES_TO_LOAD, Behaviour.EXIT_AT_START])
 @pytest.mark.parametrize("times", [5, pytest.param(100, marks=pytest.mark.slow)])

@@ -51,7 +51,7 @@ def sd1(benches: dict[str, Bench]) -> Bench:
     return benches["sd1"]
 
 
-@pytest.mark.parametrize("scheduler", [None, "euler_a", "dpm++_sde"])
+@pytest.mark.parametrize("scheduler", [None, "euler_a", pytest.param("dpm++_sde", marks=pytest.mark.slow)])
 def test_each_of_many_pictures_is_the_one_its_seed_draws_alone(sd1: Bench, scheduler: str | None) -> None:
     seeds = (3, 2**63 - 1, 3)
     assert isinstance(sd1.execute(seeds=seeds, scheduler=scheduler), Drawn)
@@ -294,6 +294,7 @@ def test_a_seed_gives_the_same_picture_in_every_precision(
         assert np.abs(whole.ours(scheduler=scheduler) - half.ours(scheduler=scheduler)).max() <= levels
 
 
+@pytest.mark.slow
 def test_the_starter_model_draws_the_same_at_every_saving_level(tmp_path: Path) -> None:
     """Its VAE is of one pixel a latent, which diffusers cannot put together from tiles."""
     one = opened(STARTER, "sd1", tmp_path)

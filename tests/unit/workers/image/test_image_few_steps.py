@@ -24,6 +24,8 @@ from inglenook.wire.image import DrawFailed, Hires, LoadImageModel, Progress
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.families.registry import load_family
 
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
+
 STEPS = 4
 PROMPT = "a red fox in the snow"
 PIPELINES: dict[tuple[str, str], Any] = {

@@ -29,6 +29,7 @@ def sd1(benches: dict[str, Bench]) -> Bench:
     return benches["sd1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_in_pixels_it_is_the_enlarged_picture_drawn_over(benches: dict[str, Bench], family: str) -> None:
     one = benches[family]
@@ -43,6 +44,7 @@ def test_in_pixels_it_is_the_enlarged_picture_drawn_over(benches: dict[str, Benc
     assert np.array_equal(both, over)
 
 
+@pytest.mark.slow
 def test_a_seed_draws_the_same_picture_again_and_each_upscaler_another(sd1: Bench) -> None:
     pixels, latent = (larger(upscaler=way) for way in ("pixels", "latent"))
     one = sd1.ours(hires=latent)

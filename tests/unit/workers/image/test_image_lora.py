@@ -37,6 +37,7 @@ KINDS: dict[str, Callable[[Any, Path], Path]] = {
         wanted=("to_q", "to_k", "to_v"),
     ),
 }
+EVERY_DAY = {("sd1", "peft with metadata"), ("sdxl", "kohya")}
 
 
 class Falling:
@@ -92,8 +93,14 @@ def drawn_by_diffusers(one: Bench, loras: list[tuple[Path, float]]) -> np.ndarra
     ).astype(int)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        pytest.param(family, kind, marks=() if (family, kind) in EVERY_DAY else pytest.mark.slow)
+        for family in ("sd1", "sdxl")
+        for kind in KINDS
+    ],
+)
 def test_the_picture_is_the_one_that_diffusers_draws_with_the_same_lora(
     benches: dict[str, Bench], tmp_path: Path, family: str, kind: str
 ) -> None:
@@ -104,6 +111,7 @@ def test_the_picture_is_the_one_that_diffusers_draws_with_the_same_lora(
     assert np.abs(ours - one.ours()).mean() > 1, "a LoRA that changes nothing proves nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # PEFT's word for the second of two
 def test_several_count_with_their_weights_also_below_zero(benches: dict[str, Bench], tmp_path: Path) -> None:
     one = benches["sdxl"]
@@ -146,7 +154,9 @@ ENDS: dict[str, Callable[[Bench], Studio]] = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end", [pytest.param(end, marks=() if end == "a failure" else pytest.mark.slow) for end in ENDS]
+)
 def test_the_next_draw_without_it_is_the_plain_model_bit_for_bit_after(
     benches: dict[str, Bench], tmp_path: Path, end: str
 ) -> None:
@@ -221,6 +231,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_the_same_set_twice_reads_and_moves_nothing(sd1: Bench, tmp_path: Path, reads: list[str]) -> None:
     path = lora_files.kohya(sd1.family, tmp_path / "style.safetensors")
     sd1.ours(loras=(use(path),))

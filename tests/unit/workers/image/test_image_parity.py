@@ -76,6 +76,7 @@ def test_a_picture_is_the_one_that_diffusers_draws(
     assert_same(one.ours(scheduler=scheduler, **ours), one.theirs(mode, scheduler, **theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["sd1-inpainting", "sdxl-inpainting"])
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 def test_an_inpainting_model_draws_as_diffusers_does(
@@ -86,6 +87,7 @@ def test_an_inpainting_model_draws_as_diffusers_does(
     assert_same(one.ours(scheduler="euler_a", **ours), one.theirs("inpaint", "euler_a", **theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_painting_at_full_strength_begins_from_noise_as_diffusers_does(
     benches: dict[str, Bench], family: str
@@ -95,6 +97,7 @@ def test_painting_at_full_strength_begins_from_noise_as_diffusers_does(
     assert_same(one.ours(scheduler="euler", **ours), one.theirs("inpaint", "euler", **theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
 def test_guidance_of_one_and_below_is_no_guidance(
@@ -105,6 +108,7 @@ def test_guidance_of_one_and_below_is_no_guidance(
     assert_same(one.ours(scheduler="euler", **ours), one.theirs("text", "euler", **theirs))
 
 
+@pytest.mark.slow
 def test_no_negative_prompt_is_zeros_for_sdxl_as_in_diffusers(benches: dict[str, Bench]) -> None:
     ours, theirs = requests("text", strength=1.0, guidance=5.0, seed=15)
     ours["negative_prompt"], theirs["negative_prompt"] = "", None

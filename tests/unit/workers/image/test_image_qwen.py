@@ -112,6 +112,7 @@ def test_no_negative_prompt_is_a_blank(models: Callable[[str], Bench]) -> None:
     assert_same(ours(models(""), negative_prompt=""), theirs(models(""), "", negative_prompt=" "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["image", "inpaint"])
 def test_a_given_picture_is_drawn_over_as_diffusers_does(
@@ -135,6 +136,7 @@ def test_an_edit_of_one_picture_is_the_one_that_diffusers_draws(
     assert_same(drawn, theirs(one, "edit", image=a_reference(0, (96, 40)), true_cfg_scale=guidance))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_edit_of_several_pictures_is_the_one_that_diffusers_draws(
     models: Callable[[str], Bench], count: int
@@ -146,6 +148,7 @@ def test_an_edit_of_several_pictures_is_the_one_that_diffusers_draws(
     assert_same(drawn, theirs(one, "edit-plus", image=pictures))
 
 
+@pytest.mark.slow
 def test_every_reference_changes_the_picture_and_so_does_their_order(models: Callable[[str], Bench]) -> None:
     one = models("edit-plus")
     drawn = [
@@ -224,6 +227,7 @@ def test_previews_are_as_small_as_the_latents_and_a_cancel_stops_before_the_next
         assert preview.size == (SIDE_PX // 8, SIDE_PX // 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "levels"), [("float16", 8), ("bfloat16", 32)])
 def test_a_seed_gives_the_same_picture_in_every_precision(
     models: Callable[[str], Bench], dtype: str, levels: int
@@ -324,6 +328,7 @@ def test_a_transformer_that_does_not_fit_its_other_parts_is_refused(
         opened(tmp_path / "model", "qwen-image", tmp_path)
 
 
+@pytest.mark.slow
 def test_our_vocabulary_is_qwens() -> None:
     """The numbers are Qwen2's own; the instructions have the lengths that the models were trained with."""
     ours = qwen_text.tokenizer()

@@ -96,6 +96,7 @@ def test_every_weight_of_single_files_arrives_unchanged(tiny: Any, places: dict[
     assert loaded.schedulers.make(None).config["shift_terminal"] == 0.02
 
 
+@pytest.mark.slow
 def test_a_picture_from_single_files_is_that_of_the_folder(places: dict[str, Path]) -> None:
     request = LoadImageModel(
         path=str(places["folder"]),
@@ -244,6 +245,7 @@ def test_our_configurations_have_the_published_number_of_parameters(part: str) -
     assert sum(p.numel() for p in of_real_size(part).parameters()) == PUBLISHED_PARAMETERS[part]
 
 
+@pytest.mark.slow
 def test_the_shapes_of_the_real_parts_give_our_configuration_back() -> None:
     transformer = of_real_size("transformer")
     told = qwen_files._transformer_settings(held(transformer.state_dict()))

@@ -2,6 +2,7 @@
 """Single `.safetensors` files: what is read from their shapes, what from our configurations."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from inglenook.workers.image.families.registry import load_family
 from inglenook.workers.image.families.sd1 import eight_heads
 from inglenook.workers.image.weights import Checkpoint
 
+EVERY_DAY = {("sd1", False, False), ("sdxl", True, True)}
 PUBLISHED_PARAMETERS = {
     ("sd1", "unet"): 859_520_964,
     ("sd1", "vae"): 83_653_863,
@@ -42,9 +44,13 @@ def load(path: Path, family: str, dtype: str = "float32") -> Any:
     )
 
 
-@pytest.mark.parametrize("inpainting", [False, True])
-@pytest.mark.parametrize("ema", [False, True])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "ema", "inpainting"),
+    [
+        pytest.param(*case, marks=() if case in EVERY_DAY else pytest.mark.slow)
+        for case in product(FAMILIES, (False, True), (False, True))
+    ],
+)
 def test_every_weight_of_a_single_file_arrives_unchanged(
     tmp_path: Path, family: str, ema: bool, inpainting: bool
 ) -> None:
@@ -61,6 +67,7 @@ def test_every_weight_of_a_single_file_arrives_unchanged(
     assert loaded.sees_masked_picture == inpainting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
 def test_a_file_in_half_precision_loads_in_the_precision_asked_for(
     tmp_path: Path, stored: torch.dtype
@@ -71,6 +78,7 @@ def test_a_file_in_half_precision_loads_in_the_precision_asked_for(
         assert {p.dtype for module in modules.values() for p in module.parameters()} == {dtype}
 
 
+@pytest.mark.slow
 def test_the_vae_of_sdxl_stays_in_float32_where_float16_would_overflow(tmp_path: Path) -> None:
     modules = load(write_single("sdxl", tmp_path / "m.safetensors"), "sdxl", "float16")._parts.modules
     assert (modules["vae"].dtype, modules["unet"].dtype) == (torch.float32, torch.float16)
@@ -127,6 +135,7 @@ def of_real_size(family: str, part: str) -> Any:
                 return CLIPTextModelWithProjection(CLIPTextConfig(**config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metadata", "inpainting", "sidecar", "expected"),
     [
@@ -149,6 +158,7 @@ def test_what_an_sd2_file_predicts_is_taken_from_what_says_so(
     assert load(path, "sd2").schedulers.make(None).config["prediction_type"] == expected
 
 
+@pytest.mark.slow
 def test_sd1_and_sdxl_files_predict_the_noise_unless_they_say_otherwise(tmp_path: Path) -> None:
     for family in ("sd1", "sdxl"):
         path = write_single(family, tmp_path / f"{family}.safetensors")

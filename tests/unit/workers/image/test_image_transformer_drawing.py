@@ -84,6 +84,7 @@ def test_a_cancel_stops_before_the_next_step_is_begun(models: dict[str, Bench], 
     assert models[model].said(PictureMade) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", some_every_day("flux-fill", "sd3"))
 def test_saving_memory_does_not_change_the_picture(models: dict[str, Bench], model: str) -> None:
     one = models[model]
@@ -98,6 +99,7 @@ def test_saving_memory_does_not_change_the_picture(models: dict[str, Bench], mod
         one.family._parts.modules["vae"].disable_slicing()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", some_every_day("flux-schnell"))
 def test_a_seed_gives_nearly_the_same_picture_in_half_precision(models: dict[str, Bench], model: str) -> None:
     whole, half = models[model], reload(models[model], dtype="bfloat16")
@@ -177,6 +179,7 @@ def test_what_cannot_be_drawn_is_refused_with_the_reason(
     assert fact in last.message
 
 
+@pytest.mark.slow
 def test_a_prompt_beyond_t5_is_cut_and_said_so(models: dict[str, Bench]) -> None:
     for model in ("flux", "flux-schnell", "sd3"):
         assert isinstance(models[model].execute(prompt="x " * 3000), Drawn)

@@ -129,6 +129,7 @@ def test_a_whole_sd3_in_one_file_loads(sd3: dict[str, Any], sd3_file: Path) -> N
     assert_holds(load(sd3_file, "sd3"), sd3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "diffusion_model."])
 def test_a_transformer_alone_takes_the_rest_from_files_beside_it(
     flux: dict[str, Any], tmp_path: Path, prefix: str
@@ -138,6 +139,7 @@ def test_a_transformer_alone_takes_the_rest_from_files_beside_it(
     assert_holds(load(alone, "flux", parts=pieces("flux", flux, tmp_path)), flux)
 
 
+@pytest.mark.slow
 def test_an_sd3_transformer_alone_takes_the_rest_from_files_beside_it(
     sd3: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_transformer_in_the_names_of_diffusers_loads(flux: dict[str, Any], tmp
     assert_holds(load(alone, "flux", parts=pieces("flux", flux, tmp_path)), flux)
 
 
+@pytest.mark.slow
 def test_components_come_from_folders_of_diffusers_with_their_own_tokenizers(tmp_path: Path) -> None:
     folder = write_flux("", tmp_path / "model")
     alone = write_single(tmp_path / "alone.safetensors", network_tensors("flux", flux_parts("")))
@@ -188,6 +191,7 @@ def test_a_part_that_is_something_else_is_named(flux: dict[str, Any], flux_file:
     assert "holds no T5 XXL" in error.message
 
 
+@pytest.mark.slow
 def test_a_text_encoder_of_another_family_is_refused_at_load(
     sd3: dict[str, Any], flux_file: Path, sd3_file: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +213,7 @@ def write_vae_of(channels: int, place: Path) -> Path:
     return write_single(place / f"vae{channels}.safetensors", vae_tensors(vae))
 
 
+@pytest.mark.slow
 def test_schnell_fill_and_dev_are_told_apart_by_their_tensors(tmp_path: Path) -> None:
     folder = write_flux("", tmp_path / "model")
     parts = {part: folder / part for part in ("text_encoder", "text_encoder_2", "vae")}
@@ -220,6 +225,7 @@ def test_schnell_fill_and_dev_are_told_apart_by_their_tensors(tmp_path: Path) ->
         assert loaded.schedulers.make(None).config["use_dynamic_shifting"] is guided
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_in_float8_are_scaled_and_converted(flux: dict[str, Any], tmp_path: Path, dtype: str) -> None:
     tensors = dict(all_in_one("flux", flux))
@@ -235,6 +241,7 @@ def test_weights_in_float8_are_scaled_and_converted(flux: dict[str, Any], tmp_pa
     assert {p.dtype for p in loaded._parts.modules["transformer"].parameters()} == {getattr(torch, dtype)}
 
 
+@pytest.mark.slow
 def test_t5_keeps_its_overflowing_matrices_in_float32(flux_file: Path, tmp_path: Path) -> None:
     folder = write_flux("", tmp_path / "model") / "text_encoder_2"
     for parts in ({}, {"text_encoder_2": folder}):
@@ -328,6 +335,7 @@ def of_real_size(family: str, part: str) -> Any:
                 return T5EncoderModel(T5Config(**config))
 
 
+@pytest.mark.slow
 def test_a_t5_of_another_vocabulary_needs_the_tokenizer_that_belongs_to_it(tmp_path: Path) -> None:
     folder = write_flux("", tmp_path / "model")
     alone = write_single(tmp_path / "alone.safetensors", network_tensors("flux", flux_parts("")))
@@ -352,6 +360,7 @@ def test_t5_reads_words_as_published() -> None:
     assert ids == [6536, 43, 118, 2008, 24, 293, 53, 3, 9, 1782, 19, 207, 21, 25, 1]
 
 
+@pytest.mark.slow
 def test_sd3_pools_as_diffusers_does_whose_first_projection_changes_nothing(
     sd3: dict[str, Any], sd3_file: Path
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from tests.unit.workers.image.bench import SIDE_PX, STEPS, Bench, given_mask, given_picture
 
+pytestmark = pytest.mark.slow  # each costs seconds; the everyday tests draw less
+
 TOLERANCE_LEVELS = 1
 PROMPT, NEGATIVE = "a red fox in the snow", "blurry"
 STRENGTH = 0.6

@@ -62,6 +62,7 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "the first names in a checkpoint": with_prefix("first_stage_model."),
     "the first names below vae": with_prefix("vae."),
 }
+EVERY_DAY = {"a folder", "the first names"}
 
 
 @pytest.fixture
@@ -87,7 +88,9 @@ def drawn_by_diffusers(one: Bench, vae: Any, mode: str) -> np.ndarray:
     ).astype(int)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=() if form in EVERY_DAY else pytest.mark.slow) for form in FORMS]
+)
 def test_the_picture_is_decoded_by_the_other_vae_in_each_form(sd1: Bench, tmp_path: Path, form: str) -> None:
     path = FORMS[form](tmp_path / "other")
     before = sd1.ours()
@@ -98,6 +101,7 @@ def test_the_picture_is_decoded_by_the_other_vae_in_each_form(sd1: Bench, tmp_pa
     assert np.array_equal(sd1.ours(), before), "the next Draw has the model's own"
 
 
+@pytest.mark.slow
 def test_a_given_picture_is_encoded_by_it_too(sd1: Bench, tmp_path: Path) -> None:
     path = as_folder(tmp_path / "other")
     ours = sd1.ours(vae=str(path), mode="image", image="given.png", strength=0.6)
@@ -122,6 +126,7 @@ def test_a_tiny_autoencoder_decodes_from_its_folder_and_from_its_file_alone(
     assert np.abs(sd1.ours(vae=str(path)) - theirs).max() <= 1
 
 
+@pytest.mark.slow
 def test_previews_have_its_colours(sd1: Bench, tmp_path: Path) -> None:
     path = as_folder(tmp_path / "other")
 
@@ -134,6 +139,7 @@ def test_previews_have_its_colours(sd1: Bench, tmp_path: Path) -> None:
     assert np.array_equal(last_preview(), own)
 
 
+@pytest.mark.slow
 def test_it_is_read_once_and_again_when_its_file_has_changed(
     sd1: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
