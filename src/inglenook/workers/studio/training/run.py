@@ -240,9 +240,9 @@ def _notes(data: Data, precision: str | None, context: Context) -> tuple[str, ..
 def _environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "lightning": lightning.__version__,
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "lightning": str(lightning.__version__),
         "platform": sys.platform,
         "threads": str(torch.get_num_threads()),
         "cuda": str(torch.version.cuda) if torch.cuda.is_available() else "none",
