@@ -158,7 +158,8 @@ def parked_in_words(resident: Resident) -> str:
         return "parked"
     freed = resident.parking.whole_bytes - resident.reserved_bytes
     where = f" after batch {receipt.batch} of epoch {receipt.epoch}" if receipt.epoch else ""
-    return f"parked in {receipt.seconds:.1f} s{where}; {format_bytes(freed)} are free, {format_bytes(resident.reserved_bytes)} are kept"
+    kept = format_bytes(resident.reserved_bytes)
+    return f"parked in {receipt.seconds:.1f} s{where}; {format_bytes(freed)} are free, {kept} are kept"
 
 
 def _parking(ledger: Ledger, resident: Resident, now_s: float, rules: Rules) -> dict[str, Any] | None:
