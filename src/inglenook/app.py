@@ -399,11 +399,14 @@ def _scheduler(
             patience_s=runtime.switch_patience_s,
             idle_unload_s=runtime.idle_unload_s,
             max_loaded=runtime.max_loaded,
+            training_share=runtime.training_share,
+            training_slice_s=runtime.training_slice_s,
         ),
         clock=clock,
         probe=probe,
         book=book,
         stop_grace_s=runtime.stop_grace_s,
+        park_grace_s=runtime.park_grace_s,
         ahead=ReadAhead(SystemReader()) if runtime.read_ahead else None,
     )
     return scheduler, kinds

@@ -4,13 +4,14 @@
 Values and protocols only. Nothing here decides, waits or touches the system.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from inglenook.base.errors import InglenookError
+from inglenook.base.errors import Conflict, InglenookError
 from inglenook.base.ids import DeviceId, LeaseId, ModelId, PersonId, RequestId, ResidentId
 from inglenook.base.work import WorkClass
 
@@ -77,6 +78,7 @@ class LoadPlan:
         fixed: what it needs is settled when it is loaded: work never makes it grow.
         keep_s: seconds that it stays loaded unused, `math.inf` for ever; None: as the rules say.
         files: what a load reads, in order: read ahead when it is known to come next.
+        parkable: its child is `Parkable`; work of a higher class may have its memory while a training runs.
         options: what the engine needs to load it; opaque here, but for `saving`: the level that was chosen,
             which stands in the plan that the engine gets.
     """
@@ -96,6 +98,7 @@ class LoadPlan:
     fixed: bool = False
     keep_s: float | None = None
     files: tuple[Path, ...] = ()
+    parkable: bool = False
 
     @property
     def key(self) -> tuple[str, ModelId]:
@@ -131,16 +134,21 @@ class Request:
 class ResidentState(StrEnum):
     STARTING = "starting"
     READY = "ready"
-    PARKED = "parked"  # weights in host memory; a later issue brings the first that can be
+    PARKING = "parking"  # frees the device; its memory still counts
+    PARKED = "parked"  # its work is set aside: only what it still holds on the device counts
+    RESUMING = "resuming"  # comes back: its memory counts in full again
     DRAINING = "draining"  # being stopped; its memory still counts
     STOPPED = "stopped"
     FAILED = "failed"
 
 
+_ENDS = frozenset({ResidentState.DRAINING, ResidentState.FAILED})
 RESIDENT_NEXT: Mapping[ResidentState, frozenset[ResidentState]] = {
-    ResidentState.STARTING: frozenset({ResidentState.READY, ResidentState.DRAINING, ResidentState.FAILED}),
-    ResidentState.READY: frozenset({ResidentState.PARKED, ResidentState.DRAINING, ResidentState.FAILED}),
-    ResidentState.PARKED: frozenset({ResidentState.READY, ResidentState.DRAINING, ResidentState.FAILED}),
+    ResidentState.STARTING: _ENDS | {ResidentState.READY},
+    ResidentState.READY: _ENDS | {ResidentState.PARKING},
+    ResidentState.PARKING: _ENDS | {ResidentState.PARKED, ResidentState.READY},
+    ResidentState.PARKED: _ENDS | {ResidentState.RESUMING},
+    ResidentState.RESUMING: _ENDS | {ResidentState.READY},
     ResidentState.DRAINING: frozenset({ResidentState.STOPPED, ResidentState.FAILED}),
     ResidentState.STOPPED: frozenset(),
     ResidentState.FAILED: frozenset(),
@@ -179,6 +187,12 @@ class ChildFailed(InglenookError):
         self.failure = failure
 
 
+class NothingToPark(Conflict):
+    """The child does no work that could be parked: it has not begun, or has just ended."""
+
+    default_code = "child.nothing_to_park"
+
+
 class WaitKind(StrEnum):
     """For what a request waits. The order is the order in which the reasons are looked for."""
 
@@ -186,6 +200,8 @@ class WaitKind(StrEnum):
     TURN = "turn"  # the model is ready, and others are served first
     MEMORY = "memory"  # no room: what holds it is at work
     DRAINING = "draining"  # room is being made
+    PARKING = "parking"  # room is being made: a training is being parked
+    SHARE = "share"  # a training has its turn on the device
     BACKOFF = "backoff"  # the model's child failed a moment ago; it is tried again soon
     BEHIND = "behind"  # somebody who came first waits for the same memory
     LIMIT = "limit"  # as many models are loaded as may be, and they are at work or pinned
@@ -198,7 +214,7 @@ class WaitReason:
     Attributes:
         holders: labels or models that hold what it waits for.
         needed_bytes, free_bytes: on `device`, where memory is the reason.
-        until_s: monotonic time at which a back-off ends.
+        until_s: monotonic time at which a back-off or a training's turn ends.
     """
 
     kind: WaitKind
@@ -281,6 +297,49 @@ class Child(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ParkReceipt:
+    """What parking did: seconds from the wish to the free device; bytes that the child held on it before and
+    after (None where that cannot be measured); after which batch of which epoch it stopped."""
+
+    seconds: float
+    before_bytes: int | None = None
+    after_bytes: int | None = None
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnparkReceipt:
+    """Seconds until the child had the device again, and the bytes that it holds there then."""
+
+    seconds: float
+    memory_bytes: int | None = None
+
+
+@runtime_checkable
+class Parkable(Protocol):
+    """A child that can set its work aside in the middle and free the device, and go on later as if nothing
+    had happened. Only the scheduler asks it to, and only where the plan says `parkable`."""
+
+    async def park(self) -> ParkReceipt:
+        """Return when the device is freed, at the next batch boundary. Idempotent.
+
+        Raises:
+            NothingToPark: it does no work now.
+            ChildFailed: it has ended, or could not do it.
+        """
+        ...
+
+    async def unpark(self) -> UnparkReceipt:
+        """Return when it has the device again, or its work has ended meanwhile. Idempotent.
+
+        Raises:
+            ChildFailed: it has ended, or could not do it.
+        """
+        ...
+
+
 class Engine(Protocol):
     """Starts children of one kind."""
 
@@ -321,6 +380,25 @@ class FootprintBook(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseChange:
+    """News for the holder of a lease on a training.
+
+    Attributes:
+        state: `PARKING`, `PARKED`, `RESUMING`, `READY` (it goes on); `FAILED`: the child was ended by us.
+        text: for people: for whom it was parked, when it comes back, why it was ended.
+        holders: who has the device meanwhile, as far as it is known.
+        receipt: with `PARKED`. failure: with `FAILED`; better than what the work raises then, which is only
+            that its child was stopped.
+    """
+
+    state: ResidentState
+    text: str
+    holders: tuple[str, ...] = ()
+    receipt: ParkReceipt | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to use a resident for one piece of work. While it is held, the resident is not evicted.
 
@@ -328,6 +406,7 @@ class Lease:
         saving: the saving level at which the work fits into `reserved_bytes`.
         saving_reason: why it is above 0, for people; None where it is not.
         loaded: the plan with which the resident was loaded, which may differ from the request's own.
+        changes: what happens to it while it is held, where its plan is parkable; else nothing ever comes.
     """
 
     id: LeaseId
@@ -342,3 +421,4 @@ class Lease:
     saving: int = 0
     saving_reason: str | None = None
     loaded: LoadPlan | None = None
+    changes: "asyncio.Queue[LeaseChange]" = field(default_factory=asyncio.Queue, compare=False, repr=False)

@@ -111,7 +111,7 @@ class WorkerChild(Generic[LastT]):
         Raises:
             ChildFailed: the worker has ended.
         """
-        ear = _Ear(tell)
+        ear = Ear(tell)
         session = asyncio.ensure_future(self._session(asked, job, cancelled, stop, ear))
         try:
             return await asyncio.shield(session)
@@ -123,11 +123,11 @@ class WorkerChild(Generic[LastT]):
             session.add_done_callback(_seen)
 
     async def _session(
-        self, asked: Message, job: str, cancelled: LastT, stop: StopToken, ear: "_Ear"
+        self, asked: Message, job: str, cancelled: LastT, stop: StopToken, ear: "Ear"
     ) -> LastT:
         async with self._at_work:
             self._doing = self._working
-            conversation = asyncio.ensure_future(self._converse(asked, ear))
+            conversation = asyncio.ensure_future(self.converse(asked, job, ear))
             stopped = asyncio.ensure_future(stop.wait())
             enough = asyncio.ensure_future(ear.enough.wait())
             try:
@@ -149,7 +149,8 @@ class WorkerChild(Generic[LastT]):
                     task.cancel()
                 conversation.add_done_callback(_seen)
 
-    async def _converse(self, asked: Message, ear: "_Ear") -> LastT:
+    async def converse(self, asked: Message, job: str, ear: "Ear") -> LastT:  # noqa: ARG002 - for subclasses
+        """Send what is asked and hear all that is said until the last word."""
         await self._worker.send(asked, self._doing)
         while True:
             message = await self._worker.receive(self._doing)
@@ -158,7 +159,7 @@ class WorkerChild(Generic[LastT]):
             await ear.hear(message)
 
 
-class _Ear:
+class Ear:
     """Whoever is told of the work. After it has raised it is told nothing more, and the work is ended."""
 
     def __init__(self, tell: Tell) -> None:

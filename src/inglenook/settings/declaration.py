@@ -239,6 +239,29 @@ class RuntimeSettings(Section):
         ge=0,
         le=600,
     )
+    training_share: Share = setting(
+        0.2,
+        says="A device's time that a training gets at least when other work wants its memory; 1 never parks it.",
+        accepts="number from 0 to 1",
+        ge=0,
+        le=1,
+    )
+    training_slice_s: Seconds = setting(
+        30.0,
+        says="A training works at least so long before it is parked again, and rests so long once it is parked.",
+        accepts="number",
+        unit="seconds",
+        ge=1,
+        le=86400,
+    )
+    park_grace_s: Seconds = setting(
+        60.0,
+        says="Time that a training gets to free its device, or to come back, before its process is ended.",
+        accepts="number",
+        unit="seconds",
+        ge=1,
+        le=3600,
+    )
     aging_s: Seconds = setting(
         60.0,
         says="After waiting so long, a request counts as one class more urgent, and so on.",

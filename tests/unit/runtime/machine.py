@@ -15,15 +15,19 @@ from inglenook.runtime.contracts import (
     FootprintKey,
     LoadPlan,
     OutOfMemoryEvidence,
+    ParkReceipt,
     Request,
     ResidentState,
     WaitKind,
 )
 from inglenook.runtime.scheduler.ledger import Keeping, Ledger, Resident
+from inglenook.runtime.scheduler.parking import turn_s
 from inglenook.runtime.scheduler.policy import (
     Decision,
     Evict,
+    Park,
     Refuse,
+    Resume,
     Rules,
     Serve,
     Start,
@@ -31,6 +35,7 @@ from inglenook.runtime.scheduler.policy import (
     explain_all,
     fair_order,
 )
+from inglenook.runtime.scheduler.resident import AWAY
 
 CRASHED = Failure("child.killed", "it was ended by signal 11 (SIGSEGV)")
 NOT_LOADED = Failure("child.exited", "it ended with status 3")
@@ -58,6 +63,8 @@ class Machine:
         self.failed: dict[RequestId, Failure] = {}
         self.withdrawn: set[RequestId] = set()
         self.decisions: list[Decision] = []
+        self.kept: dict[ModelId, float] = {}
+        """The share of its memory that a training keeps when it is parked; nothing, where nobody says."""
 
     # -- events, as the loop hands them on -------------------------------------------------------------
 
@@ -113,6 +120,23 @@ class Machine:
         for request in self.ledger.gone(resident, self.now_s, failure):
             assert failure is not None, "nobody fails with a child that was asked to go"
             self.failed[request.id] = failure
+        self.settle()
+
+    def parked(self, resident: ResidentId, measured_bytes: int | None = None, *, settle: bool = True) -> None:
+        """It has freed the device, but for what it keeps."""
+        found = self.ledger.residents[resident]
+        kept = int(found.reserved_bytes * self.kept.get(found.plan.model, 0.0))
+        receipt = ParkReceipt(0.5, found.reserved_bytes, kept, epoch=1, batch=7)
+        self.ledger.parked(resident, self.now_s, receipt, measured_bytes)
+        if settle:
+            self.settle()
+
+    def stayed(self, resident: ResidentId) -> None:
+        self.ledger.stayed(resident, self.now_s, self.now_s + self.rules.patience_s)
+        self.settle()
+
+    def resumed(self, resident: ResidentId) -> None:
+        self.ledger.resumed(resident, self.now_s)
         self.settle()
 
     def lost(self, resident: ResidentId) -> None:
@@ -177,11 +201,23 @@ class Machine:
                 resident = self.ledger.begin(resident_id, request, device_id, self.now_s)
                 said = self.ledger.keeping.get(request.plan.model)
                 assert resident.pinned == (request.plan.pinned if said is None else said.pinned)
-            case Evict(resident_id, reason, request_id):
+            case Park(resident_id, request_id, reason):
+                assert reason
+                self._check_park(self.ledger.residents[resident_id], self.ledger.waiting[request_id])
+                self.ledger.park(resident_id, reason, self.now_s, request_id)
+            case Resume(resident_id, reason):
+                assert reason
+                training = self.ledger.residents[resident_id]
+                assert training.parking.parked_s is not None
+                rested_s = self.now_s - training.parking.parked_s
+                assert rested_s >= self.rules.training_slice_s, "it comes back within a slice"
+                self.ledger.resume(resident_id, self.now_s)
+            case Evict(resident_id, reason, request_id, turn):
                 victim = self.ledger.residents[resident_id]
-                assert victim.is_idle, "only what is idle is evicted"
-                assert victim.leaving or not victim.pinned, "pinned ones never, unless somebody asked for it"
-                if request_id is None and not victim.leaving:
+                assert victim.is_idle or victim.is_left_parked, "only what is idle is evicted"
+                asked_for = victim.leaving or victim.is_left_parked
+                assert asked_for or not victim.pinned, "pinned ones never, unless somebody asked for it"
+                if request_id is None and turn is None and not asked_for:
                     assert victim.idle_since_s is not None
                     most_s = self.rules.idle_unload_s if victim.keep_s is None else victim.keep_s
                     assert most_s is not None, "nobody wanted it to go"
@@ -193,8 +229,18 @@ class Machine:
                 self._check_refusal(self.ledger.waiting[request_id])
                 self.ledger.withdraw(request_id)
                 self.refused[request_id] = decision
-            case _:
-                raise AssertionError(f"nobody decides {decision} yet")
+
+    def _check_park(self, training: Resident, request: Request) -> None:
+        leases = [self.ledger.leases[lease] for lease in training.leases]
+        assert leases, "what is idle is not parked but evicted"
+        assert all(held.request.work_class is WorkClass.TRAINING for held in leases), "other work is cut off"
+        assert training.plan.parkable
+        assert not training.pinned
+        assert training.state is ResidentState.READY
+        assert request.work_class is not WorkClass.TRAINING, "it gives way to work of its own class"
+        assert self.rules.training_share < 1, "its share is all"
+        since_s = training.parking.resumed_s
+        assert since_s is None or self.now_s - since_s >= turn_s(self.rules), "its turn is not over"
 
     def _serve(self, request: Request, resident: Resident) -> None:
         assert resident.state is ResidentState.READY, "only a child that is ready serves"
@@ -250,7 +296,7 @@ class Machine:
 
     def _check_book(self) -> None:
         ledger = self.ledger
-        assert self.rules.max_loaded is None or len(ledger.residents) <= self.rules.max_loaded, "too many"
+        assert self.rules.max_loaded is None or len(ledger.places()) <= self.rules.max_loaded, "too many"
         places = [(r.plan.key, r.device) for r in ledger.residents.values()]
         assert len(places) == len(set(places)), "two children of one model on one device"
         for device in ledger.devices.values():
@@ -263,6 +309,10 @@ class Machine:
             assert all(ledger.leases[lease].resident == resident.id for lease in resident.leases)
             if resident.state is ResidentState.STARTING:
                 assert not resident.leases
+            classes = sorted(ledger.leases[lease].request.work_class for lease in resident.leases)
+            assert sorted(resident.classes) == classes
+            if resident.state in AWAY:
+                assert set(classes) <= {WorkClass.TRAINING}, "other work than training is interrupted"
             assert (resident.idle_since_s is None) == (
                 bool(resident.leases) or resident.ready_s is None
             ) or resident.state is ResidentState.DRAINING
@@ -298,10 +348,12 @@ class Machine:
                 assert reason.holders, f"nobody holds the places: {reason.text}"
                 assert self.rules.max_loaded is not None
                 assert len(self.ledger.residents) >= self.rules.max_loaded, reason.text
+            if reason.kind is WaitKind.PARKING:
+                assert any(r.state is ResidentState.PARKING for r in self.ledger.residents.values())
             if reason.kind is WaitKind.BACKOFF:
                 assert reason.until_s is not None
                 assert reason.until_s > self.now_s
-            if reason.kind in (WaitKind.BEHIND, WaitKind.TURN):
+            if reason.kind in (WaitKind.BEHIND, WaitKind.TURN, WaitKind.PARKING, WaitKind.SHARE):
                 assert reason.holders, reason.text
 
     # -- a kind world --------------------------------------------------------------------------------------
@@ -313,6 +365,8 @@ class Machine:
             lease_s: leases are held so long, in turn; with more than one they overlap.
         """
         for held in list(self.ledger.leases.values()):
+            if self.ledger.residents[held.resident].state in AWAY:
+                continue  # what is parked does not get done
             if self.now_s - held.granted_s >= lease_s[held.request.order % len(lease_s)]:
                 self.ledger.release(held.id, self.now_s)
         self.children_get_on()
@@ -326,6 +380,10 @@ class Machine:
                 self.ledger.became_ready(resident.id, self.now_s)
             elif resident.state is ResidentState.DRAINING:
                 self.ledger.gone(resident.id, self.now_s, None)
+            elif resident.state is ResidentState.PARKING:
+                self.parked(resident.id, settle=False)
+            elif resident.state is ResidentState.RESUMING:
+                self.ledger.resumed(resident.id, self.now_s)
 
     def rounds_until_served(self, wanted: set[RequestId], most: int) -> int:
         """How many kind rounds until nobody of `wanted` waits; fails after `most`."""
@@ -391,6 +449,7 @@ def plan_of(
     form: str = "",
     fixed: bool = False,
     keep_s: float | None = None,
+    parkable: bool = False,
 ) -> LoadPlan:
     """`size` on a GPU of the `cuda` kind, or by kind of device. `sparing`: shares of it, at saving levels."""
     sizes = {"cuda": size} if isinstance(size, int) else dict(size)
@@ -408,4 +467,5 @@ def plan_of(
         form=form,
         fixed=fixed,
         keep_s=keep_s,
+        parkable=parkable,
     )

@@ -18,7 +18,9 @@ from tests.unit.runtime.machine import CRASHED, NO_MEMORY, NOT_LOADED, Machine, 
 from inglenook.base.ids import LeaseId, ModelId, RequestId, ResidentId
 from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import LoadPlan, ResidentState
+from inglenook.runtime.scheduler.parking import is_parked
 from inglenook.runtime.scheduler.policy import Rules
+from inglenook.runtime.scheduler.resident import Resident
 from inglenook.testing.devices import fake_device
 
 PEOPLE = ("ann", "bob", "cem", "dee")
@@ -46,6 +48,8 @@ models = st.fixed_dictionaries(
         "sparing": st.sampled_from([(), (), (0.75,), (0.75, 0.5, 0.25)]),
         "fixed": st.sampled_from([False, False, True]),
         "keep_s": st.sampled_from([None, None, 0.0, 10.0, math.inf]),
+        "parkable": st.sampled_from([False, True]),
+        "kept": st.sampled_from([0.0, 0.0, 0.3, 1.0]),
     }
 )
 
@@ -64,6 +68,7 @@ def plan(model: int, facts: dict[str, Any], scale: int) -> LoadPlan:
         fixed=facts["fixed"],
         form=f"of {scale}" if facts["fixed"] else "",
         keep_s=facts["keep_s"],
+        parkable=facts["parkable"],
     )
 
 
@@ -74,9 +79,20 @@ class Promises(RuleBasedStateMachine):
         devices=devices,
         models=st.lists(models, min_size=1, max_size=4),
         most=st.sampled_from([None, None, 1, 2, 3]),
+        share=st.sampled_from([0.0, 0.2, 0.2, 0.5, 0.8, 1.0]),
+        slice_s=st.sampled_from([1.0, 5.0, 15.0]),
     )
-    def begin(self, devices: tuple[Any, ...], models: list[dict[str, Any]], most: int | None) -> None:
-        self.machine = Machine(devices, replace(RULES, max_loaded=most))
+    def begin(
+        self,
+        devices: tuple[Any, ...],
+        models: list[dict[str, Any]],
+        most: int | None,
+        share: float,
+        slice_s: float,
+    ) -> None:
+        rules = replace(RULES, max_loaded=most, training_share=share, training_slice_s=slice_s)
+        self.machine = Machine(devices, rules)
+        self.machine.kept = {ModelId(f"model{n}"): facts["kept"] for n, facts in enumerate(models)}
         self.models = models
 
     # -- people ------------------------------------------------------------------------------------------
@@ -160,6 +176,47 @@ class Promises(RuleBasedStateMachine):
     def begin_to_die(self, data: st.DataObject) -> None:
         self.machine.lost(data.draw(st.sampled_from(self._in(ResidentState.READY))))
 
+    @precondition(lambda self: self._in(ResidentState.PARKING))
+    @rule(data=st.data(), luck=st.sampled_from(["parked", "parked", "measured", "nothing", "ill", "dead"]))
+    def parking_ends(self, data: st.DataObject, luck: str) -> None:
+        resident = data.draw(st.sampled_from(self._in(ResidentState.PARKING)))
+        reserved = self.machine.ledger.residents[resident].reserved_bytes
+        match luck:
+            case "parked":
+                self.machine.parked(resident)
+            case "measured":
+                self.machine.parked(resident, int(reserved * data.draw(st.sampled_from([0.1, 0.8, 2.0]))))
+            case "nothing":
+                self.machine.stayed(resident)
+            case "ill":
+                self.machine.lost(resident)
+            case "dead":
+                self.machine.gone(resident, CRASHED)
+
+    @precondition(lambda self: self._in(ResidentState.PARKED))
+    @rule(data=st.data(), share=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
+    def a_parked_one_is_measured(self, data: st.DataObject, share: float) -> None:
+        resident = data.draw(st.sampled_from(self._in(ResidentState.PARKED)))
+        whole = self.machine.ledger.residents[resident].whole_bytes
+        self.machine.measure(resident, int(whole * share))
+
+    @precondition(lambda self: self._in(ResidentState.PARKED))
+    @rule(data=st.data())
+    def it_dies_while_it_is_parked(self, data: st.DataObject) -> None:
+        self.machine.gone(data.draw(st.sampled_from(self._in(ResidentState.PARKED))), CRASHED)
+
+    @precondition(lambda self: self._in(ResidentState.RESUMING))
+    @rule(data=st.data(), luck=st.sampled_from(["back", "back", "ill", "dead"]))
+    def coming_back_ends(self, data: st.DataObject, luck: str) -> None:
+        resident = data.draw(st.sampled_from(self._in(ResidentState.RESUMING)))
+        match luck:
+            case "back":
+                self.machine.resumed(resident)
+            case "ill":
+                self.machine.lost(resident)
+            case "dead":
+                self.machine.gone(resident, CRASHED)
+
     @precondition(lambda self: self._in(ResidentState.DRAINING))
     @rule(data=st.data(), luck=st.sampled_from([None, None, CRASHED]))
     def drained(self, data: st.DataObject, luck: Any) -> None:
@@ -214,6 +271,34 @@ class Promises(RuleBasedStateMachine):
         world = self.machine.copy()
         waiting = set(world.ledger.waiting)
         world.rounds_until_served(waiting, most=120 + 15 * len(waiting))
+
+    @precondition(lambda self: any(is_parked(r) for r in self.machine.ledger.residents.values()))
+    @rule(model=st.integers(0, 3), flood=st.booleans())
+    def every_training_comes_back(self, model: int, flood: bool) -> None:
+        """Also when urgent work never ends; unless pinned models hold its memory or its place."""
+        world = self.machine.copy()
+        parked = {r.id: set(r.leases) for r in world.ledger.residents.values() if is_parked(r)}
+        wanted = plan(model % len(self.models), self.models[model % len(self.models)], 0)
+        for _ in range(300):
+            left = [r for r in world.ledger.residents.values() if r.leases & parked.get(r.id, set())]
+            if not any(is_parked(r) and not self._is_kept_out(world, r) for r in left):
+                return
+            if flood and not any(r.plan == wanted for r in world.ledger.waiting.values()):
+                world.ask(wanted, person="eve", settle=False)
+            world.kind_round(lease_s=(2.0, 3.0))
+        raise AssertionError(f"never came back: {[(r.id, r.parking) for r in left]}")
+
+    @staticmethod
+    def _is_kept_out(world: Machine, training: Resident) -> bool:
+        device = world.ledger.devices[training.device]
+        staying = [r for r in world.ledger.residents.values() if r.stays and r is not training]
+        most = world.rules.max_loaded
+        if most is not None and len(staying) >= most:
+            return True
+        pinned = world.ledger.pinned_bytes(device.id, but=training)
+        others = [r for r in world.ledger.on_device(device.id) if is_parked(r) and r is not training]
+        kept = sum(r.reserved_bytes for r in others if not r.stays)
+        return training.whole_bytes > device.budget_bytes - pinned - kept
 
     @precondition(lambda self: self.machine.ledger.waiting)
     @rule(model=st.integers(0, 3), others=st.booleans(), overlap=st.booleans())

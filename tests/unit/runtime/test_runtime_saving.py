@@ -29,7 +29,7 @@ def test_the_least_level_that_fits_is_chosen_and_says_why() -> None:
     one.ask(plan_of("a", 100, sparing=LADDER))
     resident = one.load("a")
     assert (resident.saving, resident.reserved_bytes) == (2, 50)
-    (shown,) = snapshot(one.ledger, one.now_s, {}, {}, {}, {})["residents"]
+    (shown,) = snapshot(one.ledger, one.now_s, {}, {}, {}, {}, RULES)["residents"]
     assert shown["saving"] == 2
     assert shown["saving_reason"] == (
         "memory is spared at level 2, which is slower: with nothing spared a needs 100 B, "

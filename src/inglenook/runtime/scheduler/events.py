@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inglenook.base.ids import DeviceId, LeaseId, ModelId, RequestId, ResidentId
-from inglenook.runtime.contracts import Child, DeviceUsage, Failure, Lease, Request
+from inglenook.runtime.contracts import (
+    Child,
+    DeviceUsage,
+    Failure,
+    Lease,
+    ParkReceipt,
+    Request,
+    UnparkReceipt,
+)
 from inglenook.runtime.scheduler.ledger import Keeping
 
 
@@ -41,6 +49,39 @@ class Ready:
 class Gone:
     resident: ResidentId
     failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A training has freed its device. `measured_bytes`: what it still holds there; None where that could not
+    be measured."""
+
+    resident: ResidentId
+    receipt: ParkReceipt
+    measured_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stayed:
+    """It had nothing to park. `ever`: whether it makes sense to ask it again."""
+
+    resident: ResidentId
+    reason: str
+    ever: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    resident: ResidentId
+    receipt: UnparkReceipt
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """It could not park or come back, or not in time: it is to be ended."""
+
+    resident: ResidentId
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +127,20 @@ class Tick:
 
 
 Event = (
-    Submit | Withdraw | Release | Begun | Ready | Gone | Measured | Unload | Leave | Keep | KeepLoaded | Tick
+    Submit
+    | Withdraw
+    | Release
+    | Begun
+    | Ready
+    | Gone
+    | Parked
+    | Stayed
+    | Resumed
+    | Unfit
+    | Measured
+    | Unload
+    | Leave
+    | Keep
+    | KeepLoaded
+    | Tick
 )

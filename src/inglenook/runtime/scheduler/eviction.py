@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whom to unload. Pure; must not log."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from inglenook.base.ids import ResidentId
 from inglenook.runtime.scheduler.ledger import Resident
@@ -27,10 +27,20 @@ def candidates(
     return sorted(idle, key=lambda r: (-score(r, now_s, load_s[r.id]), r.id))
 
 
-def choose(victims: list[Resident], missing_bytes: int) -> list[Resident] | None:
+def all_of_it(resident: Resident) -> int:
+    """What ending it frees."""
+    return resident.reserved_bytes
+
+
+def choose(
+    victims: list[Resident], missing_bytes: int, gain: Callable[[Resident], int] = all_of_it
+) -> list[Resident] | None:
     """The fewest of `victims`, taken in their order, that free `missing_bytes`; None if all are not enough.
 
     A victim whose memory turns out not to be needed, because a later one is large, is spared.
+
+    Args:
+        gain: bytes that one of them frees.
     """
     taken: list[Resident] = []
     freed = 0
@@ -38,11 +48,11 @@ def choose(victims: list[Resident], missing_bytes: int) -> list[Resident] | None
         if freed >= missing_bytes:
             break
         taken.append(victim)
-        freed += victim.reserved_bytes
+        freed += gain(victim)
     if freed < missing_bytes:
         return None
     for victim in list(taken):
-        if freed - victim.reserved_bytes >= missing_bytes:
+        if freed - gain(victim) >= missing_bytes:
             taken.remove(victim)
-            freed -= victim.reserved_bytes
+            freed -= gain(victim)
     return taken

@@ -10,7 +10,9 @@ from inglenook.base.ids import DeviceId, ModelId
 
 KEPT = 100
 
-What = Literal["loading", "ready", "unloading", "failed", "refused"]
+What = Literal[
+    "loading", "ready", "unloading", "failed", "refused", "parking", "parked", "resuming", "resumed"
+]
 
 
 @dataclass(frozen=True, slots=True)

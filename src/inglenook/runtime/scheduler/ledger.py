@@ -6,24 +6,46 @@ policy only reads it. Every method that changes something checks what must alway
 `LedgerError` when a caller asks for something impossible: that is a bug, never a user's mistake.
 """
 
-from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
-from inglenook.base.ids import DeviceId, LeaseId, ModelId, PersonId, RequestId, ResidentId
-from inglenook.base.work import WorkClass
+from inglenook.base.ids import DeviceId, LeaseId, ModelId, RequestId, ResidentId
 from inglenook.runtime.contracts import (
     RESIDENT_NEXT,
     Device,
     Failure,
     FootprintKey,
     LoadPlan,
+    ParkReceipt,
     Request,
     ResidentState,
 )
+from inglenook.runtime.scheduler.figures import Figures, smooth
+from inglenook.runtime.scheduler.queue import LedgerError, Queue
+from inglenook.runtime.scheduler.resident import (
+    Backoff,
+    Held,
+    Keeping,
+    Need,
+    PlanKey,
+    Resident,
+    Wish,
+    footprint_key,
+    wish_of,
+)
 
-PlanKey = tuple[str, ModelId]
-Wish = tuple[PlanKey, int, str, tuple[DeviceId, ...]]
+__all__ = [
+    "Backoff",
+    "Held",
+    "Keeping",
+    "Ledger",
+    "LedgerError",
+    "Need",
+    "PlanKey",
+    "Resident",
+    "Wish",
+    "footprint_key",
+    "wish_of",
+]
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_LONGEST_S = 60.0
@@ -31,133 +53,27 @@ OOM_RAISE = 1.25
 """By how much a footprint is raised after memory ran out below it and the allocator gave no number."""
 FORGET = 0.9
 """What was learned falls by at most a tenth with each life that needed less: samples miss peaks."""
-SMOOTHING = 0.3
-"""Weight of the newest value in running means of durations and errors."""
 
 
-class LedgerError(AssertionError):
-    """The owner of the ledger asked for something that breaks what must always hold."""
-
-
-@dataclass(slots=True)
-class Resident:
-    """A child that holds, or will hold, a model.
-
-    Attributes:
-        reserved_bytes: what counts against the device's budget from its start to its end.
-        started_s, ready_s, idle_since_s: monotonic seconds; the last is None while a lease is held.
-        peak_bytes: most that was ever measured.
-        asked_by: label of the request for which it was started.
-        scale: of the largest work it has done; what is measured is learned for that.
-        saving: the saving level at which it works; it only rises.
-        unspared_bytes: what the work for which it was raised would need at level 0.
-        pinned: never unloaded for others. keep_s: seconds that it stays unused, `math.inf` for ever; None: as
-            the rules say.
-        leaving: it is unloaded as soon as it is idle, and gets no more work: somebody asked for that.
+class Ledger(Queue, Figures):
+    """Args:
+    learned: footprints and seconds to load, from earlier runs.
     """
 
-    id: ResidentId
-    plan: LoadPlan
-    device: DeviceId
-    state: ResidentState
-    reserved_bytes: int
-    started_s: float
-    asked_by: str
-    scale: int = 0
-    saving: int = 0
-    unspared_bytes: int = 0
-    ready_s: float | None = None
-    idle_since_s: float | None = None
-    measured_bytes: int = 0
-    peak_bytes: int = 0
-    leases: set[LeaseId] = field(default_factory=set)
-    served: int = 0
-    reason: str = ""
-    pinned: bool = False
-    keep_s: float | None = None
-    leaving: bool = False
-
-    @property
-    def is_idle(self) -> bool:
-        return self.state is ResidentState.READY and not self.leases
-
-    @property
-    def has_room(self) -> bool:
-        free = len(self.leases) < self.plan.capacity
-        return self.state is ResidentState.READY and free and not self.leaving
-
-    @property
-    def stays(self) -> bool:
-        """Whether nothing that others need makes it go."""
-        return self.pinned and not self.leaving and self.state is not ResidentState.DRAINING
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a piece of work needs on a device, and the saving level at which it needs no more."""
-
-    bytes: int
-    saving: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One lease in the book."""
-
-    id: LeaseId
-    request: Request
-    resident: ResidentId
-    granted_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What a person has said about a model while the server ran: it goes before what plans say."""
-
-    pinned: bool
-    keep_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    failures: int
-    until_s: float
-    failure: Failure
-
-
-class Ledger:
     def __init__(
         self,
         devices: Iterable[Device],
         learned: Mapping[FootprintKey, tuple[int, float]] | None = None,
     ) -> None:
-        self.devices: dict[DeviceId, Device] = {device.id: device for device in devices}
+        Queue.__init__(self)
+        Figures.__init__(self, devices, learned)
         self.residents: dict[ResidentId, Resident] = {}
-        self.waiting: dict[RequestId, Request] = {}
         self.leases: dict[LeaseId, Held] = {}
-        self.turns: dict[PersonId, int] = {}
         self.backoff: dict[PlanKey, Backoff] = {}
         self.oom: dict[PlanKey, tuple[FootprintKey, int | None]] = {}
         """Plans whose next start is the second try after memory ran out: the footprint that was raised for
         it, and what was known before."""
-        self.evicted_for: dict[RequestId, tuple[str, ...]] = {}
         self.keeping: dict[ModelId, Keeping] = {}
-        self.learned: dict[FootprintKey, int] = {}
-        self.load_s: dict[tuple[PlanKey, str], float] = {}
-        for key, (peak_bytes, load_s) in (learned or {}).items():
-            if peak_bytes:
-                self.learned[key] = peak_bytes
-            if load_s:
-                self.load_s[(key.engine, key.model), key.device_kind] = load_s
-        self.held_s: dict[PlanKey, float] = {}
-        self.estimate_error_s: float | None = None
-        self.wanted: dict[PlanKey, Counter[WorkClass]] = {}
-        """How many wait for each plan, by class; a plan that nobody waits for is not in it."""
-        self.wishes: Counter[Wish] = Counter()
-        """How many wait for each plan at a scale and in a form on certain devices: what is true of one of
-        them is true of all. What nobody waits for is not in it."""
-        self._streams: dict[tuple[WorkClass, PersonId], OrderedDict[RequestId, Request]] = {}
-        self._round = 0  # the turn at which a newcomer joins the round
         self._reserved: dict[DeviceId, int] = dict.fromkeys(self.devices, 0)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -177,29 +93,27 @@ class Ledger:
         """What will be free when the children now ending are gone."""
         return sum(r.reserved_bytes for r in self.on_device(device) if r.state is ResidentState.DRAINING)
 
+    def parking_bytes(self, device: DeviceId) -> int:
+        """What will be free when the trainings that are being parked have freed the device."""
+        return sum(self.gain_bytes(r) for r in self.on_device(device) if r.state is ResidentState.PARKING)
+
+    def owed_bytes(self, device: DeviceId) -> int:
+        """What parked trainings need to come back."""
+        return sum(r.owed_bytes for r in self.on_device(device))
+
+    def gain_bytes(self, resident: Resident) -> int:
+        """What parking it would free, or will."""
+        return max(0, resident.reserved_bytes - self.expected_kept_bytes(resident))
+
+    def places(self) -> list[Resident]:
+        """The residents that count as loaded: all but those whose work is set aside."""
+        return [r for r in self.residents.values() if r.state is not ResidentState.PARKED]
+
     def on_device(self, device: DeviceId) -> Iterator[Resident]:
         return (r for r in self.residents.values() if r.device == device)
 
     def of_plan(self, key: PlanKey) -> Iterator[Resident]:
         return (r for r in self.residents.values() if r.plan.key == key)
-
-    def footprint_bytes(self, plan: LoadPlan, device: Device, saving: int = 0) -> int | None:
-        """Learned if it was ever measured, else estimated; None where the engine cannot load it.
-
-        What was learned for smaller work is a lower bound for larger. Each saving level has its own.
-        """
-        estimates = plan.footprint_bytes if saving == 0 else plan.saving_bytes[saving - 1]
-        estimate = estimates.get(device.kind)
-        if estimate is None:
-            return None
-        exact = self.learned.get(footprint_key(plan, device.kind, saving=saving))
-        if exact is not None:
-            return exact
-        smaller = (
-            self.learned.get(footprint_key(plan, device.kind, scale, saving=saving), 0)
-            for scale in range(plan.scale)
-        )
-        return max(estimate, *smaller, 0)
 
     def need(self, plan: LoadPlan, device: Device, resident: Resident | None = None) -> Need | None:
         """What the plan's work needs on the device, at the least saving level at which it fits the budget
@@ -211,10 +125,10 @@ class Ledger:
         """
         room = device.budget_bytes - self.pinned_bytes(device.id, but=resident)
         if resident is not None and plan.fixed:
-            return Need(resident.reserved_bytes, resident.saving)
+            return Need(resident.whole_bytes, resident.saving)
         least = 0
         if resident is not None:
-            least, room = min(resident.saving, len(plan.saving_bytes)), max(room, resident.reserved_bytes)
+            least, room = min(resident.saving, len(plan.saving_bytes)), max(room, resident.whole_bytes)
         need = None
         for saving in range(least, len(plan.saving_bytes) + 1):
             found = self.footprint_bytes(plan, device, saving)
@@ -229,55 +143,6 @@ class Ledger:
         """By how much the reservation of `resident` must grow before it may do the plan's work."""
         need = self.need(plan, self.devices[resident.device], resident)
         return 0 if need is None else max(0, need.bytes - resident.reserved_bytes)
-
-    def expected_load_s(self, plan: LoadPlan, device_kind: str) -> float:
-        return self.load_s.get((plan.key, device_kind), plan.load_s)
-
-    def expected_held_s(self, request: Request) -> float | None:
-        if request.expected_s is not None:
-            return request.expected_s
-        return self.held_s.get(request.plan.key)
-
-    def streams(self) -> Mapping[tuple[WorkClass, PersonId], Mapping[RequestId, Request]]:
-        """Waiting requests, each person's own order within each class. Not to be changed."""
-        return self._streams
-
-    # -- requests --------------------------------------------------------------------------------
-
-    def submit(self, request: Request) -> None:
-        if request.id in self.waiting:
-            raise LedgerError(f"request {request.id} waits already")
-        active = any(person == request.person for _, person in self._streams)
-        if not active:
-            # Who was away neither lost nor saved turns.
-            self.turns[request.person] = max(self.turns.get(request.person, 0), self._round)
-        self.waiting[request.id] = request
-        stream = self._streams.setdefault((request.work_class, request.person), OrderedDict())
-        stream[request.id] = request
-        self.wanted.setdefault(request.plan.key, Counter())[request.work_class] += 1
-        self.wishes[wish_of(request)] += 1
-
-    def withdraw(self, request_id: RequestId) -> Request | None:
-        """Take a request out of the queue; None when it does not wait (any more)."""
-        request = self.waiting.pop(request_id, None)
-        if request is None:
-            return None
-        place = (request.work_class, request.person)
-        stream = self._streams[place]
-        del stream[request_id]
-        if not stream:
-            del self._streams[place]
-        counts = self.wanted[request.plan.key]
-        counts[request.work_class] -= 1
-        if not counts.total():
-            del self.wanted[request.plan.key]
-            self._lower(request.plan.key)  # nobody is left for whom there could be a second try
-        wish = wish_of(request)
-        self.wishes[wish] -= 1
-        if not self.wishes[wish]:
-            del self.wishes[wish]
-        self.evicted_for.pop(request_id, None)
-        return request
 
     # -- leases ----------------------------------------------------------------------------------
 
@@ -300,9 +165,11 @@ class Ledger:
         if request.keep_s is not None:
             resident.keep_s = request.keep_s
         self.withdraw(request_id)
-        self._round = max(self._round, self.turns[request.person])
-        self.turns[request.person] += 1
+        self.took_turn(request.person)
         resident.leases.add(lease_id)
+        resident.classes.append(request.work_class)
+        if resident.is_training and resident.parking.working_since_s is None:
+            resident.parking.working_since_s = now_s
         resident.served += 1
         resident.idle_since_s = None
         held = Held(lease_id, request, resident_id, now_s)
@@ -317,15 +184,13 @@ class Ledger:
         resident = self.residents.get(held.resident)
         if resident is not None:
             resident.leases.discard(lease_id)
+            resident.classes.remove(held.request.work_class)
             if not resident.leases:
                 resident.idle_since_s = now_s
+                resident.parking.working_since_s = None
         key = held.request.plan.key
-        self.held_s[key] = _smooth(self.held_s.get(key), now_s - held.granted_s)
+        self.held_s[key] = smooth(self.held_s.get(key), now_s - held.granted_s)
         return held
-
-    def note_estimate(self, *, estimated_s: float, actual_s: float) -> None:
-        """How far off an estimate of a wait was."""
-        self.estimate_error_s = _smooth(self.estimate_error_s, abs(estimated_s - actual_s))
 
     # -- residents -------------------------------------------------------------------------------
 
@@ -362,7 +227,7 @@ class Ledger:
         resident.idle_since_s = now_s
         kind = self.devices[resident.device].kind
         where = (resident.plan.key, kind)
-        self.load_s[where] = _smooth(self.load_s.get(where), now_s - resident.started_s)
+        self.load_s[where] = smooth(self.load_s.get(where), now_s - resident.started_s)
         self.backoff.pop(resident.plan.key, None)
         self.oom.pop(resident.plan.key, None)  # what it was raised to has proved right
         if resident.plan.key in self.wanted:
@@ -386,7 +251,7 @@ class Ledger:
         """The resident is to go when it is idle: what it does is done to the end, and nothing more begins.
         One that is being loaded goes when it is ready, unless somebody waits for it then."""
         resident = self.residents[resident_id]
-        if resident.state not in (ResidentState.STARTING, ResidentState.READY):
+        if resident.state is ResidentState.DRAINING:
             raise LedgerError(f"{resident_id} is {resident.state}: it goes already")
         resident.leaving = True
         return resident
@@ -400,12 +265,86 @@ class Ledger:
             )
         self._move(resident, ResidentState.DRAINING)
         resident.reason = reason
-        if for_request is not None and for_request in self.waiting:
-            self.evicted_for[for_request] = (
-                *self.evicted_for.get(for_request, ()),
-                f"{resident.plan.model}: {reason}",
-            )
+        if for_request is not None:
+            self.note_cleared(for_request, f"{resident.plan.model}: {reason}")
         return resident
+
+    # -- parking ---------------------------------------------------------------------------------
+
+    def park(
+        self, resident_id: ResidentId, reason: str, now_s: float, for_request: RequestId | None = None
+    ) -> Resident:
+        """A training is asked to free the device. Its memory counts until it has."""
+        resident = self.residents[resident_id]
+        if not resident.is_training or resident.pinned:
+            raise LedgerError(f"{resident_id} does no training, or is pinned: its work is not interrupted")
+        self._move(resident, ResidentState.PARKING)
+        parking = resident.parking
+        if parking.working_since_s is not None:
+            parking.ran.append((parking.working_since_s, now_s))
+        parking.working_since_s, parking.asked_s, parking.reason = None, now_s, reason
+        if for_request is not None:
+            self.note_cleared(for_request, f"{resident.plan.model}: {reason}")
+        return resident
+
+    def parked(
+        self, resident_id: ResidentId, now_s: float, receipt: ParkReceipt, measured_bytes: int | None
+    ) -> Resident:
+        """It has freed the device. What counts from now on is what it still holds there: the larger of what
+        it says and what was measured; all of it where neither is known."""
+        resident = self.residents[resident_id]
+        self._move(resident, ResidentState.PARKED)
+        parking = resident.parking
+        parking.whole_bytes = resident.reserved_bytes
+        parking.parked_s, parking.receipt = now_s, receipt
+        parking.times += 1
+        resident.measured_bytes = 0 if measured_bytes is None else measured_bytes
+        known = not (receipt.after_bytes is None and not measured_bytes)
+        parking.kept_bytes = receipt.after_bytes or 0 if known else resident.reserved_bytes
+        self._keep_parked(resident)
+        asked_s = now_s if parking.asked_s is None else parking.asked_s
+        self.learn_park(resident, now_s - asked_s, resident.reserved_bytes)
+        return resident
+
+    def stayed(self, resident_id: ResidentId, now_s: float, again_s: float) -> Resident:
+        """It had nothing to park. It is not asked again before `again_s`."""
+        resident = self.residents[resident_id]
+        self._move(resident, ResidentState.READY)
+        resident.parking.not_before_s = again_s
+        if resident.leases:
+            resident.parking.working_since_s = now_s
+        return resident
+
+    def resume(self, resident_id: ResidentId, now_s: float) -> Resident:
+        """A parked training is to come back: its memory counts in full from now on."""
+        resident = self.residents[resident_id]
+        growth = resident.owed_bytes
+        if not resident.leases:
+            raise LedgerError(f"{resident_id} has no work to come back to")
+        if growth > max(0, self.free_bytes(resident.device)):
+            raise LedgerError(f"{resident_id} needs {growth} more: that is not free on {resident.device}")
+        self._move(resident, ResidentState.RESUMING)
+        self._reserve(resident, growth)
+        resident.parking.asked_s = now_s
+        return resident
+
+    def resumed(self, resident_id: ResidentId, now_s: float) -> Resident:
+        """It has the device again, and goes on."""
+        resident = self.residents[resident_id]
+        self._move(resident, ResidentState.READY)
+        parking = resident.parking
+        self.learn_resume(resident, now_s - (now_s if parking.asked_s is None else parking.asked_s))
+        parking.resumed_s = now_s
+        if resident.leases:
+            parking.working_since_s = now_s
+        return resident
+
+    def _keep_parked(self, resident: Resident) -> None:
+        """Count what a parked training really holds; never more than the device has to give."""
+        parking = resident.parking
+        kept = max(resident.measured_bytes, parking.kept_bytes or 0)
+        most = resident.reserved_bytes + max(0, self.free_bytes(resident.device))
+        self._reserve(resident, min(kept, parking.whole_bytes, most) - resident.reserved_bytes)
 
     def lost(self, resident_id: ResidentId) -> Resident:
         """Its child has ended, or is ending by itself: it gets no more work. Its memory counts until it is
@@ -420,6 +359,10 @@ class Ledger:
         work; the reservation grows with it as far as the budget allows, so that the sum of reservations
         never passes the budget."""
         resident = self.residents.get(resident_id)
+        if resident is not None and resident.state is ResidentState.PARKED:
+            resident.measured_bytes = used_bytes
+            self._keep_parked(resident)
+            return
         if resident is None or resident.state is not ResidentState.READY:
             return
         resident.measured_bytes = used_bytes
@@ -489,6 +432,9 @@ class Ledger:
             resident.saving = need.saving
             resident.unspared_bytes = self.footprint_bytes(plan, device) or 0
 
+    def nobody_wants(self, key: PlanKey) -> None:
+        self._lower(key)  # nobody is left for whom there could be a second try
+
     def _lower(self, key: PlanKey) -> None:
         """Put a footprint that was raised for a second try back to what was known before."""
         where, before = self.oom.pop(key, (None, None))
@@ -520,19 +466,3 @@ class Ledger:
     def _reserve(self, resident: Resident, more_bytes: int) -> None:
         resident.reserved_bytes += more_bytes
         self._reserved[resident.device] += more_bytes
-
-
-def wish_of(request: Request) -> Wish:
-    return (request.plan.key, request.plan.scale, request.plan.form, request.devices)
-
-
-def footprint_key(
-    plan: LoadPlan, device_kind: str, scale: int | None = None, *, saving: int = 0
-) -> FootprintKey:
-    """`scale` of the plan, unless another is named."""
-    of_work = plan.scale if scale is None else scale
-    return FootprintKey(plan.key[0], plan.model, device_kind, of_work, saving, plan.form)
-
-
-def _smooth(old: float | None, new: float) -> float:
-    return new if old is None else (1 - SMOOTHING) * old + SMOOTHING * new

@@ -6,7 +6,7 @@ Everybody else posts an event and waits. A read that gates a change happens only
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,21 +19,21 @@ from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import (
     Child,
     ChildFailed,
-    Device,
     DeviceProbe,
     DeviceUsage,
     Engine,
     Explanation,
     Failure,
     FootprintBook,
-    FootprintKey,
     Lease,
+    LeaseChange,
     LoadPlan,
     Request,
     ResidentState,
 )
 from inglenook.runtime.readahead import ReadAhead
-from inglenook.runtime.scheduler import policy
+from inglenook.runtime.scheduler import policy, words
+from inglenook.runtime.scheduler.decisions import Evict, Park, Refuse, Resume, Rules, Serve, Start
 from inglenook.runtime.scheduler.events import (
     Begun,
     Event,
@@ -42,24 +42,33 @@ from inglenook.runtime.scheduler.events import (
     KeepLoaded,
     Leave,
     Measured,
+    Parked,
     Ready,
     Release,
+    Resumed,
+    Stayed,
     Submit,
     Tick,
+    Unfit,
     Unload,
     Withdraw,
 )
 from inglenook.runtime.scheduler.history import History, What
-from inglenook.runtime.scheduler.ledger import Keeping, Ledger, Resident
-from inglenook.runtime.scheduler.policy import Evict, Refuse, Rules, Serve, Start
-from inglenook.runtime.scheduler.snapshot import ResidentNow, residents_now, saving_reason, snapshot
+from inglenook.runtime.scheduler.ledger import Ledger
+from inglenook.runtime.scheduler.lives import Lives
+from inglenook.runtime.scheduler.resident import Keeping, Resident
+from inglenook.runtime.scheduler.snapshot import (
+    ResidentNow,
+    parked_in_words,
+    residents_now,
+    saving_reason,
+    snapshot,
+)
 
 log = logging.getLogger(__name__)
 
 MEASURE_EVERY_S = 1.0
 EXPLAIN_EVERY_S = 0.25
-LAST_WAIT_S = 12.0
-"""How long `close` waits beyond the grace: for a kill to take effect, and for what was learned to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class Scheduler:
     engines: by name, as plans name them.
     ledger: empty but for its devices and what was learned; owned by this object from now on.
     stop_grace_s: how long a child may take to end before it is killed.
+    park_grace_s: how long a training may take to free its device, or to come back, before it is ended.
     ahead: reads the files of what is loaded next; None: nobody does.
     """
 
@@ -99,25 +109,29 @@ class Scheduler:
         book: FootprintBook,
         stop_grace_s: float,
         ahead: ReadAhead | None = None,
+        park_grace_s: float = 60.0,
     ) -> None:
-        self._engines = engines
+        self._engines = frozenset(engines)
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
-        self._probe = probe
-        self._book = book
-        self._stop_grace_s = stop_grace_s
         self._ahead = ahead
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._lives = Lives(
+            engines=engines,
+            probe=probe,
+            book=book,
+            post=self._inbox.put_nowait,
+            stop_grace_s=stop_grace_s,
+            park_grace_s=park_grace_s,
+        )
+        self._children = self._lives.children
+        self._leases: dict[LeaseId, Lease] = {}
+        self._unfit: dict[ResidentId, Failure] = {}
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
-        self._children: dict[ResidentId, Child] = {}
-        self._lives: set[asyncio.Task[Failure | None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._measuring: asyncio.Task[None] | None = None
         self._left: dict[LeaseId, _Remains] = {}
         self._notes: dict[LeaseId, str] = {}
-        self._writing = asyncio.Lock()
         self._order = 0
         self._measured_s = float("-inf")
         self._explained: tuple[float, dict[RequestId, Explanation]] = (float("-inf"), {})
@@ -165,9 +179,9 @@ class Scheduler:
             Invalid: the plan names an engine that is not here.
         """
         if plan.engine not in self._engines:
+            here = ", ".join(sorted(self._engines))
             raise Invalid(
-                f"The engine {plan.engine!r} is not installed; there are: {', '.join(self._engines)}.",
-                code="engine.unknown",
+                f"The engine {plan.engine!r} is not installed; there are: {here}.", code="engine.unknown"
             )
         self._order += 1
         return Request(
@@ -228,7 +242,7 @@ class Scheduler:
         now_s = self._clock.monotonic()
         explained = policy.explain_all(self._ledger, now_s, self._rules)
         logs = {resident: child.log() for resident, child in self._children.items()}
-        found = snapshot(self._ledger, now_s, explained, self._usage, logs, self._notes)
+        found = snapshot(self._ledger, now_s, explained, self._usage, logs, self._notes, self._rules)
         return found | {"recent": self._history.as_json()}
 
     def note(self, lease: Lease, text: str) -> None:
@@ -277,11 +291,7 @@ class Scheduler:
 
     async def used_bytes(self, lease: Lease) -> int | None:
         """What the lease's child uses now; None when it cannot be told."""
-        pids = lease.child.pids
-        if not pids:
-            return None
-        usage = await asyncio.to_thread(self._probe.usage, lease.device.id, pids)
-        return sum(usage.by_pid.get(pid, 0) for pid in pids)
+        return await self._lives.used_bytes(lease.child, lease.device.id)
 
     async def close(self) -> None:
         """Refuse what waits, end every child, wait until all are gone, and keep what was learned."""
@@ -293,19 +303,11 @@ class Scheduler:
             if not answer.done():
                 answer.set_exception(_stopping())
         self._answers.clear()
-        children = list(self._children.values())
-        await asyncio.gather(*(child.stop(self._stop_grace_s) for child in children))
-        if self._lives:  # a child whose start has not returned yet is stopped in there
-            await asyncio.wait(self._lives, timeout=self._stop_grace_s + LAST_WAIT_S)
+        await self._lives.end_all()
         self._take_events()
         for lease_id in list(self._left):  # whoever has not given it back by now never will
             self._clear_away(lease_id)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST_WAIT_S)
-        tasks = [*self._lives, *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._lives.close()
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ class Scheduler:
             case Release(lease_id):
                 self._ledger.release(lease_id, now_s)
                 self._notes.pop(lease_id, None)
+                self._leases.pop(lease_id, None)
                 self._clear_away(lease_id)
             case Begun(resident_id, child):
                 self._children[resident_id] = child
@@ -340,6 +343,8 @@ class Scheduler:
                     self._note("ready", resident, f"loaded in {now_s - resident.started_s:.1f} s")
             case Gone(resident_id, failure):
                 self._gone(resident_id, failure, now_s)
+            case Parked() | Stayed() | Resumed() | Unfit():
+                self._turned(event, now_s)
             case Measured(usage):
                 self._measured(usage)
             case Unload(resident_id, unloaded):
@@ -354,15 +359,9 @@ class Scheduler:
                 self._ledger.keep_loaded(model, keep_s)
             case Tick():
                 pass
-        if now_s - self._measured_s >= MEASURE_EVERY_S and self._may_measure:
+        if now_s - self._measured_s >= MEASURE_EVERY_S and self._lives.may_measure:
             self._measured_s = now_s
-            self._measuring = self._spawn(self._measure())
-
-    @property
-    def _may_measure(self) -> bool:
-        """One reading at a time, however slow the driver is."""
-        idle = self._measuring is None or self._measuring.done()
-        return idle and bool(self._children) and not self._closing
+            self._lives.measure({r.id: r.device for r in self._ledger.residents.values()})
 
     def _note_estimate(self, request: Request) -> None:
         """Remember what we would have told, to learn how far off we were. Skipped in a long queue: it costs
@@ -381,7 +380,11 @@ class Scheduler:
             remains = _Remains(child, leases)
             self._left.update(dict.fromkeys(leases, remains))
         elif child is not None:
-            self._spawn(child.discard())
+            self._lives.discard(child)
+        for lease_id in leases:
+            self._leases.pop(lease_id, None)
+        unfit = self._unfit.pop(resident_id, None)
+        failure = unfit if failure is None else failure
         failed = self._ledger.gone(resident_id, now_s, failure)
         self._learn(resident, 0.0)
         if failure is None:
@@ -396,7 +399,7 @@ class Scheduler:
         if remains is not None:
             remains.leases.discard(lease_id)
             if not remains.leases:
-                self._spawn(remains.child.discard())
+                self._lives.discard(remains.child)
 
     def _measured(self, usage: Mapping[DeviceId, DeviceUsage]) -> None:
         self._usage.update(usage)
@@ -414,8 +417,8 @@ class Scheduler:
         return True
 
     def _leave(self, model: ModelId) -> tuple[ResidentId, ...]:
-        able = (ResidentState.STARTING, ResidentState.READY)
-        going = [r.id for r in self._ledger.residents.values() if r.plan.model == model and r.state in able]
+        of_model = [r for r in self._ledger.residents.values() if r.plan.model == model]
+        going = [r.id for r in of_model if r.state is not ResidentState.DRAINING]
         for resident_id in () if self._closing else going:
             self._ledger.leave(resident_id)
         return tuple(going)
@@ -449,8 +452,14 @@ class Scheduler:
                     self._history.note(self._clock.now(), "refused", refused, None, message)
                     self._ledger.withdraw(request_id)
                     self._fail(request_id, Invalid(message, code="model.too_large", hint=hint))
-                case _:
-                    raise AssertionError(f"{decision} is for a later issue: nothing decides it yet")
+                case Park(resident_id) if not self._children[resident_id].alive:
+                    self._ledger.lost(resident_id)
+                case Park():
+                    self._park(decision)
+                case Resume(resident_id) if not self._children[resident_id].alive:
+                    self._ledger.lost(resident_id)
+                case Resume():
+                    self._resume(decision)
 
     def _serve(self, decision: Serve) -> None:
         answer = self._answers.pop(decision.request, None)
@@ -465,22 +474,22 @@ class Scheduler:
         estimate = self._estimates.pop(decision.request, None)
         if estimate is not None:
             self._ledger.note_estimate(estimated_s=estimate, actual_s=waited_s)
-        answer.set_result(
-            Lease(
-                id=lease_id,
-                request=held.request,
-                resident=resident.id,
-                device=self._ledger.devices[resident.device],
-                child=self._children[resident.id],
-                reserved_bytes=resident.reserved_bytes,
-                granted_s=now_s,
-                waited_s=waited_s,
-                release=lambda: self._inbox.put_nowait(Release(lease_id)),
-                saving=resident.saving,
-                saving_reason=saving_reason(self._ledger, resident),
-                loaded=resident.plan,
-            )
+        lease = Lease(
+            id=lease_id,
+            request=held.request,
+            resident=resident.id,
+            device=self._ledger.devices[resident.device],
+            child=self._children[resident.id],
+            reserved_bytes=resident.reserved_bytes,
+            granted_s=now_s,
+            waited_s=waited_s,
+            release=lambda: self._inbox.put_nowait(Release(lease_id)),
+            saving=resident.saving,
+            saving_reason=saving_reason(self._ledger, resident),
+            loaded=resident.plan,
         )
+        self._leases[lease_id] = lease
+        answer.set_result(lease)
 
     def _start(self, decision: Start) -> None:
         request = self._ledger.waiting[decision.request]
@@ -497,13 +506,64 @@ class Scheduler:
         if resident.saving:
             plan = replace(plan, options={**plan.options, "saving": resident.saving})
         self._note("loading", resident, f"asked for by {request.label}")
-        self._bring_up(resident_id, plan, device)
+        self._lives.bring_up(resident_id, plan, device)
 
     def _evict(self, decision: Evict) -> None:
         resident = self._ledger.drain(decision.resident, decision.reason, decision.request)
         log.info("unloading %s from %s: %s", resident.plan.model, resident.device, decision.reason)
         self._note("unloading", resident, decision.reason)
-        self._spawn(self._stop(decision.resident, self._children[decision.resident]))
+        self._lives.stop(decision.resident)
+
+    def _park(self, decision: Park) -> None:
+        now_s = self._clock.monotonic()
+        who = self._ledger.waiting[decision.request].label
+        resident = self._ledger.park(decision.resident, f"parked for {who}", now_s, decision.request)
+        log.info("parking %s on %s: %s", resident.plan.model, resident.device, decision.reason)
+        self._note("parking", resident, decision.reason)
+        self._tell(resident, LeaseChange(ResidentState.PARKING, decision.reason, (who,)))
+        self._lives.park(resident.id, resident.plan, resident.device)
+
+    def _resume(self, decision: Resume) -> None:
+        resident = self._ledger.resume(decision.resident, self._clock.monotonic())
+        log.info("bringing %s back to %s: %s", resident.plan.model, resident.device, decision.reason)
+        self._note("resuming", resident, decision.reason)
+        self._tell(resident, LeaseChange(ResidentState.RESUMING, decision.reason))
+        self._lives.unpark(resident.id, resident.plan, resident.device)
+
+    def _turned(self, event: Parked | Stayed | Resumed | Unfit, now_s: float) -> None:
+        """What came of parking a training, or of bringing it back. It may have gone meanwhile."""
+        resident = self._ledger.residents.get(event.resident)
+        if resident is None or resident.state not in (ResidentState.PARKING, ResidentState.RESUMING):
+            return
+        match event:
+            case Parked(_, receipt, measured_bytes):
+                self._ledger.parked(resident.id, now_s, receipt, measured_bytes)
+                text = parked_in_words(resident)
+                self._note("parked", resident, text)
+                reason = words.parked(self._ledger, resident, now_s, self._rules)
+                others = [r for r in self._ledger.on_device(resident.device) if r is not resident]
+                who = words.who_holds(self._ledger, others)
+                self._tell(resident, LeaseChange(ResidentState.PARKED, reason, who, receipt))
+            case Stayed(_, reason, ever):
+                again_s = now_s + self._rules.patience_s if ever else float("inf")
+                self._ledger.stayed(resident.id, now_s, again_s)
+                self._note("ready", resident, f"not parked: {reason}")
+                self._tell(resident, LeaseChange(ResidentState.READY, reason))
+            case Resumed(_, receipt):
+                self._ledger.resumed(resident.id, now_s)
+                self._note("resumed", resident, f"back in {receipt.seconds:.1f} s")
+                self._tell(resident, LeaseChange(ResidentState.READY, "it has the device again"))
+            case Unfit(_, failure):
+                self._ledger.lost(resident.id)
+                self._unfit[resident.id] = failure
+                self._tell(resident, LeaseChange(ResidentState.FAILED, failure.message, failure=failure))
+                self._lives.stop(resident.id)
+
+    def _tell(self, resident: Resident, change: LeaseChange) -> None:
+        for lease_id in resident.leases:
+            lease = self._leases.get(lease_id)
+            if lease is not None:
+                lease.changes.put_nowait(change)
 
     def _note(self, what: What, resident: Resident, reason: str) -> None:
         self._history.note(self._clock.now(), what, resident.plan.model, resident.device, reason)
@@ -514,86 +574,16 @@ class Scheduler:
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
-    # -- effects, each in a task of its own, each ending in an event -------------------------------
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("an effect of the scheduler failed", exc_info=task.exception())
-
-    def _bring_up(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> None:
-        """However its life ends, also by a mistake of the engine's, the ledger hears of it."""
-        life = asyncio.create_task(self._live(resident_id, plan, device), name=f"life of {resident_id}")
-        self._lives.add(life)
-
-        def over(task: "asyncio.Task[Failure | None]") -> None:
-            self._lives.discard(task)
-            self._inbox.put_nowait(Gone(resident_id, _failure_of(task, plan)))
-
-        life.add_done_callback(over)
-
-    async def _live(self, resident_id: ResidentId, plan: LoadPlan, device: Device) -> Failure | None:
-        """Start a child, wait until it is ready, wait for its end: its whole life as we see it."""
-        child = await self._engines[plan.engine].start(plan, device)
-        self._inbox.put_nowait(Begun(resident_id, child))
-        try:
-            if self._closing:
-                return None
-            await child.ready()
-            self._inbox.put_nowait(Ready(resident_id))
-            return await child.exited()
-        finally:
-            await child.stop(self._stop_grace_s)
-
-    async def _stop(self, resident_id: ResidentId, child: Child) -> None:
-        receipt = await child.stop(self._stop_grace_s)
-        log.info("%s is gone: %s after %.1f s", resident_id, receipt.how, receipt.seconds)
-
-    async def _measure(self) -> None:
-        pids: dict[DeviceId, set[int]] = {}
-        for resident_id, child in self._children.items():
-            resident = self._ledger.residents.get(resident_id)
-            if resident is not None:
-                pids.setdefault(resident.device, set()).update(child.pids)
-        usage = {
-            device: await asyncio.to_thread(self._probe.usage, device, frozenset(of_device))
-            for device, of_device in pids.items()
-        }
-        self._inbox.put_nowait(Measured(usage))
-
     def _learn(self, resident: Resident, load_s: float) -> None:
         """Keep what was measured. A resident tells its seconds when it is ready, its bytes at its end."""
         key = self._ledger.key_of(resident)
         peak = self._ledger.learned.get(key, 0) if resident.peak_bytes else 0
         if load_s or peak:
-            self._spawn(self._keep(key, peak, load_s))
-
-    async def _keep(self, key: FootprintKey, peak_bytes: int, load_s: float) -> None:
-        async with self._writing:  # one after the other, in the order in which they were learned
-            await asyncio.to_thread(self._book.learn, key, peak_bytes=peak_bytes, load_s=load_s)
+            self._lives.keep(key, peak, load_s)
 
 
 def _stopping() -> Unavailable:
     return Unavailable("The server is stopping.", code="server.stopping")
-
-
-def _failure_of(life: "asyncio.Task[Failure | None]", plan: LoadPlan) -> Failure | None:
-    if life.cancelled():
-        return None
-    error = life.exception()
-    if error is None:
-        return life.result()
-    if isinstance(error, ChildFailed):
-        return error.failure
-    log.error("the engine %s has a mistake", plan.engine, exc_info=error)
-    text = f"{plan.model} could not be loaded: {type(error).__name__}: {error}"
-    return Failure("child.failed", text, "this is a mistake in inglenook; the server's log has the details")
 
 
 def _with_numbers(ledger: Ledger, resident: Resident, failure: Failure) -> Failure:

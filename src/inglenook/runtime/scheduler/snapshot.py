@@ -9,8 +9,12 @@ from typing import Any
 from inglenook.base.ids import DeviceId, LeaseId, ModelId, RequestId, ResidentId
 from inglenook.base.units import format_bytes
 from inglenook.runtime.contracts import DeviceUsage, Explanation, LoadPlan, ResidentState
-from inglenook.runtime.scheduler.ledger import Ledger, Resident
-from inglenook.runtime.scheduler.policy import Rules, keep_s
+from inglenook.runtime.scheduler import words
+from inglenook.runtime.scheduler.decisions import Rules
+from inglenook.runtime.scheduler.ledger import Ledger
+from inglenook.runtime.scheduler.parking import due_s, is_parked
+from inglenook.runtime.scheduler.policy import keep_s
+from inglenook.runtime.scheduler.resident import AWAY, Resident
 
 LOG_LINES = 20
 
@@ -72,13 +76,16 @@ def snapshot(
     usage: Mapping[DeviceId, DeviceUsage],
     logs: Mapping[ResidentId, tuple[str, ...]],
     notes: Mapping[LeaseId, str],
+    rules: Rules,
 ) -> dict[str, Any]:
     """Args:
     notes: how far the work with a lease is, where its holder has said so.
     """
     return {
         "devices": [_device(ledger, device, usage) for device in ledger.devices],
-        "residents": [_resident(ledger, resident, now_s, logs, notes) for resident in ledger.residents],
+        "residents": [
+            _resident(ledger, resident, now_s, logs, notes, rules) for resident in ledger.residents
+        ],
         "leases": [
             {
                 "id": held.id,
@@ -144,6 +151,48 @@ def saving_reason(ledger: Ledger, resident: Resident) -> str | None:
     )
 
 
+def parked_in_words(resident: Resident) -> str:
+    """What parking it did."""
+    receipt = resident.parking.receipt
+    if receipt is None:
+        return "parked"
+    freed = resident.parking.whole_bytes - resident.reserved_bytes
+    where = f" after batch {receipt.batch} of epoch {receipt.epoch}" if receipt.epoch else ""
+    kept = format_bytes(resident.reserved_bytes)
+    return f"parked in {receipt.seconds:.1f} s{where}; {format_bytes(freed)} are free, {kept} are kept"
+
+
+def _parking(ledger: Ledger, resident: Resident, now_s: float, rules: Rules) -> dict[str, Any] | None:
+    """Of a training that was parked at least once, or is about to be; None for all others.
+
+    `host_bytes`: what it has set aside (in host memory; on a CPU in a file). `back_s`: seconds until it comes
+    back at the latest, as far as others give the device back by then.
+    """
+    parking, receipt = resident.parking, resident.parking.receipt
+    away = resident.state in AWAY
+    if not away and not parking.times:
+        return None
+    parked = is_parked(resident)
+    host_bytes = resident.whole_bytes - resident.reserved_bytes if parked else None
+    if parked and receipt is not None and receipt.before_bytes is not None:
+        host_bytes = max(0, receipt.before_bytes - (receipt.after_bytes or 0))
+    return {
+        "times": parking.times,
+        "reason": words.parked(ledger, resident, now_s, rules)
+        if parked
+        else parking.reason
+        if away
+        else None,
+        "since_s": None if not away or parking.asked_s is None else round(now_s - parking.asked_s, 3),
+        "back_s": round(max(0.0, due_s(ledger, resident, rules) - now_s), 3) if parked else None,
+        "whole_bytes": resident.whole_bytes,
+        "host_bytes": host_bytes,
+        "receipt": None if receipt is None else asdict(receipt),
+        "expected_park_s": ledger.expected_park_s(resident),
+        "expected_resume_s": ledger.expected_resume_s(resident),
+    }
+
+
 def _device(ledger: Ledger, device_id: DeviceId, usage: Mapping[DeviceId, DeviceUsage]) -> dict[str, Any]:
     device = ledger.devices[device_id]
     reading = usage.get(device_id)
@@ -169,6 +218,7 @@ def _resident(
     now_s: float,
     logs: Mapping[ResidentId, tuple[str, ...]],
     notes: Mapping[LeaseId, str],
+    rules: Rules,
 ) -> dict[str, Any]:
     resident = ledger.residents[resident_id]
     kind = ledger.devices[resident.device].kind
@@ -194,5 +244,7 @@ def _resident(
         "expected_load_s": ledger.expected_load_s(resident.plan, kind),
         "asked_by": resident.asked_by,
         "reason": resident.reason or None,
+        "parkable": resident.plan.parkable,
+        "parking": _parking(ledger, resident, now_s, rules),
         "log": list(logs.get(resident_id, ())[-LOG_LINES:]),
     }
