@@ -240,10 +240,10 @@ class DatasetChecked(Message, frozen=True, kw_only=True, tag="dataset_checked"):
 
 
 class DatasetFailed(Message, frozen=True, kw_only=True, tag="dataset_failed"):
-    """It failed; the worker is still alive. `kind` and `code` as in `base.errors`."""
+    """It failed; the worker is still alive. `error` is the kind, `code` the code of `base.errors`."""
 
     job: str
-    kind: str
+    error: str
     code: str
     message: str
     hint: str | None = None

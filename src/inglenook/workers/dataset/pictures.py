@@ -96,7 +96,10 @@ def _look(image: "Image", pixels: int, thumbnail: Path | None, thumbnail_px: int
     if turn is not None:
         seen = seen.transpose(turn)
     if thumbnail is not None:
-        _shrink(seen, thumbnail, thumbnail_px)
+        clear = seen
+        if image.has_transparency_data:
+            clear = image.convert("RGBA") if turn is None else image.convert("RGBA").transpose(turn)
+        _shrink(clear, thumbnail, thumbnail_px)
     return Seen(width, height, ending, dhash(seen), taken_at, bool(getattr(image, "is_animated", False)))
 
 
@@ -125,7 +128,7 @@ def _exif(image: "Image") -> tuple["Image.Transpose | None", str | None]:  # typ
 
 
 def _shrink(image: "Image", into: Path, side_px: int) -> None:
-    small = image if image.mode == "RGB" else image.convert("RGB")
+    small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
     if max(image.size) > side_px:
         small = small.copy()
         small.thumbnail((side_px, side_px), reducing_gap=2.0)

@@ -91,19 +91,19 @@ class Worker:
             return DatasetStopped(job=work.job, done=-1 if reading is None else reading.taken)
         except InglenookError as error:
             return DatasetFailed(
-                job=work.job, kind=error.kind, code=error.code, message=error.message, hint=error.hint
+                job=work.job, error=error.kind, code=error.code, message=error.message, hint=error.hint
             )
         except MemoryError:
             return _out_of_memory(work.job)
         except Exception as error:  # noqa: BLE001 - whatever a library raises fails this work and no other
             log_failure(log, "reading a data set failed", error)
-            return DatasetFailed(job=work.job, kind="failed", code="dataset.failed", message=in_words(error))
+            return DatasetFailed(job=work.job, error="failed", code="dataset.failed", message=in_words(error))
 
 
 def _out_of_memory(job: str) -> DatasetFailed:
     return DatasetFailed(
         job=job,
-        kind="failed",
+        error="failed",
         code="dataset.out_of_memory",
         message="Memory ran out while the data set was read.",
         hint="raise studio.import_memory_bytes, or import it in parts",
