@@ -23,7 +23,7 @@ from inglenook import __version__
 from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock, SystemClock
 from inglenook.base.errors import Conflict, InglenookError, Invalid
-from inglenook.base.ids import PersonId, PictureId
+from inglenook.base.ids import BlobId, PersonId, PictureId
 from inglenook.base.journal import WORKERS, Journal
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.catalog.service import AUTO, CatalogService
@@ -217,7 +217,7 @@ async def _running(
         person_limit=settings.jobs.person_limit,
         max_active=settings.jobs.max_active,
     )
-    jobs = JobsService(records=job_records, works=[work], clock=clock, limits=limits)
+    jobs = JobsService(records=job_records, works=[work, *studio.works], clock=clock, limits=limits)
     images = ImagesService(
         catalog=catalog,
         jobs=jobs,
@@ -267,6 +267,7 @@ async def _running(
     watcher = asyncio.create_task(watch.run(), name="database watch")
     sweeper = asyncio.create_task(_sweep(gallery, conversations), name="sweeper")
     asking = asyncio.create_task(asyncio.to_thread(kinds), name="llama.cpp's builds")  # before anybody waits
+    await asyncio.to_thread(studio.imports.open, lambda upload: job_records.mentions(BlobId(upload)))
     await jobs.start()
     try:
         yield Workshop(
@@ -685,7 +686,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),
-        project_router(workshop.studio),
+        project_router(workshop.studio, jobs=jobs, gallery=gallery),
         mcp_router(app.state.mcp),
         description_router(),
         reference_router(),
@@ -714,7 +715,11 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             "/v1/audio/": (
                 workshop.speech.limits.max_upload_bytes + FORM_BYTES,
                 "speech.max_upload_bytes",
-            )
+            ),
+            "/api/datasets/": (
+                workshop.settings.studio.max_upload_bytes + FORM_BYTES,
+                "studio.max_upload_bytes",
+            ),
         },
     )
     app.add_middleware(MeasureRequests, metrics=metrics, clock=workshop.clock)

@@ -584,6 +584,14 @@ class StudioSettings(Section):
         ge=1,
         le=10_000_000,
     )
+    import_memory_bytes: Bytes = setting(
+        4 * GIB,
+        says="Memory that the process which reads imported files may take (Linux counts it).",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=512 * MIB,
+        le=1 * TIB,
+    )
 
 
 class OutgoingSettings(Section):

@@ -3,7 +3,10 @@
 
 from dataclasses import dataclass
 
+from inglenook.jobs.work import Work
+from inglenook.studio.checks.service import ChecksService
 from inglenook.studio.datasets.service import DatasetsService
+from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.workspace import Workspace
@@ -11,7 +14,12 @@ from inglenook.studio.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Studio:
+    """`works`: the kinds of jobs that the studio brings."""
+
     workspace: Workspace
     projects: ProjectsService
     datasets: DatasetsService
     splits: SplitsService
+    imports: ImportsService
+    checks: ChecksService
+    works: tuple[Work, ...]

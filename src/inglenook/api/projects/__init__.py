@@ -1,18 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """The studio as AI Studio's clients ask for it, and what we add: /api/projects, /api/datasets and so on."""
 
-from fastapi import APIRouter
+import asyncio
 
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inglenook.api.projects.checks import checks_router
 from inglenook.api.projects.datasets import datasets_router
+from inglenook.api.projects.envelope import answer
+from inglenook.api.projects.imports import imports_router
 from inglenook.api.projects.projects import projects_router
 from inglenook.api.projects.splits import splits_router
+from inglenook.door.caller import Caller
 from inglenook.door.routes import add_routes
+from inglenook.gallery.service import GalleryService
+from inglenook.jobs.service import JobsService
 from inglenook.studio.studio import Studio
 
 __all__ = ["project_router"]
 
 
-def project_router(studio: Studio) -> APIRouter:
+def project_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
     router = APIRouter()
-    add_routes(router, projects_router(studio), datasets_router(studio), splits_router(studio))
+
+    async def whole(request: Request, who: Caller, project_id: str) -> Response:
+        head = await asyncio.to_thread(studio.datasets.head, project_id)
+        return await answer(request, who, "datasets.get", msgspec.to_builtins(head))
+
+    add_routes(
+        router,
+        projects_router(studio),
+        imports_router(studio, jobs=jobs, gallery=gallery, whole=whole),
+        checks_router(studio, jobs=jobs),
+        datasets_router(studio),
+        splits_router(studio),
+    )
     return router

@@ -200,7 +200,8 @@ class DatasetsService:
             raise write_error(error, folder) from error
 
         def finish(staging: Staging, summary: str, classes: Sequence[str]) -> VersionNote:
-            source = importing.Source(mode=mode, by=by, format=source_format, path=source_path)
+            known = source_format if staging.source_format is None else staging.source_format
+            source = importing.Source(mode=mode, by=by, format=known, path=source_path)
             return importing.finish(self.book, project_id, staging, source, summary, classes)
 
         return Staging(folder, most=self.max_images, finish=finish)

@@ -28,6 +28,7 @@ class Staging:
     Attributes:
         folder: where the files go, in whatever order and folders; on the same file system as the data set.
         added: pictures so far.
+        source_format: as it was found out meanwhile; None leaves what `begin` was told.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Staging:
         """
         self.folder = folder
         self.added = 0
+        self.source_format: str | None = None
         self._most = most
         self._finish = finish
         self._file = (folder / _RECORDS).open("wb")

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/api/datasets/…/import: bring pictures in. An import is a job; AI Studio's two routes wait for it.
+
+`?wait=false` answers 202 with the job at once, `?wait=true` waits; the routes that AI Studio does not have
+answer at once where nothing is said.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from inglenook.api.errors import json_response
+from inglenook.api.projects.envelope import EnvelopeRoute, converted, parsed
+from inglenook.api.projects.receiving import Received, receive_files
+from inglenook.base.errors import Invalid
+from inglenook.base.ids import PictureId
+from inglenook.base.work import WorkClass
+from inglenook.door.caller import Caller, FromCaller, caller
+from inglenook.gallery.model import Filter
+from inglenook.gallery.service import GalleryService
+from inglenook.jobs.model import Job, JobState
+from inglenook.jobs.service import JobsService
+from inglenook.studio.imports.model import KIND, ImportOrder, error_of
+from inglenook.studio.imports.places import SENT
+from inglenook.studio.imports.service import MAX_CHOSEN, How, SentFile, payload
+from inglenook.studio.imports.work import source_name
+from inglenook.studio.studio import Studio
+
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Whole = Callable[[Request, Caller, str], Awaitable[Response]]
+_PAGE: Final = 1000
+
+
+class Common(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of every import. `source_format`: empty finds it out."""
+
+    source_format: Text | None = None
+    mode: Literal["add", "replace"] | None = None
+    keep_duplicates: bool = False
+
+    def how(self, mode: Literal["add", "replace"]) -> How:
+        """`mode`: where nothing is said."""
+        return How(
+            format=self.source_format or None,
+            mode=self.mode or mode,
+            keep_duplicates=self.keep_duplicates,
+        )
+
+
+class LocalImport(Common, frozen=True, kw_only=True):
+    source_path: Text
+
+
+class SentImport(Common, frozen=True, kw_only=True):
+    """The texts beside files. `class_name`: of all of them; empty leaves it to names and folders."""
+
+    class_name: Text | None = None
+
+
+class GalleryFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pictures of the gallery: all conditions together."""
+
+    search: Text = ""
+    tags: tuple[Text, ...] = ()
+    favourite: bool | None = None
+
+
+class GalleryImport(Common, frozen=True, kw_only=True):
+    """Args:
+    pictures: ids; or `filter`, for all that fit.
+    class_name: of all; else `class_tags`: the first of these tags that a picture has is its class.
+    """
+
+    pictures: tuple[Text, ...] = ()
+    filter: GalleryFilter | None = None
+    class_name: Text | None = None
+    class_tags: tuple[Text, ...] = ()
+
+
+def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService, whole: Whole) -> APIRouter:
+    """`whole`: answers with the whole data set, as AI Studio's clients expect it after an import."""
+    router = APIRouter(
+        prefix="/api/datasets/{project_id}",
+        tags=["data sets"],
+        dependencies=[Depends(caller)],
+        route_class=EnvelopeRoute,
+    )
+    imports = studio.imports
+    desk = _Desk(jobs, whole)
+
+    @router.post("/import/local", summary="Import a folder, zip or parquet file of the server's machine")
+    async def local(request: Request, who: FromCaller, project_id: str, wait: bool = True) -> Response:
+        body = await parsed(request, LocalImport)
+        how = body.how("replace")
+        order = await asyncio.to_thread(imports.from_folder, who.person, project_id, body.source_path, how)
+        return await desk.take(request, who, order, wait=wait)
+
+    @router.post("/import/upload", summary="Import a zip or parquet file that is sent")
+    async def upload(request: Request, who: FromCaller, project_id: str, wait: bool = True) -> Response:
+        await asyncio.to_thread(studio.projects.require, who.person, project_id, write=True)
+        folder = await asyncio.to_thread(imports.uploads.new)
+
+        async def ordered() -> ImportOrder:
+            names = ("uploaded_file", "file")
+            sent = await receive_files(request, folder, fields=names, most=1, name=SENT)
+            how = _texts(sent, SentImport).how("replace")
+            name = sent.files[0].original
+            return await asyncio.to_thread(imports.from_upload, who.person, project_id, folder, name, how)
+
+        return await desk.take(request, who, await _or_removed(folder, ordered()), wait=wait)
+
+    @router.post(
+        "/import/files", summary="Import files that are sent one by one, as a page does that drops them"
+    )
+    async def files(request: Request, who: FromCaller, project_id: str, wait: bool = False) -> Response:
+        await asyncio.to_thread(studio.projects.require, who.person, project_id, write=True)
+        folder = await asyncio.to_thread(imports.uploads.new)
+
+        async def ordered() -> ImportOrder:
+            sent = await receive_files(request, folder, fields=("files", "file"), most=MAX_CHOSEN)
+            texts = _texts(sent, SentImport)
+            some = _with_paths(sent)
+            return await asyncio.to_thread(
+                imports.from_files,
+                who.person,
+                project_id,
+                folder,
+                some,
+                texts.class_name,
+                texts.how("add"),
+            )
+
+        return await desk.take(request, who, await _or_removed(folder, ordered()), wait=wait)
+
+    @router.post("/import/gallery", summary="Import pictures of the gallery")
+    async def of_gallery(request: Request, who: FromCaller, project_id: str, wait: bool = False) -> Response:
+        body = await parsed(request, GalleryImport)
+
+        def ordered() -> ImportOrder:
+            pictures = body.pictures
+            if body.filter is not None:
+                pictures = tuple(_filtered(gallery, who, body.filter))
+            return imports.from_gallery(
+                who.person,
+                project_id,
+                gallery,
+                pictures,
+                class_=body.class_name,
+                class_tags=body.class_tags,
+                how=body.how("add"),
+            )
+
+        return await desk.take(request, who, await asyncio.to_thread(ordered), wait=wait)
+
+    @router.get("/imports/{job_id}/report", summary="All files that an import left out, as JSON lines")
+    async def report(who: FromCaller, project_id: str, job_id: str) -> Response:
+        path = await asyncio.to_thread(imports.report, who.person, project_id, job_id)
+        return FileResponse(
+            path,
+            media_type="application/jsonl",
+            filename=f"import-{job_id}.jsonl",
+            headers={"cache-control": "no-store"},
+        )
+
+    return router
+
+
+class _Desk:
+    """Hands orders in, and waits for them where that is wanted."""
+
+    def __init__(self, jobs: JobsService, whole: Whole) -> None:
+        self._jobs = jobs
+        self._whole = whole
+
+    async def take(self, request: Request, who: Caller, order: ImportOrder, *, wait: bool) -> Response:
+        job = await self._jobs.submit(
+            kind=KIND,
+            owner=who.person,
+            work_class=WorkClass.INTERACTIVE,
+            title=f"Import {source_name(order)}",
+            payload=payload(order),
+        )
+        if not wait:
+            return json_response({"status": "ok", "data": self._jobs.describe(job)}, status_code=202)
+        require_succeeded(await self._jobs.wait(job.id))
+        return await self._whole(request, who, order.project)
+
+
+def require_succeeded(job: Job) -> None:
+    """Raises the error that the job ended with."""
+    if job.state is JobState.SUCCEEDED:
+        return
+    error = job.error
+    if error is None:
+        raise error_of("conflict", "job.cancelled", f"The job was {job.state}.", None)
+    raise error_of(error.kind, error.code, error.message, error.hint)
+
+
+async def _or_removed(folder: Path, ordered: Awaitable[ImportOrder]) -> ImportOrder:
+    """What was received is removed when no order comes of it, also when the client goes away."""
+    try:
+        return await ordered
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        raise
+
+
+def _texts(received: Received, kind: type[SentImport]) -> SentImport:
+    texts: Mapping[str, Any] = {
+        name: values[-1] for name, values in received.texts.items() if name != "paths" and values[-1] != ""
+    }
+    return converted(texts, kind, is_form=True)
+
+
+def _with_paths(received: Received) -> list[SentFile]:
+    """Browsers send a file's bare name: `paths` gives its folders too, one for each file, in their order."""
+    paths = received.texts.get("paths")
+    if paths is None:
+        return received.files
+    if len(paths) != len(received.files):
+        raise Invalid(
+            f"paths has {len(paths)} values for {len(received.files)} files.",
+            field="paths",
+            hint="give one for each file, in the same order, or none",
+        )
+    return [SentFile(path=file.path, original=path) for file, path in zip(received.files, paths, strict=True)]
+
+
+def _filtered(gallery: GalleryService, who: Caller, wanted: GalleryFilter) -> list[PictureId]:
+    """Raises Invalid: more than may be chosen at once."""
+    conditions = Filter(search=wanted.search, tags=wanted.tags, favourite=wanted.favourite)
+    found: list[PictureId] = []
+    while len(found) <= MAX_CHOSEN:
+        page = gallery.list(who.person, limit=_PAGE, before=found[-1] if found else None, filter=conditions)
+        found += [picture.id for picture in page]
+        if len(page) < _PAGE:
+            break
+    return found

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what is known of the pictures to what is wrong with them."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from inglenook.vision.checks.alike import groups_of, near_groups
+from inglenook.vision.checks.model import Finding, Findings, Item
+
+SUBSETS: Final = ("train", "val", "test")
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of the pictures; all lists have the same order. `dhashes`: None for flat pictures."""
+
+    ids: list[str] = field(default_factory=list)
+    sha256: list[str] = field(default_factory=list)
+    dhashes: list[str | None] = field(default_factory=list)
+    sides: list[tuple[int, int]] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """From when on something is told.
+
+    Attributes:
+        distance: bits of 64 in which hashes of pictures that look alike may differ.
+        tiny_px: a picture with a shorter side is tiny. aspect: a side so many times the other is odd.
+        imbalance: so many times the pictures of the smallest class in the largest.
+    """
+
+    distance: int = 3
+    tiny_px: int = 32
+    aspect: float = 4.0
+    imbalance: float = 10.0
+
+
+def all_findings(
+    known: Known,
+    classes: Sequence[str],
+    rules: Rules,
+    *,
+    damaged: Sequence[Item],
+    files_read: bool,
+    look: Callable[[], None] = lambda: None,
+) -> Findings:
+    """Everything that the pictures themselves tell. `look` is called now and then and may raise."""
+    exact = groups_of(known.sha256)
+    near = _near(known, rules.distance, look)
+    found = [
+        _of("corrupt", damaged),
+        _of("exact_duplicates", [_same(known, group) for group in exact]),
+        _of("near_duplicates", [_alike(known, group, rules.distance) for group in near]),
+        _of("conflicting_labels", [*_conflicts(known, exact, "the same file")]),
+        _of("conflicting_labels_near", [*_conflicts(known, near, "pictures that look alike")]),
+        _of("tiny", _tiny(known, rules.tiny_px)),
+        _of("odd_aspect", _odd(known, rules.aspect)),
+        *_about_classes(known, classes, rules.imbalance),
+    ]
+    return Findings(
+        pictures=len(known),
+        files_read=files_read,
+        distance=rules.distance,
+        findings=tuple(one for one in found if one is not None),
+        exact=tuple(tuple(known.ids[at] for at in group) for group in exact),
+        near=tuple(tuple(known.ids[at] for at in group) for group in near),
+    )
+
+
+def leakage(
+    groups: Sequence[tuple[str, ...]], subset_of: Mapping[str, str], split: str, *, exact: bool
+) -> Finding | None:
+    """Groups of the same or like pictures that a split has put into several parts; None where it has none."""
+    items = []
+    for group in groups:
+        members = [(id_, subset_of.get(id_, "none")) for id_ in group]
+        parts = [part for part in SUBSETS if any(where == part for _, where in members)]
+        if len(parts) > 1:
+            inside = tuple(id_ for id_, where in members if where in SUBSETS)
+            keep = next(id_ for id_, where in members if where == parts[0])
+            how = "the same file" if exact else "pictures that look alike"
+            items.append(Item(ids=inside, why=f"{how} in {' and '.join(parts)}", keep=keep))
+    return _of("leakage" if exact else "leakage_near", items, source=f"split {split}")
+
+
+def _near(known: Known, distance: int, look: Callable[[], None]) -> list[list[int]]:
+    at = [index for index, value in enumerate(known.dhashes) if value is not None]
+    hashes = np.array([int(known.dhashes[index] or "0", 16) for index in at], np.uint64)
+    groups = ([at[index] for index in group] for group in near_groups(hashes, distance, look=look))
+    return [group for group in groups if len({known.sha256[index] for index in group}) > 1]
+
+
+def _same(known: Known, group: Sequence[int]) -> Item:
+    ids = tuple(known.ids[at] for at in group)
+    return Item(ids=ids, why=f"{len(ids)} times the same file", classes=_classes(known, group), keep=ids[0])
+
+
+def _alike(known: Known, group: Sequence[int], distance: int) -> Item:
+    """The largest picture is the one to keep."""
+    ids = tuple(known.ids[at] for at in group)
+    best = max(group, key=lambda at: (known.sides[at][0] * known.sides[at][1], -at))
+    why = f"{len(ids)} pictures look alike (steps of at most {distance} of 64 bits)"
+    return Item(ids=ids, why=why, classes=_classes(known, group), keep=known.ids[best])
+
+
+def _classes(known: Known, group: Sequence[int]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label for at in group if (label := known.labels[at]) is not None))
+
+
+def _conflicts(known: Known, groups: Sequence[Sequence[int]], what: str) -> list[Item]:
+    items = []
+    for group in groups:
+        classes = _classes(known, group)
+        if len(classes) > 1:
+            ids = tuple(known.ids[at] for at in group)
+            items.append(Item(ids=ids, why=f"{what}, labelled {' and '.join(classes[:6])}", classes=classes))
+    return items
+
+
+def _tiny(known: Known, tiny_px: int) -> list[Item]:
+    return [
+        Item(ids=(known.ids[at],), why=f"{width} × {height} pixels")
+        for at, (width, height) in enumerate(known.sides)
+        if min(width, height) < tiny_px
+    ]
+
+
+def _odd(known: Known, aspect: float) -> list[Item]:
+    return [
+        Item(ids=(known.ids[at],), why=f"{width} × {height} pixels")
+        for at, (width, height) in enumerate(known.sides)
+        if max(width, height) > aspect * min(width, height)
+    ]
+
+
+def _about_classes(known: Known, classes: Sequence[str], imbalance: float) -> list[Finding | None]:
+    counts = Counter(label for label in known.labels if label is not None)
+    singles = [
+        Item(ids=(known.ids[at],), why=f"the only picture of {label}", classes=(label,))
+        for at, label in enumerate(known.labels)
+        if label is not None and counts[label] == 1
+    ]
+    empty = [Item(why=f"no picture of {name}", classes=(name,)) for name in classes if not counts[name]]
+    unlabelled = [
+        Item(ids=(known.ids[at],), why="it has no class")
+        for at, label in enumerate(known.labels)
+        if label is None
+    ]
+    return [
+        _of("singleton_classes", singles),
+        _of("empty_classes", empty),
+        _of("unlabelled", unlabelled),
+        _imbalance(counts, imbalance),
+        _one_class(counts),
+    ]
+
+
+def _imbalance(counts: Counter[str], limit: float) -> Finding | None:
+    if len(counts) < 2:
+        return None
+    (most, largest), (least, smallest) = counts.most_common(1)[0], counts.most_common()[-1]
+    if largest <= limit * smallest:
+        return None
+    why = f"{most} has {largest} pictures, {least} has {smallest}: {largest / smallest:.0f} times as many"
+    return _of("imbalance", [Item(why=why, classes=(most, least))])
+
+
+def _one_class(counts: Counter[str]) -> Finding | None:
+    if len(counts) != 1:
+        return None
+    (name, count), *_ = counts.items()
+    return _of("one_class", [Item(why=f"all {count} labelled pictures are of {name}", classes=(name,))])
+
+
+_SORTS: Final = {
+    # kind: severity, title, help, actions
+    "corrupt": ("error", "Damaged or missing files", "Training would stop at them.", ("remove",)),
+    "conflicting_labels": (
+        "error",
+        "The same picture with different labels",
+        "No model can learn both.",
+        ("relabel", "remove"),
+    ),
+    "exact_duplicates": (
+        "warning",
+        "Exact duplicates",
+        "One of each is enough; copies in different parts of a split make results look better than they are.",
+        ("remove", "tag"),
+    ),
+    "near_duplicates": (
+        "warning",
+        "Pictures that look alike",
+        "Keep one, or give them one group so that a split keeps them together.",
+        ("remove", "tag"),
+    ),
+    "conflicting_labels_near": (
+        "warning",
+        "Pictures that look alike with different labels",
+        "One of the labels may be wrong.",
+        ("relabel", "remove", "tag"),
+    ),
+    "leakage": (
+        "error",
+        "The same file in several parts of the split",
+        "What is tested was trained on. Remove copies, or make a grouped split.",
+        ("remove", "tag"),
+    ),
+    "leakage_near": (
+        "warning",
+        "Pictures that look alike in several parts of the split",
+        "Results may look better than they are. A split grouped by likeness keeps them together.",
+        ("remove", "tag"),
+    ),
+    "label_noise": ("warning", "Labels that may be wrong", "A trained model disagrees.", ("relabel", "tag")),
+    "tiny": ("note", "Tiny pictures", "There may be too little in them to learn from.", ("remove", "tag")),
+    "odd_aspect": ("note", "Long or tall pictures", "Cropping cuts much of them off.", ("remove", "tag")),
+    "imbalance": (
+        "warning",
+        "Classes of very different size",
+        "Use balanced sampling or class weights, and look at the macro metrics.",
+        (),
+    ),
+    "singleton_classes": ("warning", "Classes of one picture", "It cannot be split.", ("relabel", "remove")),
+    "empty_classes": ("note", "Classes without pictures", "Nothing can be learnt of them.", ()),
+    "unlabelled": ("note", "Pictures without a class", "They are not trained on.", ("relabel", "remove")),
+    "one_class": ("warning", "Only one class", "There is nothing to tell apart.", ()),
+}  # fmt: skip
+
+
+def _of(kind: str, items: Sequence[Item], source: str = "check") -> Finding | None:
+    return finding(kind, items, source) if items else None
+
+
+def finding(kind: str, items: Sequence[Item], source: str) -> Finding:
+    """A finding of one of the kinds above; an evaluation makes its `label_noise` with it too."""
+    severity, title, why, actions = _SORTS[kind]
+    pictures = len({id_ for item in items for id_ in item.ids})
+    return Finding(
+        kind=kind,
+        source=source,
+        severity=severity,  # type: ignore[arg-type]  # of the table above
+        title=title,
+        help=why,
+        pictures=pictures,
+        actions=actions,  # type: ignore[arg-type]  # of the table above
+        items=tuple(items),
+    )
