@@ -34,16 +34,28 @@ class Inbox(Generic[LoadT, WorkT]):
     channel: where messages come from.
     end: ends this process with a status, from any thread; `os._exit` in the worker.
     load: the message that loads the model, which comes once.
-    work: the message that asks for work; it has a `job`.
+    work: the messages that ask for work; each has a `job`.
+    control: messages about the job in hand, handed to `steer` on this thread, in their order; those about
+        another job are dropped.
+    steer: also called with None when the job in hand is to stop. It must not block.
     """
 
     def __init__(
-        self, *, channel: Receiver, end: Callable[[int], None], load: type[LoadT], work: type[WorkT]
+        self,
+        *,
+        channel: Receiver,
+        end: Callable[[int], None],
+        load: type[LoadT],
+        work: type[WorkT] | tuple[type[WorkT], ...],
+        control: tuple[type[Message], ...] = (),
+        steer: Callable[[Message | None], None] = lambda _: None,
     ) -> None:
         self._channel = channel
         self._end = end
         self._load = load
-        self._work_type = work
+        self._work_types = work if isinstance(work, tuple) else (work,)
+        self._control = control
+        self._steer = steer
         self._work: queue.SimpleQueue[LoadT | WorkT | Shutdown] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._load_seen = False
@@ -91,8 +103,14 @@ class Inbox(Generic[LoadT, WorkT]):
         if isinstance(message, Cancel):
             with self._lock:
                 self._stop = self._stop or message.job == self._job
-        elif isinstance(message, self._work_type):
+                if self._stop:
+                    self._steer(None)
+        elif isinstance(message, self._work_types):
             self._begin(message)
+        elif isinstance(message, self._control):
+            with self._lock:
+                if message.job == self._job:  # type: ignore[attr-defined]  # what is about a job names it
+                    self._steer(message)
         elif isinstance(message, self._load):
             if self._load_seen:
                 raise WireError(f"A second {self._load.__name__}: a worker holds one model.")
@@ -106,15 +124,14 @@ class Inbox(Generic[LoadT, WorkT]):
     def _begin(self, message: WorkT) -> None:
         with self._lock:
             if self._job is not None or not self._load_seen:
-                raise WireError(
-                    f"A {self._work_type.__name__} came before the last word of the one before it."
-                )
+                raise WireError(f"A {type(message).__name__} came before the last word of the one before it.")
             self._job = str(message.job)  # type: ignore[attr-defined]  # what asks for work has one
         self._work.put(message)
 
     def _shut_down(self, message: Shutdown) -> None:
         with self._lock:
             self._stop = True
+            self._steer(None)
             loading = self._load_seen and not self._loaded
         if loading:
             self._end(EXIT_DONE)  # nothing but memory is held yet, and loading cannot be interrupted

@@ -62,6 +62,9 @@ class Train(Message, frozen=True, kw_only=True, tag="train"):
             TensorBoard and MLflow beside them.
         resume: a checkpoint of this run to go on from, exactly; None begins anew.
         save_every_s: `last.ckpt` is also written within an epoch, this often.
+        lineage: what the server knows of where this comes from (project, experiment, split, version of the
+        data
+            set, of this program …); kept in checkpoints, TensorBoard and MLflow as it is.
     """
 
     job: str
@@ -72,6 +75,7 @@ class Train(Message, frozen=True, kw_only=True, tag="train"):
     folder: str
     resume: str | None = None
     save_every_s: float = 120.0
+    lineage: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Began(Message, frozen=True, kw_only=True, tag="train_began"):
@@ -231,9 +235,9 @@ class TrainFailed(Message, frozen=True, kw_only=True, tag="train_failed"):
 
     `code` is stable: `train.diverged` (a loss that is not finite), `train.out_of_memory`,
     `train.no_weights`, `train.unknown_model`,
-    `train.bad_augmentation`, `train.bad_checkpoint`, `train.no_data`, `train.disk_full`, `train.failed`.
-    `message` is
-    never empty and at most 4,000 characters.
+    `train.bad_augmentation`, `train.bad_checkpoint`, `train.no_data`, `train.unreadable` (too many pictures
+    cannot be read), `train.loader_died`, `train.disk_full`, `train.unknown_task`, `train.invalid`,
+    `train.failed`. `message` is never empty and at most 4,000 characters.
     """
 
     job: str

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches, from wherever a run goes on, past the gate."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from inglenook.workers.studio.data.dataset import Collate, Examples, PictureBatch
+from inglenook.workers.studio.data.sampling import Key
+from inglenook.workers.studio.errors import LoaderDied
+
+
+class _Planned:
+    """A batch sampler that is told before each pass what comes."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Batches:
+    """Batches of one part, in an order that the caller plans; loader processes live from pass to pass.
+
+    Args:
+        workers: loader processes; 0 reads here.
+        pin: whether batches lie in pinned memory, from which a GPU copies while it computes.
+    """
+
+    def __init__(self, examples: Examples, collate: Collate, *, workers: int, pin: bool) -> None:
+        self._plan = _Planned()
+        self._make: Callable[[], DataLoader[Any]] = lambda: DataLoader(
+            examples,
+            batch_sampler=self._plan,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # or each pass would draw from the generator of the training
+        )
+        self._loader: DataLoader[Any] | None = None
+        self._workers = workers
+
+    def over(self, batches: list[list[Key]]) -> Iterator[PictureBatch]:
+        """Raises `LoaderDied`."""
+        self._plan.batches = batches
+        if self._loader is None:
+            self._loader = self._make()
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self._loader = None
+            raise LoaderDied(
+                f"One of the {self._workers} processes that read pictures has ended: {error}",
+                hint="its memory may have run out, or the shared memory (/dev/shm): try hardware.workers = 0",
+            ) from error
+
+    def close(self) -> None:
+        """End the loader processes; the next pass starts new ones."""
+        self._loader = None

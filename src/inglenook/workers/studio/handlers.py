@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which function does which work. A part of the studio that brings work of its own adds a line here and
+its messages in `wire/studio/messages.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inglenook.wire.message import Message
+from inglenook.wire.studio.training import Train, TrainFailed
+from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.training.run import train
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Attributes:
+    run: does the work and returns its last word. What it raises is told by `failed`.
+    failed: the last word of work that failed: takes `job`, `code`, `message`, `hint`, perhaps
+    `out_of_memory`.
+    prefix: of the codes for errors that no code of ours names.
+    """
+
+    run: Callable[[Any, Context], Message]
+    failed: Callable[..., Message]
+    prefix: str
+
+
+HANDLERS: Mapping[type[Message], Handler] = {
+    Train: Handler(train, TrainFailed, "train"),
+}

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First weights that somebody has trained: from a file, a package, or the hub; always said which.
+
+A file is safetensors, or torch's own format read with `weights_only=True`: nothing in a file is ever run.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from inglenook.wire.studio.backbones import BackboneFacts
+from inglenook.wire.studio.spec import ModelSpec
+from inglenook.workers.studio.errors import NoWeights
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+HEADS = ("fc.", "classifier.", "head.", "head_dist.", "_fc.", "mask_token", "conv_head_classifier.")
+"""What a file may have that a network without its head has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`said`: where the first weights are from, for people."""
+
+    said: str
+    pretrained: bool
+
+
+RANDOM = Origin("random", False)
+
+
+def load_first_weights(
+    backbone: nn.Module, facts: BackboneFacts, spec: ModelSpec, *, models: Sequence[Path], hub: bool
+) -> Origin:
+    """Put trained weights into `backbone`, as `spec.weights` says. Raises `NoWeights` when there are none,
+    or those that are there do not fit; never falls back to random ones by itself."""
+    if not spec.pretrained:
+        return RANDOM
+    tried = []
+    if spec.weights not in {"hub", "package"}:
+        for path in _files(facts, spec.weights, models):
+            tensors = read_tensors(path)
+            put_in(backbone, facts, tensors, path.name)
+            return Origin(f"file {path.name} (sha256 {_sha256(path)[:16]})", True)
+        where = ", ".join(str(folder) for folder in models) or "no folder"
+        tried.append(
+            f"no file {facts.name}{{{','.join(SUFFIXES)}}} in {where}"
+            if spec.weights == "auto"
+            else spec.weights
+        )
+    if spec.weights in {"hub", "auto"}:
+        if hub:
+            return _from_hub(backbone, facts)
+        tried.append("the hub may not be asked")
+    raise NoWeights(
+        f"Trained weights for {facts.title} were asked for and not found: {'; '.join(tried)}.",
+        hint=f"put {facts.name}.safetensors into the models folder, or set model.pretrained to false",
+    )
+
+
+def put_in(backbone: nn.Module, facts: BackboneFacts, tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """Every value of the backbone comes from `tensors`; what belongs to a head is left out. Raises
+    `NoWeights`."""
+    own = backbone.state_dict()
+    given = {_plain(key): value for key, value in tensors.items()}
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    strange = [key for key in given if key not in own and not key.startswith(HEADS)]
+    if missing or strange:
+        example = (missing or strange)[0]
+        raise NoWeights(
+            f"{name} does not hold the weights of {facts.title}: {len(missing)} are missing and"
+            f" {len(strange)} are not of it, e.g. {example}."
+        )
+    shaped = {key: _resized(backbone, key, given[key], own[key]) for key in own if key in given}
+    wrong = [key for key, value in shaped.items() if value.shape != own[key].shape]
+    if wrong:
+        key = wrong[0]
+        raise NoWeights(
+            f"{name}: {key} is {tuple(shaped[key].shape)}, and {facts.title} has {tuple(own[key].shape)}."
+        )
+    backbone.load_state_dict(shaped, strict=False)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file. Raises `NoWeights` when it cannot be read, or holds anything but tensors."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise NoWeights(f"{path.name} cannot be read as weights: {str(error)[:300]}") from error
+    except Exception as error:  # safetensors has an error type of its own that derives from Exception
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise NoWeights(f"{path.name} cannot be read as weights: {error}") from error
+    for inner in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(inner), dict):
+            found = found[inner]
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise NoWeights(f"{path.name} holds something else than tensors by name.")
+    return found
+
+
+def _files(facts: BackboneFacts, wanted: str, models: Sequence[Path]) -> Iterator[Path]:
+    """`wanted` is `auto` or a path below a models folder."""
+    for folder in models:
+        if wanted != "auto":
+            path = (folder / wanted).resolve()
+            if path.is_relative_to(folder.resolve()) and path.is_file():
+                yield path
+            continue
+        for name in (facts.name, facts.built_as):
+            for place in (folder, folder / "weights"):
+                exact = [place / f"{name}{suffix}" for suffix in SUFFIXES]
+                dated = (
+                    sorted(place.glob(f"{name}-*.pth")) if place.is_dir() else []
+                )  # as torchvision names them
+                yield from (path for path in [*exact, *dated] if path.is_file())
+
+
+def _from_hub(backbone: nn.Module, facts: BackboneFacts) -> Origin:
+    from huggingface_hub import hf_hub_download
+
+    if facts.hub is None:
+        return _from_torchvision(backbone, facts)
+    try:
+        path = Path(hf_hub_download(facts.hub, "model.safetensors"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise NoWeights(
+            f"The hub gave no weights for {facts.title} ({facts.hub}): {str(error)[:300]}"
+        ) from error
+    put_in(backbone, facts, read_tensors(path), facts.hub)
+    return Origin(f"hub {facts.hub} (sha256 {_sha256(path)[:16]})", True)
+
+
+def _from_torchvision(backbone: nn.Module, facts: BackboneFacts) -> Origin:
+    from torchvision import models
+
+    if facts.library != "torchvision":
+        raise NoWeights(
+            f"Nobody offers trained weights for {facts.title}.", hint="set model.pretrained to false"
+        )
+    weights = models.get_model_weights(facts.built_as).DEFAULT
+    try:
+        tensors = torch.hub.load_state_dict_from_url(
+            weights.url, progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise NoWeights(
+            f"torchvision's address gave no weights for {facts.title}: {str(error)[:300]}"
+        ) from error
+    put_in(backbone, facts, tensors, weights.url.rpartition("/")[2])
+    return Origin(f"torchvision {weights.url.rpartition('/')[2]}", True)
+
+
+def _plain(key: str) -> str:
+    for prefix in ("module.", "backbone."):
+        key = key.removeprefix(prefix)
+    return key
+
+
+def _resized(backbone: nn.Module, key: str, given: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Positions of a transformer for another size of picture are interpolated."""
+    if key != "pos_embed" or given.shape == own.shape:
+        return given
+    from timm.layers import resample_abs_pos_embed
+
+    prefix = (
+        int(getattr(backbone, "num_prefix_tokens", 1))
+        if not getattr(backbone, "no_embed_class", False)
+        else 0
+    )
+    return resample_abs_pos_embed(given, list(backbone.patch_embed.grid_size), num_prefix_tokens=prefix)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

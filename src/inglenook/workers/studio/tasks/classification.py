@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One class a picture. A target is the class's number; the network gives one logit a class."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.transforms import v2
+
+from inglenook.wire.studio.spec import Example, TrainSpec
+from inglenook.wire.studio.training import Sample
+from inglenook.workers.studio.errors import NoData, UnknownModel
+from inglenook.workers.studio.tasks.losses import ClassLoss
+from inglenook.workers.studio.tasks.model import Network
+
+HEAD = "classification"
+
+
+class ClassMetrics(nn.Module):
+    """Counts over one part of one epoch; three int64 (classes,).
+
+    `accuracy`: the share that is right. The macro ones: the mean over the classes that occur or were
+    predicted, each counted alike, 0 where nothing can be divided by (as torchmetrics and scikit-learn
+    count them). `precision`, `recall` and `f1` are AI Studio's names for the macro ones.
+    """
+
+    right: torch.Tensor
+    predicted: torch.Tensor
+    there: torch.Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        for name in ("right", "predicted", "there"):
+            self.register_buffer(name, torch.zeros(classes, dtype=torch.int64))
+
+    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """`targets`: int64 (N,), or shares (N, classes), of which the largest counts."""
+        truth = targets if targets.ndim == 1 else targets.argmax(1)
+        guess = outputs.argmax(1)
+        one = torch.ones_like(truth)
+        self.there.index_add_(0, truth, one)
+        self.predicted.index_add_(0, guess, one)
+        self.right.index_add_(0, truth, (guess == truth).long())
+
+    def values(self) -> dict[str, float]:
+        right, predicted, there = (sums.double().cpu() for sums in (self.right, self.predicted, self.there))
+        occurs = (predicted + there) > 0
+        macro = {
+            "precision": right / predicted.clamp(min=1),
+            "recall": right / there.clamp(min=1),
+            "f1": 2 * right / (predicted + there).clamp(min=1),
+        }
+        means = {
+            name: float(values[occurs].mean()) if occurs.any() else 0.0 for name, values in macro.items()
+        }
+        accuracy = float(right.sum() / there.sum().clamp(min=1))
+        return {"accuracy": accuracy, **{f"{name}_macro": value for name, value in means.items()}, **means}
+
+    def reset(self) -> None:
+        for sums in self.buffers():
+            sums.zero_()
+
+
+class Classification:
+    """Args:
+    classes: their names, in the order of their numbers.
+    """
+
+    name = "classification"
+    monitor = "accuracy"
+    higher_is_better = True
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        if len(classes) < 2:
+            raise NoData(f"There are {len(classes)} classes; classification needs two at least.")
+        self.classes = classes
+
+    def check(self, examples: Sequence[Example]) -> None:
+        for example in examples:
+            target = example.target
+            if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < len(self.classes):
+                raise NoData(
+                    f"The picture {example.id} has the class {target!r}; classes are numbered 0 to"
+                    f" {len(self.classes) - 1}."
+                )
+
+    def labels(self, examples: Sequence[Example]) -> list[int] | None:
+        return [int(example.target) for example in examples]
+
+    def network(self, backbone: nn.Module, features: int, spec: TrainSpec) -> Network:
+        if spec.model.head != HEAD:
+            raise UnknownModel(f"Classification has no head {spec.model.head!r}.", hint=f"there is {HEAD}")
+        share = spec.hyperparameters.dropout
+        dropout = nn.Dropout(spec.model.dropout if share is None else share)
+        return Network(backbone, nn.Sequential(dropout, nn.Linear(features, len(self.classes))))
+
+    def target(self, target: Any) -> int:
+        return int(target)
+
+    def stack(self, targets: list[int]) -> torch.Tensor:
+        return torch.tensor(targets, dtype=torch.int64)
+
+    def mixer(self, spec: TrainSpec) -> nn.Module | None:
+        chosen = spec.hyperparameters
+        mixers: list[nn.Module] = []
+        if chosen.mixup > 0:
+            mixers.append(v2.MixUp(alpha=chosen.mixup, num_classes=len(self.classes)))
+        if chosen.cutmix > 0:
+            mixers.append(v2.CutMix(alpha=chosen.cutmix, num_classes=len(self.classes)))
+        return v2.RandomChoice(mixers) if len(mixers) > 1 else next(iter(mixers), None)
+
+    def loss(self, spec: TrainSpec, examples: Sequence[Example]) -> ClassLoss:
+        counts = Counter(self.labels(examples) or ())
+        return ClassLoss.of(spec.hyperparameters, [counts[number] for number in range(len(self.classes))])
+
+    def metrics(self) -> ClassMetrics:
+        return ClassMetrics(len(self.classes))
+
+    def samples(self, examples: Sequence[Example], outputs: torch.Tensor) -> list[Sample]:
+        logits = outputs.float()
+        chances = logits.softmax(1)
+        targets = self.stack([self.target(example.target) for example in examples])
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+        return [
+            Sample(
+                id=example.id,
+                target=self._named(int(target)),
+                prediction=self._named(int(chance.argmax())),
+                confidence=float(chance.max()),
+                loss=float(loss),
+            )
+            for example, target, chance, loss in zip(examples, targets, chances, losses, strict=True)
+        ]
+
+    def _named(self, number: int) -> dict[str, Any]:
+        return {"class_id": number, "class_name": self.classes[number]}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's main thread: make ready once, then one piece of work after another until told to end."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from inglenook.base.clock import Clock
+from inglenook.base.errors import InglenookError
+from inglenook.wire.channel import PeerGone
+from inglenook.wire.message import Loaded, LoadFailed, Message, Shutdown
+from inglenook.wire.studio.training import OpenStudio
+from inglenook.workers.image.memory import evidence_of
+from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
+from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.device import StudioDevice
+from inglenook.workers.studio.gate import Gate
+from inglenook.workers.studio.handlers import HANDLERS, Handler
+from inglenook.workers.telling import in_words, log_failure
+
+log = logging.getLogger(__name__)
+
+LONGEST_MESSAGE = 4000
+MEMORY_HINT = "use a smaller batch_size with a batch_multiplier, smaller pictures, or precision bf16-mixed"
+
+
+class Sender(Protocol):
+    def send(self, message: Message) -> None: ...
+
+
+class Worker:
+    """Args:
+    channel: to the server.
+    inbox: from the server; its thread is running.
+    gate: what the inbox steers.
+    """
+
+    def __init__(self, *, channel: Sender, inbox: Inbox[OpenStudio, Any], gate: Gate, clock: Clock) -> None:
+        self._channel = channel
+        self._inbox = inbox
+        self._gate = gate
+        self._clock = clock
+
+    def run(self) -> int:
+        """Returns the process's exit status."""
+        quieten()
+        try:
+            request = self._inbox.next()
+            if not isinstance(request, OpenStudio):
+                return EXIT_DONE  # a Shutdown before anything was opened
+            context = self._opened(request)
+            if context is None:
+                return EXIT_LOAD_FAILED
+            while not isinstance(work := self._inbox.next(), Shutdown):
+                last_word = self._do(work, context)
+                context.device.release()
+                self._inbox.finished()
+                self._gate.clear()
+                self._channel.send(last_word)
+        except PeerGone:
+            return EXIT_PEER_GONE
+        return EXIT_DONE
+
+    def _opened(self, request: OpenStudio) -> Context | None:
+        """The device proven to work, `Loaded` sent; or None, `LoadFailed` sent."""
+        began = self._clock.monotonic()
+        if request.threads is not None:
+            torch.set_num_threads(request.threads)
+        # Read by huggingface_hub when it is first imported, which is with the first network that timm builds.
+        os.environ["HF_HUB_OFFLINE"] = "0" if request.hub else "1"
+        try:
+            device = StudioDevice(request.device)
+            torch.zeros(1, device=device.torch)
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises is told in words
+            self._channel.send(
+                LoadFailed(code="load.failed", message=f"{request.device} does not work: {in_words(error)}")
+            )
+            return None
+        self._inbox.loaded()
+        self._channel.send(Loaded(seconds=self._clock.monotonic() - began, weights_bytes=0))
+        return Context(
+            send=self._channel.send,
+            should_stop=self._inbox.should_stop,
+            device=device,
+            spool=Path(request.spool),
+            models=tuple(Path(folder) for folder in request.models),
+            hub=request.hub,
+            gate=self._gate,
+            clock=self._clock,
+        )
+
+    def _do(self, work: Message, context: Context) -> Message:
+        handler = HANDLERS[type(work)]
+        try:
+            return handler.run(work, context)
+        except PeerGone:
+            raise
+        except InglenookError as error:
+            return handler.failed(
+                job=job_of(work), code=error.code, message=error.message[:LONGEST_MESSAGE], hint=error.hint
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
+            log_failure(log, f"{type(work).__name__} failed", error)
+            return _in_words(handler, work, error, context)
+
+
+def job_of(work: Message) -> str:
+    return str(work.job)  # type: ignore[attr-defined]  # what asks for work has one
+
+
+def _in_words(handler: Handler, work: Message, error: Exception, context: Context) -> Message:
+    evidence = evidence_of(error, context.device)
+    if evidence is not None:
+        return handler.failed(
+            job=job_of(work),
+            code=f"{handler.prefix}.out_of_memory",
+            message=f"Memory ran out on {context.device.title}: {error}"[:LONGEST_MESSAGE],
+            hint=MEMORY_HINT,
+            out_of_memory=evidence,
+        )
+    return handler.failed(
+        job=job_of(work),
+        code=f"{handler.prefix}.failed",
+        message=in_words(error)[:LONGEST_MESSAGE],
+        hint=None,
+    )
+
+
+def quieten() -> None:
+    """No advice of the libraries to programmers: what a person should know is said by us."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "timm", "torch", "PIL"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|torchvision|timm|torchmetrics|PIL)\b.*")

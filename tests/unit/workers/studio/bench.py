@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's handlers in this process: a real context on the processor, and a server that listens."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.studio_pictures import CLASSES
+
+from inglenook.base.clock import SystemClock
+from inglenook.wire.message import Decoder, Message, encode
+from inglenook.wire.studio.messages import FromStudioWorker
+from inglenook.wire.studio.spec import TrainSpec
+from inglenook.wire.studio.training import Batch, Epoch, Park, StudioNotice, Train, Unpark
+from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.device import StudioDevice
+from inglenook.workers.studio.gate import Gate
+from inglenook.workers.studio.training.run import train
+from inglenook.workers.studio.worker import quieten
+
+WIRE = Decoder(FromStudioWorker)
+
+
+class Bench:
+    """Args:
+    on: called with each message that the worker sends, and this bench, on the worker's thread.
+    """
+
+    def __init__(self, folder: Path, *, on: "Callable[[Message, Bench], None]" = lambda *_: None) -> None:
+        quieten()
+        torch.set_num_threads(1)
+        self.folder = folder
+        self.messages: list[Message] = []
+        self.stopping = False
+        self._on = on
+        self.spool = folder / "spool"
+        self.spool.mkdir(parents=True, exist_ok=True)
+        clock = SystemClock()
+        self.gate = Gate(send=self._send, should_stop=lambda: self.stopping, clock=clock)
+        self.context = Context(
+            send=self._send,
+            should_stop=lambda: self.stopping,
+            device=StudioDevice("cpu"),
+            spool=self.spool,
+            models=(folder / "models",),
+            hub=False,
+            gate=self.gate,
+            clock=clock,
+            report_every_s=0.0,
+        )
+
+    def train(self, manifest: Path, spec: TrainSpec, *, run: str = "run", **fields: Any) -> Any:
+        """Returns the last word."""
+        asked: dict[str, Any] = {"task": "classification", "classes": CLASSES, "folder": str(self.folder / run)}
+        asked |= {"manifest": str(manifest), "spec": spec} | fields
+        return train(Train(job="job", **asked), self.context)
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.gate.wish(None)
+
+    def park(self) -> None:
+        self.gate.wish(Park(job="job"))
+
+    def unpark(self) -> None:
+        self.gate.wish(Unpark(job="job"))
+
+    def _send(self, message: Message) -> None:
+        assert WIRE.decode(encode(message).rstrip()) == message, "it does not travel as it is"
+        self.messages.append(message)
+        self._on(message, self)
+
+    def of(self, kind: type) -> list[Any]:
+        return [message for message in self.messages if isinstance(message, kind)]
+
+    @property
+    def losses(self) -> list[tuple[int, int, float]]:
+        """(epoch, batch, loss) of each training batch."""
+        return [(m.epoch, m.batch, m.loss) for m in self.of(Batch) if m.stage == "train"]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        return self.of(Epoch)
+
+    @property
+    def notices(self) -> str:
+        return "\n".join(message.text for message in self.of(StudioNotice))
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return dict(content["network"])
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
