@@ -554,8 +554,8 @@ class StudioSettings(Section):
     )
     import_roots: Folders = setting(
         (),
-        says="Folders from which pictures may be imported, with all below them; `incoming` in the workspace is "
-        "always one.",
+        says="Folders from which pictures may be imported, with all below them; `incoming` in the "
+        "workspace is always one.",
         accepts="list of folders",
         max_length=64,
     )

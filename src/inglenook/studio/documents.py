@@ -31,6 +31,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
+class _Versioned(msgspec.Struct):
+    version: Any = None
+
+
 D = TypeVar("D", bound=Document)
 
 
@@ -69,6 +73,8 @@ def read_document(path: Path, kind: type[D]) -> D:
     except OSError as error:
         raise Unavailable(f"{path} cannot be read: {error.strerror}.", code="studio.unreadable") from error
     try:
+        if msgspec.json.decode(data, type=_Versioned).version == kind.SCHEMA:
+            return msgspec.json.decode(data, type=kind)  # several times as fast as the way by a dictionary
         return msgspec.convert(_current(path, json.loads(data), kind), kind)
     except (ValueError, RecursionError) as error:  # msgspec's error is a ValueError
         raise _corrupt(path, str(error)) from error

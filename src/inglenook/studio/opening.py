@@ -11,6 +11,7 @@ from inglenook.studio.datasets.book import DatasetBook
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.datasets.thumbnails import ThumbnailMaker
 from inglenook.studio.projects.service import ProjectsService
+from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.studio import Studio
 from inglenook.studio.workspace import Workspace
 
@@ -36,8 +37,11 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             thumbnails=thumbnails,
             max_images=settings.studio.max_images,
         )
+        splits = SplitsService(workspace=workspace, datasets=datasets, clock=clock)
+        datasets.split_with(splits)
         projects.count_with("images", datasets.size)
-        yield Studio(workspace=workspace, projects=projects, datasets=datasets)
+        projects.count_with("splits", splits.count)
+        yield Studio(workspace=workspace, projects=projects, datasets=datasets, splits=splits)
     finally:
         thumbnails.close()
         workspace.close()

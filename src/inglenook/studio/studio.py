@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.projects.service import ProjectsService
+from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.workspace import Workspace
 
 
@@ -13,3 +14,4 @@ class Studio:
     workspace: Workspace
     projects: ProjectsService
     datasets: DatasetsService
+    splits: SplitsService

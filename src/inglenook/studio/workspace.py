@@ -20,6 +20,8 @@ from inglenook.studio.errors import ProjectNotFound
 NAME: Final = "workspace.json"
 PROJECT: Final = "project.json"
 _ID = re.compile(r"proj-[0-9a-f]{8}")
+_PARTS = (".", "dataset", "dataset/versions", "splits", "experiments", "exports")
+"""Folders of a project in which documents lie."""
 _LEFT_OVER = (".new-*", ".gone-*", ".*.tmp")
 """What a server that was killed may have left: never part of the truth."""
 
@@ -87,8 +89,8 @@ class Workspace:
         listed = [it for it in document.projects if it in there]
         projects = (*listed, *(it for it in there if it not in listed))
         for project in projects:
-            for folder in (".", "dataset", "dataset/versions", "splits", "experiments", "exports"):
-                _clear(self.root / "projects" / project / folder)
+            for part in _PARTS:
+                _clear(self.root / "projects" / project / part)
         if projects != document.projects:
             self.write(self.root / NAME, _with(document, projects))
 
@@ -156,7 +158,9 @@ class Workspace:
             self.write(self.root / NAME, _with(listed, (*listed.projects, project_id)))
 
     def remove(self, project_id: str) -> None:
-        """Take a project out of the list and delete its folder. Raises ProjectNotFound, Failed, Unavailable."""
+        """Take a project out of the list and delete its folder. Raises ProjectNotFound, Failed,
+        Unavailable.
+        """
         with self.locked(project_id) as folder, self._index:
             gone = folder.with_name(f".gone-{project_id}-{secrets.token_hex(4)}")
             try:

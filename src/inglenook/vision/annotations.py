@@ -47,7 +47,9 @@ ANOMALOUS = "anomalous"
 
 
 def primary_class(annotations: Iterable[Annotation]) -> str | None:
-    """The class by which a picture is listed, filtered and split: of its first annotation; None without one."""
+    """The class by which a picture is listed, filtered and split: of its first annotation; None without
+    one.
+    """
     for annotation in annotations:
         if isinstance(annotation, Anomaly):
             return ANOMALOUS if annotation.is_anomalous else NORMAL

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
@@ -23,7 +22,7 @@ from inglenook.api.bodies import MAX_FIELD_BYTES, MAX_FIELDS, json_object, media
 from inglenook.api.errors import json_response
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.door.caller import Caller
-from inglenook.door.fragments import Fragments
+from inglenook.door.fragments import Fragment, Fragments
 from inglenook.door.problem import Problem, problem_of, shown
 
 PREFIXES: Final = (
@@ -105,7 +104,7 @@ async def answer(
     Args:
         fragment_headers: of the fragment alone (`HX-Redirect`, `HX-Trigger` …).
     """
-    fragment = _fragments(request.app).find(route) if is_htmx(request) else None
+    fragment = _fragment(request, route)
     if fragment is None:
         return ok(data)
     made = await fragment(request, caller, data)
@@ -119,10 +118,15 @@ def is_htmx(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-def _fragments(app: FastAPI) -> Fragments:
-    found = app.state.fragments
-    assert isinstance(found, Fragments)
-    return found
+def has_fragment(request: Request, route: str) -> bool:
+    """Whether `answer` would answer with a fragment."""
+    return _fragment(request, route) is not None
+
+
+def _fragment(request: Request, route: str) -> Fragment | None:
+    fragments = request.app.state.fragments
+    assert isinstance(fragments, Fragments)
+    return fragments.find(route) if is_htmx(request) else None
 
 
 def render_envelope(request: Request, problem: Problem) -> Response:
@@ -247,8 +251,8 @@ def _wrong(key: str, why: str) -> BodyInvalid:
 
 
 async def parsed(request: Request, kind: type[T]) -> T:
-    """The body as a value of `kind`, a msgspec Struct. Text in a form counts as the number, truth value or null
-    that it spells. Raises BodyInvalid, TooLarge.
+    """The body as a value of `kind`, a msgspec Struct. Text in a form counts as the number, truth value or
+    null that it spells. Raises BodyInvalid, TooLarge.
     """
     given, is_form = await fields(request)
     return converted(given, kind, is_form=is_form)

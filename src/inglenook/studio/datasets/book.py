@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a project's data set consists of on the disk, kept in step: head, history, index. Everything blocks.
 
-A change is made in this order: its log, its note, the index, and last the head, which alone says which version
-counts. A server that is killed between two of them leaves the version before.
+A change is made in this order: its log, its note, the index, and last the head, which alone says which
+version counts. A server that is killed between two of them leaves the version before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -16,7 +16,6 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import NotFound
 from inglenook.studio.datasets.history import Entry, History
 from inglenook.studio.datasets.model import (
-    ANY_IMAGE,
     Change,
     DatasetHead,
     ImageQuery,
@@ -35,8 +34,18 @@ _WHOLE_AFTER: Final = 500
 
 Listener = Callable[[str, VersionNote], None]
 """Is told a project's id and its new version, while the project is locked: it must be quick."""
-Assignments = Callable[[str, str], Mapping[str, str]]
-"""Subset by a picture's id of a project's split."""
+
+
+class Splits(Protocol):
+    """What a data set asks of the splits that are made of it."""
+
+    def find(self, project_id: str, name: str) -> str:
+        """A split's id by its name or its id. Raises SplitNotFound."""
+        ...
+
+    def assignments(self, project_id: str, name: str) -> Mapping[str, str]:
+        """Subset by a picture's id."""
+        ...
 
 
 @dataclass(slots=True)
@@ -44,7 +53,7 @@ class DatasetBook:
     workspace: Workspace
     clock: Clock
     listeners: list[Listener] = field(default_factory=list)
-    assignments: Assignments | None = None
+    splits: Splits | None = None
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -66,15 +75,24 @@ class DatasetBook:
                 "The project has no pictures yet.", hint="import some into its data set first"
             ) from None
 
-    def index(self, project_id: str, query: ImageQuery = ANY_IMAGE) -> ImageIndex:
-        """The index, of the current version, knowing the query's split. Raises as `head`."""
+    def asked(self, project_id: str, query: ImageQuery) -> tuple[ImageIndex, ImageQuery]:
+        """The index, knowing the query's split, and the query with that split's id. Raises SplitNotFound;
+        else as `head`.
+        """
+        index = self.index(project_id)
+        if query.split is None or self.splits is None:
+            return index, query
+        split = self.splits.find(project_id, query.split)
+        self.know_split(project_id, index, split)
+        return index, msgspec.structs.replace(query, split=split)
+
+    def index(self, project_id: str) -> ImageIndex:
+        """The index, of the current version. Raises as `head`."""
         index = self._index(project_id)
         head = self.head(project_id)
         if index.state() != (head.id, head.current):
             with self.workspace.locked(project_id):
                 self._catch_up(project_id, index)
-        if query.split is not None:
-            self.know_split(project_id, index, query.split)
         return index
 
     def _index(self, project_id: str) -> ImageIndex:
@@ -100,8 +118,8 @@ class DatasetBook:
 
     def know_split(self, project_id: str, index: ImageIndex, split: str) -> None:
         """Load a split's parts into the index, once. Raises SplitNotFound."""
-        if self.assignments is not None and not index.knows_split(split):
-            assignments = self.assignments(project_id, split)
+        if self.splits is not None and not index.knows_split(split):
+            assignments = self.splits.assignments(project_id, split)
             with self.workspace.locked(project_id):
                 index.add_split(split, assignments)
 

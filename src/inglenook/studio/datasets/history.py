@@ -2,8 +2,8 @@
 """Versions of a data set as files: whole lists of pictures, and what changed from one to the next.
 
 `versions/000001.jsonl` is a whole version, one picture a line; `000002.changes.jsonl` says what version 2
-changed. `notes.jsonl` has one line a version: when, by whom, what, and the classes from then on. A file that is
-newer than `dataset.json` says is of a change that was never finished, and counts for nothing.
+changed. `notes.jsonl` has one line a version: when, by whom, what, and the classes from then on. A file that
+is newer than `dataset.json` says is of a change that was never finished, and counts for nothing.
 """
 
 import os

@@ -29,7 +29,9 @@ def safe_name(original: str) -> str:
 
 
 def free_name(original: str, taken: MutableSet[str]) -> str:
-    """A safe name that is not among `taken` (names in `fold`), and is from now on: `cat.png`, `cat_1.png` …"""
+    """A safe name that is not among `taken` (names in `fold`), and is from now on: `cat.png`, `cat_1.png`
+    …
+    """
     name = safe_name(original)
     path = PurePosixPath(name)
     count = 0

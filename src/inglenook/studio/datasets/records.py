@@ -65,8 +65,8 @@ CREATE INDEX tags_id ON tags (id);
 CREATE INDEX parts_subset ON parts (split, subset);
 """
 _COLUMNS: Final = 14
-_INSERT = f"""INSERT INTO images (id, filename, folded, label, label_folded, area, side, width, height, ending,
-  added_at, sha256, family, record) VALUES ({", ".join("?" * _COLUMNS)})"""  # noqa: S608 - question marks
+_INSERT = f"""INSERT INTO images (id, filename, folded, label, label_folded, area, side, width, height,
+  ending, added_at, sha256, family, record) VALUES ({", ".join("?" * _COLUMNS)})"""  # noqa: S608 - question marks
 _SORTS: Mapping[str, str] = {
     "filename": "filename",
     "class": "label_folded",
@@ -182,6 +182,15 @@ class ImageIndex:
             connection.execute("DELETE FROM parts WHERE split = ?", (split,))
             connection.execute("DELETE FROM splits WHERE split = ?", (split,))
 
+    def split_counts(self, split: str) -> dict[tuple[str, str], int]:
+        """Pictures by part (`none` for those in no part) and primary class."""
+        rows = self._rows(
+            "SELECT COALESCE(subset, 'none'), label, COUNT(*) FROM images"
+            " LEFT JOIN parts ON parts.split = ? AND parts.id = images.id GROUP BY 1, 2",
+            (split,),
+        )
+        return {(subset, label): count for subset, label, count in rows}
+
     def subsets(self, images: Sequence[str]) -> dict[str, dict[str, str]]:
         """By picture, the subset by split; a split that has the picture nowhere is left out."""
         found: dict[str, dict[str, str]] = {image: {} for image in images}
@@ -247,6 +256,16 @@ class ImageIndex:
             marks = ", ".join("?" * len(some))
             rows = self._rows(f"SELECT record FROM images WHERE id IN ({marks})", some)  # noqa: S608
             found |= {record.id: record for record in (_record.decode(row[0]) for row in rows)}
+        return found
+
+    def ids_of(self, names: Sequence[str]) -> dict[str, str]:
+        """Id by what is an id or a filename, of those that are there."""
+        found: dict[str, str] = {}
+        for column in ("id", "filename"):  # a filename counts before an id
+            for some in _batches(names):
+                marks = ", ".join("?" * len(some))
+                statement = f"SELECT {column}, id FROM images WHERE {column} IN ({marks})"  # noqa: S608
+                found |= dict(self._rows(statement, some))
         return found
 
     def find(self, name: str) -> ImageRecord | None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from inglenook.base.errors import NotFound
 from inglenook.store.files import sync_folder, write_error
 from inglenook.studio.datasets import editing, importing
-from inglenook.studio.datasets.book import DATASET, Assignments, DatasetBook, Listener
+from inglenook.studio.datasets.book import DATASET, DatasetBook, Listener, Splits
 from inglenook.studio.datasets.model import (
     ANY_IMAGE,
     DatasetHead,
@@ -28,6 +28,8 @@ from inglenook.studio.datasets.staging import Staging
 from inglenook.studio.datasets.thumbnails import ThumbnailMaker
 from inglenook.studio.errors import DatasetNotImported, ImageNotFound
 from inglenook.studio.projects.service import ProjectsService
+
+SPLITS: Final = "splits"
 
 Needed = Callable[[str], Iterable[str]]
 """Names of files of a project's data set that must not be purged."""
@@ -55,9 +57,9 @@ class DatasetsService:
         """A split was deleted."""
         self.book.forget_split(project_id, split)
 
-    def split_with(self, assignments: Assignments) -> None:
-        """From now on, lists by parts of a split ask `assignments`."""
-        self.book.assignments = assignments
+    def split_with(self, splits: Splits) -> None:
+        """From now on, lists by parts of a split ask `splits`."""
+        self.book.splits = splits
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -75,33 +77,38 @@ class DatasetsService:
     def images(
         self, project_id: str, query: ImageQuery = ANY_IMAGE, *, limit: int = 50, after: str | None = None
     ) -> Page:
-        """A page of what fits, and `after` for the next one; as fast at the end of a list as at its beginning.
+        """A page of what fits, and `after` for the next one; as fast at the end of a list as at its
+        beginning.
 
         Raises:
             Invalid: `after` is of another list. DatasetNotImported, ProjectNotFound, SplitNotFound.
         """
-        return self.book.index(project_id, query).page(query, limit=limit, after=after)
+        index, wanted = self.book.asked(project_id, query)
+        return index.page(wanted, limit=limit, after=after)
 
     def page(
         self, project_id: str, query: ImageQuery = ANY_IMAGE, *, page: int, page_size: int
     ) -> tuple[Sequence[ImageRecord], int]:
         """The pictures of the page with that number (from 1), and how many fit in all."""
-        index = self.book.index(project_id, query)
-        found = index.slice(query, limit=page_size, offset=(page - 1) * page_size)
-        return found, index.count(query)
+        index, wanted = self.book.asked(project_id, query)
+        found = index.slice(wanted, limit=page_size, offset=(page - 1) * page_size)
+        return found, index.count(wanted)
 
     def count(self, project_id: str, query: ImageQuery = ANY_IMAGE) -> int:
-        return self.book.index(project_id, query).count(query)
+        index, wanted = self.book.asked(project_id, query)
+        return index.count(wanted)
 
     def ids(self, project_id: str, query: ImageQuery = ANY_IMAGE) -> list[str]:
         """Of all pictures that fit, in no order."""
-        return self.book.index(project_id, query).ids(query)
+        index, wanted = self.book.asked(project_id, query)
+        return index.ids(wanted)
 
     def class_counts(self, project_id: str, query: ImageQuery = ANY_IMAGE) -> Mapping[str, int]:
         """Pictures by their primary class, in the order of the data set's classes, also those without one;
         "" for pictures without a class, where there are some.
         """
-        counted = self.book.index(project_id, query).class_counts(query)
+        index, wanted = self.book.asked(project_id, query)
+        counted = index.class_counts(wanted)
         classes = self.head(project_id).classes
         rest = {name: count for name, count in counted.items() if name not in classes}
         return {name: counted.get(name, 0) for name in classes} | rest
@@ -116,9 +123,23 @@ class DatasetsService:
             raise ImageNotFound(f"The data set has no picture {name[:100]!r}.")
         return found
 
+    def ids_of(self, project_id: str, names: Sequence[str]) -> list[str]:
+        """Ids of pictures that are named by their id or their filename. Raises ImageNotFound."""
+        found = self.book.index(project_id).ids_of(names)
+        missing = next((it for it in names if it not in found), None)
+        if missing is not None:
+            raise ImageNotFound(f"The data set has no picture {missing[:100]!r}.")
+        return list(dict.fromkeys(found[it] for it in names))
+
     def some(self, project_id: str, images: Sequence[str]) -> Mapping[str, ImageRecord]:
         """Those of these ids that are there."""
         return self.book.index(project_id).by_id(images)
+
+    def split_counts(self, project_id: str, split: str) -> Mapping[tuple[str, str], int]:
+        """Pictures of now by part (also `none`) and class ("" for none) of a split."""
+        index = self.book.index(project_id)
+        self.book.know_split(project_id, index, split)
+        return index.split_counts(split)
 
     def subsets(
         self, project_id: str, images: Sequence[str], splits: Iterable[str]
@@ -167,8 +188,8 @@ class DatasetsService:
         source_format: str,
         source_path: str,
     ) -> Staging:
-        """Begin an import. `replace` keeps nothing of what is there; a picture that comes again (the same file
-        under the same original name) keeps its id, and so its place in splits.
+        """Begin an import. `replace` keeps nothing of what is there; a picture that comes again (the same
+        file under the same original name) keeps its id, and so its place in splits.
 
         Raises ProjectNotFound, Failed, Unavailable.
         """
@@ -224,21 +245,29 @@ class DatasetsService:
         return editing.return_to(self.book, project_id, number, by=by)
 
     def purge(self, project_id: str) -> int:
-        """Forget all earlier versions, and delete the files that nothing needs any more; how many those were."""
+        """Forget all earlier versions, and delete the files that nothing needs any more; how many those
+        were.
+        """
         return editing.purge(
             self.book, project_id, [name for need in self._needed for name in need(project_id)]
         )
 
     def clear(self, project_id: str) -> None:
-        """Delete the data set with all its versions and files. Raises InUse: an experiment runs with it."""
+        """Delete the data set with all its versions and files, and the splits that were made of it.
+
+        Raises InUse: an experiment of the project runs.
+        """
         with self.book.workspace.locked(project_id) as folder:
             self.projects.require_idle(project_id)
             if not (folder / DATASET).exists():
                 return
-            gone = folder / f".gone-{secrets.token_hex(6)}"
+            gone = [folder / f".gone-{secrets.token_hex(6)}" for _ in range(2)]
             try:
-                (folder / DATASET).rename(gone)
+                (folder / DATASET).rename(gone[0])
+                if (folder / SPLITS).exists():
+                    (folder / SPLITS).rename(gone[1])
                 sync_folder(folder)
             except OSError as error:
                 raise write_error(error, folder / DATASET) from error
-        shutil.rmtree(gone, ignore_errors=True)  # what stays is cleared when the workspace is opened
+        for one in gone:
+            shutil.rmtree(one, ignore_errors=True)  # what stays is cleared when the workspace is opened

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from inglenook.base.errors import Invalid, NotFound, TooLarge
 from inglenook.store.files import write_atomic, write_error
@@ -69,8 +69,8 @@ class ThumbnailMaker:
 
 
 def small(picture: Path, *, side_px: int, max_pixels: int) -> bytes:
-    """The picture as it is meant to be looked at (EXIF's rotation applied), its longest side at most `side_px`
-    pixels, as WebP; transparency is kept. Raises NotFound, Invalid, TooLarge.
+    """The picture as it is meant to be looked at (EXIF's rotation applied), its longest side at most
+    `side_px` pixels, as WebP; transparency is kept. Raises NotFound, Invalid, TooLarge.
     """
     import warnings
 
@@ -104,7 +104,7 @@ def _plain(image: "Image.Image") -> "Image.Image":
     """In a mode that WebP knows; 16-bit grey is brought to 8 bits by its own range."""
 
     if image.mode.startswith("I") or image.mode == "F":
-        low, high = image.getextrema()
+        low, high = cast("tuple[float, float]", image.getextrema())
         scale = 255.0 / (high - low) if high > low else 0.0
         floats = image.convert("F").point(lambda value: value * scale - low * scale)
         return floats.convert("L").convert("RGB")

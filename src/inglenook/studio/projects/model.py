@@ -83,7 +83,9 @@ def _allowed(character: str) -> bool:
 
 
 def described(text: str | None) -> str | None:
-    """The description as it is kept; None for a blank one. Raises Invalid: too long, or control characters."""
+    """The description as it is kept; None for a blank one. Raises Invalid: too long, or control
+    characters.
+    """
     kept = " ".join((text or "").split())
     if len(kept) > MAX_DESCRIPTION:
         raise Invalid(
