@@ -55,7 +55,7 @@ def colours(
     ]
     if softmax:
         nodes.append(helper.make_node("Softmax", ["logits"], ["scores"], axis=1))
-    weight = numpy_helper.from_array(np.eye(channels, dtype=np.float32) * gain, "weight")
+    weight = numpy_helper.from_array(np.where(np.eye(channels), gain, 0).astype(np.float32), "weight")
     graph = helper.make_graph(nodes, "colours", [taken], [given], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], producer_name="tests")
     model.ir_version = 10

@@ -58,8 +58,8 @@ class Normalize(Step, frozen=True, kw_only=True, tag="normalize"):
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A picture as RGB (turned as its EXIF says), then the steps in order. Numbers are multiplied by 1/255 before
-    `Normalize`, and where there is none at the end.
+    """A picture as RGB (turned as its EXIF says), then the steps in order. Numbers are multiplied by 1/255
+    before `Normalize`, and where there is none at the end.
 
     Attributes:
         raw: the model takes the pixels as they are, 0..255, and does the rest itself.

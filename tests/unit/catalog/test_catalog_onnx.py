@@ -227,7 +227,7 @@ def test_weights_in_a_graph_inside_a_node_are_seen_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_none_is_refused_with_the_reason(read: Read, data: bytes, words: str) -> None:
-    with pytest.raises(CorruptModel, match="m.onnx") as caught:
+    with pytest.raises(CorruptModel, match=r"m\.onnx") as caught:
         read(data)
     assert words in caught.value.message
 
