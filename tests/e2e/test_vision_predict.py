@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""POST /v1/vision/predict of a whole server: a file is put into the models folder, and what it tells is asked."""
+"""POST /v1/vision/predict of a whole server: files are put into the models folder and asked."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from tests.onnx_files import metadata, write_colours
 
 from inglenook.testing.server import RunningServer
+from tests.onnx_files import metadata, write_colours
 
 pytestmark = pytest.mark.slow
 

@@ -36,8 +36,8 @@ def predict(
 ) -> None:
     """Say what FILES show, by a vision model of the library.
 
-    MODEL is an id, another name of it, or auto. Uses the server that runs on the data folder; without one, this
-    process does the work.
+    MODEL is an id, another name of it, or auto. Uses the server that runs on the data folder; without one,
+    this process does the work.
     """
     loaded = load_settings(config=config, data=data)
     for file, found in zip(files, asyncio.run(_run(loaded, model, files, top)), strict=True):
