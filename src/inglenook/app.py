@@ -36,6 +36,7 @@ from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
+from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
 from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
@@ -52,6 +53,7 @@ from inglenook.jobs.service import JobsService
 from inglenook.outgoing.model import Rules as OutgoingRules
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.service import OutgoingService
+from inglenook.prediction.service import PredictionService
 from inglenook.runtime.devices import SystemProbe, system_sources
 from inglenook.runtime.readahead import ReadAhead, SystemReader
 from inglenook.runtime.records import FootprintRecords
@@ -108,6 +110,7 @@ class Workshop:
     chat: ChatService
     conversations: ConversationService
     speech: SpeechService
+    predictions: PredictionService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -286,6 +289,15 @@ async def _running(
             chat=chat,
             conversations=conversations,
             speech=_speech(settings, scheduler, catalog, clock),
+            predictions=PredictionService(
+                scheduler=scheduler,
+                catalog=catalog,
+                find=chat.find,
+                clock=clock,
+                pinned=frozenset(settings.models.pinned),
+                devices=kinds_of_devices(),
+                max_pixels=settings.images.max_input_pixels,
+            ),
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -388,12 +400,19 @@ def _scheduler(
         cpu_threads=runtime.cpu_threads,
         ffmpeg=(lambda: None) if settings.speech.ffmpeg == "off" else find_ffmpeg,
     )
+    onnx = OnnxEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+    )
     devices = probe.devices()
     kinds = Kinds(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )
     scheduler = Scheduler(
-        engines={engine.name: engine for engine in (engine, llama, whisper)},
+        engines={engine.name: engine for engine in (engine, llama, whisper, onnx)},
         ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
@@ -553,6 +572,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
     from inglenook.api.studio.models import model_router
+    from inglenook.api.vision import vision_router
     from inglenook.door.address import base_url
     from inglenook.door.administrator import Administration
     from inglenook.door.caller import MachineOwner
@@ -660,6 +680,9 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             pictures=pictures,
         ),
         speech_router(speech=workshop.speech),
+        vision_router(
+            predictions=workshop.predictions, pictures=pictures, max_body_bytes=server.max_upload_bytes
+        ),
         studio_router(
             jobs=jobs,
             gallery=gallery,
@@ -769,7 +792,16 @@ def _loads(workshop: Workshop) -> "dict[ModelKind, Load]":
         token = StopToken() if stop is None else stop
         await workshop.speech.preload(model, person=person, stop=token)
 
-    return {ModelKind.LANGUAGE: language, ModelKind.IMAGE: pictures, ModelKind.SPEECH: speech}
+    async def vision(model: ModelRecord, person: PersonId, stop: StopToken | None = None) -> None:
+        token = StopToken() if stop is None else stop
+        await workshop.predictions.preload(model, person=person, stop=token)
+
+    return {
+        ModelKind.LANGUAGE: language,
+        ModelKind.IMAGE: pictures,
+        ModelKind.SPEECH: speech,
+        ModelKind.VISION: vision,
+    }
 
 
 def _parts(workshop: Workshop) -> dict[str, str | None]:

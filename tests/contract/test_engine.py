@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 from tests.gguf_files import write_llama
 from tests.integration.processes import is_gone, linux, state_of, survivors
+from tests.onnx_files import write_colours
 from tests.starters import SPEECH, installed
 
 import inglenook
@@ -21,6 +22,7 @@ from inglenook.base.ids import ModelId
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
+from inglenook.engines.onnx import OnnxEngine
 from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
 from inglenook.runtime.worker_child import WorkerChild
@@ -29,6 +31,7 @@ from inglenook.testing.child import EXIT_AT_START, Behaviour
 from inglenook.testing.devices import fake_device
 from inglenook.testing.engines import FakeChild, FakeEngine, ScriptedEngine, ScriptedLlamaEngine, llama_plan
 from inglenook.testing.llama import LlamaBehaviour
+from inglenook.vision.preprocessing import Preprocessing, Resize
 from inglenook.wire.llama import LoadLanguageModel
 
 STARTER = Path(inglenook.__file__).parent / "catalog" / "builtin" / "starter-339"
@@ -229,6 +232,42 @@ class WhisperBench(WorkerBench):
         return {"path": str(installed(SPEECH))}
 
 
+class OnnxBench(WorkerBench):
+    """The vision worker itself, with a model of nine numbers."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return OnnxEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        assert self.spool_root is not None
+        path = write_colours(self.spool_root.with_name("colours.onnx"))
+        return {"model": vision_model(path)}
+
+    async def dies_at_start(self) -> Child:
+        return await self._start(model=vision_model(STARTER / "nothing-here"))
+
+
+def vision_model(path: Path) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "input": "image",
+        "output": "scores",
+        "layout": "NCHW",
+        "dtype": "float32",
+        "batch": 0,
+        "scores": "logits",
+        "preprocessing": Preprocessing(steps=(Resize(size=(8, 8)),)),
+        "max_pixels": 10**6,
+    }
+
+
 @dataclass
 class ScriptedLlamaBench:
     """llama.cpp's engine with children that have no weights."""
@@ -341,6 +380,7 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "scripted llama": lambda: ScriptedLlamaBench(spool_root),
         "llama.cpp": lambda: LlamaBench(spool_root),
         "faster-whisper": lambda: WhisperBench(spool_root),
+        "onnxruntime": lambda: OnnxBench(spool_root),
     }[name]()
     yield made
 
@@ -364,6 +404,7 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
         pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
         pytest.param("faster-whisper", marks=pytest.mark.slow),
+        pytest.param("onnxruntime", marks=pytest.mark.slow),
     ]
 )
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:

@@ -5,7 +5,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from inglenook.catalog.model import LanguageFacts, LoraFacts, ModelKind, Need, ProjectorFacts, SpeechFacts
+from inglenook.catalog.model import (
+    LanguageFacts,
+    LoraFacts,
+    ModelKind,
+    Need,
+    ProjectorFacts,
+    SpeechFacts,
+    VisionFacts,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor names to shapes, as a header gives them."""
@@ -18,7 +26,7 @@ class Identity:
     problem: why the model cannot be used, or None.
     variant: one of the family's; "" is the plain one.
     shaped: the variant follows from shapes, and nobody may say otherwise.
-    fits, role, widths, needs, lora, language, speech, projector: see `ModelRecord`.
+    fits, role, widths, needs, lora, language, speech, projector, vision: see `ModelRecord`.
     places: prefixes of a single file's tensor names → the component below each, the first that fits.
     """
 
@@ -35,6 +43,7 @@ class Identity:
     language: LanguageFacts | None = None
     speech: SpeechFacts | None = None
     projector: ProjectorFacts | None = None
+    vision: VisionFacts | None = None
     places: tuple[tuple[str, str], ...] = ()
 
 

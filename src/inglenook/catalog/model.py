@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from inglenook.base.ids import ModelId
+from inglenook.vision.preprocessing import Preprocessing
 from inglenook.wire.families import IMAGE, INPAINT, TEXT
 
 
@@ -20,6 +21,7 @@ class ModelKind(StrEnum):
     TEXT_ENCODER = "text_encoder"
     PROJECTOR = "projector"  # what turns pictures into tokens of a language model (mmproj)
     SPEECH = "speech"
+    VISION = "vision"  # pictures in, labels and scores out
     OTHER = "other"
 
 
@@ -226,6 +228,45 @@ class SpeechFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class VisionFacts:
+    """What an ONNX file tells of a model that looks at pictures.
+
+    Attributes:
+        task: `classification`.
+        input, output: names of what it takes and of what is read.
+        layout: order of the input's sides. dtype: of its numbers: `float32`, `float16`, `uint8`.
+        channels, height, width: of the input; height and width are 0 where it takes any.
+        batch: pictures at a time; 0 where it takes any number.
+        labels: names of the classes, in the order of their numbers.
+        labelled: whether the file (or a person, beside it) names them; else they are numbers.
+        preprocessing: what happens to a picture before. told: the file says so; else it is the custom.
+        scores: what comes out: `logits`, of which a softmax makes `probabilities`.
+        lineage: where it comes from, as the studio wrote it; empty of anybody else's model.
+        opset: of the standard operators. quantised: it computes with integers.
+        outside: files beside it that hold weights.
+    """
+
+    task: str
+    input: str
+    output: str
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "float16", "uint8"]
+    channels: int
+    height: int
+    width: int
+    batch: int
+    labels: tuple[str, ...]
+    labelled: bool
+    preprocessing: Preprocessing
+    told: bool
+    scores: Literal["logits", "probabilities"] = "logits"
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    opset: int = 0
+    quantised: bool = False
+    outside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRecord:
     """One model.
 
@@ -255,7 +296,7 @@ class ModelRecord:
         needs: what `parts` must hold; `named_parts` says by slot which one the sidecar asks for.
         part_parameters: number of scalars of each of `parts`, which `parameters` does not count.
         lora: of a LoRA, what it changes.
-        language, speech, projector: of a model of that kind.
+        language, speech, projector, vision: of a model of that kind.
     """
 
     id: ModelId
@@ -287,6 +328,7 @@ class ModelRecord:
     language: LanguageFacts | None = None
     speech: SpeechFacts | None = None
     projector: ProjectorFacts | None = None
+    vision: VisionFacts | None = None
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
     not loaded. Of GGUF files `layers`, `embeddings`, `output`, `other`."""

@@ -23,11 +23,13 @@ from inglenook.catalog.evidence import told_side_px
 from inglenook.catalog.gguf_files import read_gguf_files
 from inglenook.catalog.identify import identify_tensors
 from inglenook.catalog.identity import Identity, Shapes, Weights
-from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord
+from inglenook.catalog.model import ImageDefaults, ModelKind, ModelRecord, VisionFacts
+from inglenook.catalog.onnx import SUFFIX as ONNX
 from inglenook.catalog.pipelines import INDEX, identify_pipeline, pipeline_of
 from inglenook.catalog.safetensors import DTYPE_BITS, Header, read_header
 from inglenook.catalog.speech import is_ctranslate2, read_ctranslate2, read_ggml
 from inglenook.catalog.splits import whole_stem
+from inglenook.catalog.vision import described, read_vision
 from inglenook.wire.families import FAMILIES
 
 GGUF = ".gguf"
@@ -91,6 +93,7 @@ class _Notes:
     sidecar: sidecar.Sidecar
     variant: str
     image: ImageDefaults | None
+    vision: VisionFacts | None
 
 
 def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> ModelRecord:
@@ -141,6 +144,7 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         language=identity.language,
         speech=identity.speech,
         projector=identity.projector,
+        vision=notes.vision,
     )
 
 
@@ -179,6 +183,8 @@ def _read_contents(path: Path, contents: _Contents) -> None:
         raise pickled(path, "a PyTorch checkpoint")
     elif path.suffix.lower() == GGUF:
         contents.identity, contents.weights = read_gguf_files(path)
+    elif path.suffix.lower() == ONNX:
+        contents.identity, contents.weights = read_vision(path)
     else:
         header = read_header(path)
         contents.headers[path.name] = header
@@ -311,7 +317,7 @@ def _notes(path: Path, contents: _Contents) -> _Notes:
     """The sidecar (an empty one where there is none or it is wrong), the variant, and the defaults if it is a
     picture model of ours."""
     notes, identity = sidecar.Sidecar(schema=1), contents.identity
-    variant, image = identity.variant, _defaults(contents, identity.variant)
+    variant, image, vision = identity.variant, _defaults(contents, identity.variant), identity.vision
     try:
         found = sidecar.read_sidecar(path)
         if found is not None and image is not None and identity.family is not None:
@@ -320,10 +326,12 @@ def _notes(path: Path, contents: _Contents) -> _Notes:
                 identity.family, found.image, found=variant, shaped=identity.shaped, name=name
             )
             image = sidecar.apply(_defaults(contents, variant) or image, found.image, name=name)
+        if found is not None and vision is not None:
+            vision = described(vision, found.vision, name=sidecar.sidecar_path(path).name)
         notes = notes if found is None else found
     except (InglenookError, OSError) as error:
         contents.note(_reason(error, sidecar.sidecar_path(path)))
-    return _Notes(notes, variant, image)
+    return _Notes(notes, variant, image, vision)
 
 
 def _defaults(contents: _Contents, variant: str) -> ImageDefaults | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from inglenook.catalog.onnx import SUFFIX as ONNX
 from inglenook.catalog.pipelines import INDEX
 from inglenook.catalog.reading import GGML, GGUF, PICKLES
 from inglenook.catalog.sidecar import sidecar_path
@@ -32,7 +33,8 @@ class Found:
 
 
 def find_models(root: Path) -> list[Found]:
-    """Models below `root`, sorted by name; of equal names a folder first, then safetensors, GGUF, pickles.
+    """Models below `root`, sorted by name; of equal names a folder first, then safetensors, GGUF, ONNX,
+    pickles.
 
     A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write
     (also CTranslate2's `model.bin` with its vocabulary), is one model, and not entered: a `config.json` among
@@ -45,7 +47,7 @@ def find_models(root: Path) -> list[Found]:
 
 
 def _rank(path: Path) -> int:
-    suffixes = (".safetensors", GGUF, GGML)
+    suffixes = (".safetensors", GGUF, ONNX, GGML)
     return 0 if path.is_dir() else 1 + (*suffixes, path.suffix.lower()).index(path.suffix.lower())
 
 
@@ -110,7 +112,7 @@ def _is_model_folder(entries: list[os.DirEntry[str]]) -> bool:
 def _is_model_file(path: Path, names: set[str]) -> bool:
     """A pickle beside a safetensors file of the same name is the original of a conversion: left out."""
     suffix = path.suffix.lower()
-    if suffix in (".safetensors", GGUF):
+    if suffix in (".safetensors", GGUF, ONNX):
         return path.is_file()
     if suffix == GGML:
         return path.is_file() and is_ggml(path)
@@ -134,7 +136,7 @@ def fingerprint(path: Path) -> Fingerprint:
     Raises:
         FileNotFoundError: the model went away meanwhile.
     """
-    files = _files_of(path) if path.is_dir() else [*parts_of(path), sidecar_path(path)]
+    files = _files_of(path) if path.is_dir() else [*parts_of(path), sidecar_path(path), outside_of(path)]
     marks = [(path.name, path.stat().st_mtime_ns, 0)]
     for file in files:
         try:
@@ -143,6 +145,11 @@ def fingerprint(path: Path) -> Fingerprint:
             continue
         marks.append((str(file), status.st_mtime_ns, status.st_size))
     return tuple(marks)
+
+
+def outside_of(path: Path) -> Path:
+    """Where exporters put the weights of an ONNX file that are not in it."""
+    return path.with_name(f"{path.name}.data")
 
 
 def _files_of(folder: Path) -> list[Path]:

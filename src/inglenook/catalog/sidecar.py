@@ -7,7 +7,10 @@ In a model folder it is called `inglenook.json`; beside a single file, `<file>.i
     {"schema": 1, "title": "…", "description": "…", "licence": "…",
      "image": {"native_px": 32, "fixed": [[32, 32]], "width": 512, "height": 512,
                "steps": 14, "guidance_scale": 3.0, "min_px": 32,
-               "variant": "turbo", "parts": {"vae": "ae", "text_encoder_2": "t5xxl_fp16"}}}
+               "variant": "turbo", "parts": {"vae": "ae", "text_encoder_2": "t5xxl_fp16"}},
+     "vision": {"labels": ["cat", "dog"], "scores": "logits",
+                "preprocessing": {"steps": [{"step": "resize", "size": [256]},
+                                            {"step": "center_crop", "size": [224, 224]}]}}}
 
 `variant` is for what shapes cannot tell (see `evidence.py`); "" is the plain one. `parts` names, by id or the
 last part of one, which models lend a single file the components that it lacks.
@@ -24,10 +27,12 @@ import msgspec
 
 from inglenook.catalog.errors import CorruptModel
 from inglenook.catalog.model import ImageDefaults
+from inglenook.vision.preprocessing import Preprocessing
 from inglenook.wire.families import FAMILIES
 
 NAME = "inglenook.json"
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 1024 * 1024
+"""Labels of twenty thousand classes take half of it."""
 SHAPED = frozenset({"inpaint", "fill"})
 """Variants that no file can be without weights of their own shapes."""
 
@@ -49,12 +54,21 @@ class SidecarImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     parts: dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=400)]] = {}
 
 
+class SidecarVision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See `catalog.model.VisionFacts`."""
+
+    labels: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=200)], ...] | None = None
+    scores: Literal["logits", "probabilities"] | None = None
+    preprocessing: Preprocessing | None = None
+
+
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schema: Literal[1]
     title: Annotated[str, msgspec.Meta(max_length=200)] = ""
     description: Text = ""
     licence: Text | None = None
     image: SidecarImage = SidecarImage()
+    vision: SidecarVision = SidecarVision()
 
 
 _decoder = msgspec.json.Decoder(Sidecar)

@@ -20,6 +20,7 @@ from inglenook.cli.image import image
 from inglenook.cli.jobs import jobs
 from inglenook.cli.mcp import mcp
 from inglenook.cli.models import models
+from inglenook.cli.predict import predict
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
 from inglenook.cli.starters import starters
@@ -46,7 +47,20 @@ def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
 
 
-for command in (serve, image, transcribe, bring, models, jobs, mcp, starters, engines, config, doctor):
+for command in (
+    serve,
+    image,
+    transcribe,
+    predict,
+    bring,
+    models,
+    jobs,
+    mcp,
+    starters,
+    engines,
+    config,
+    doctor,
+):
     program.add_command(command)
 
 

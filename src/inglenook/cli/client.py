@@ -134,6 +134,16 @@ class ServerClient:
             sent = {"file": ("recording", opened)}
             return (await self._send("POST", path, data=dict(fields), files=sent, timeout=patient)).text
 
+    async def predict(self, model: str, files: Sequence[Path], top: int) -> list[dict[str, Any]]:
+        """Send pictures; what each shows, in order."""
+        import httpx
+
+        patient = httpx.Timeout(LOAD_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        sent = [("image", (f"picture-{place}", file.read_bytes())) for place, file in enumerate(files)]
+        told = {"model": model, "top_k": str(top)}
+        answer = await self._send("POST", "/v1/vision/predict", data=told, files=sent, timeout=patient)
+        return list(answer.json()["data"])
+
     async def bytes_at(self, path: str) -> bytes:
         """The file at `path`, which may be a whole URL of the same server."""
         return (await self._send("GET", path)).content

@@ -30,6 +30,7 @@ from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
+from inglenook.prediction.model import Prediction
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
 from inglenook.speech.service import Tell
 
@@ -383,6 +384,31 @@ class Speech(Protocol):
         hear: Hear | None = None,
         tell: Tell | None = None,
     ) -> Transcript: ...
+
+
+class Predictions(Protocol):
+    """What pictures show."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Of a picture."""
+        ...
+
+    def resolve(self, name: str | None) -> ModelRecord:
+        """A vision model. Blocks."""
+        ...
+
+    async def predict(
+        self,
+        pictures: Sequence[bytes],
+        model: ModelRecord,
+        *,
+        top: int,
+        person: PersonId,
+        stop: StopToken,
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+        hear: Hear | None = None,
+    ) -> Prediction: ...
 
 
 class Catalog(Protocol):

@@ -14,6 +14,7 @@ GROUPS: Mapping[str, tuple[ModelKind, ...]] = {
     "Language": (ModelKind.LANGUAGE,),
     "Pictures": (ModelKind.IMAGE,),
     "Speech": (ModelKind.SPEECH,),
+    "Vision": (ModelKind.VISION,),
     "Parts of models": (
         ModelKind.LORA,
         ModelKind.EMBEDDING,
@@ -23,10 +24,11 @@ GROUPS: Mapping[str, tuple[ModelKind, ...]] = {
     ),
     "Not known here": (ModelKind.OTHER,),
 }
-LOADABLE = frozenset({ModelKind.LANGUAGE, ModelKind.IMAGE, ModelKind.SPEECH})
+LOADABLE = frozenset({ModelKind.LANGUAGE, ModelKind.IMAGE, ModelKind.SPEECH, ModelKind.VISION})
 KIND_WORDS: Mapping[ModelKind, str] = {
     ModelKind.IMAGE: "draws",
     ModelKind.SPEECH: "writes down speech",
+    ModelKind.VISION: "tells what pictures show",
     ModelKind.LORA: "LoRA",
     ModelKind.EMBEDDING: "textual inversion",
     ModelKind.VAE: "VAE",
@@ -130,6 +132,9 @@ def _facts(record: ModelRecord) -> list[str]:
     if language is not None:
         found += [language.architecture, language.size_label, language.quantisation]
         found.append(f"trained for {language.context} tokens" if language.context else "")
+    elif record.vision is not None:
+        found += [record.vision.task, count(len(record.vision.labels), "class", "classes")]
+        found.append("8 bits" if record.vision.quantised else record.dtype)
     elif record.dtype not in ("unknown", ""):
         found.append(record.dtype)
     found.append(format_bytes(record.weights_bytes) if record.weights_bytes else "")

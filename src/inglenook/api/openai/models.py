@@ -11,12 +11,13 @@ from starlette.responses import Response
 from inglenook.api.errors import json_response
 from inglenook.api.openai.description import MODEL, MODELS
 from inglenook.base.ids import ModelId
-from inglenook.catalog.model import ImageDefaults, LanguageTask, ModelKind, ModelRecord
+from inglenook.catalog.model import ImageDefaults, LanguageTask, ModelKind, ModelRecord, VisionFacts
 from inglenook.door.caller import caller
 from inglenook.door.services import Catalog, Language, Runtime
 
-_LISTED = frozenset({ModelKind.IMAGE, ModelKind.LANGUAGE, ModelKind.SPEECH})
+_LISTED = frozenset({ModelKind.IMAGE, ModelKind.LANGUAGE, ModelKind.SPEECH, ModelKind.VISION})
 """What can stand as `model` in a request; a LoRA or a VAE cannot."""
+SHOWN_LABELS = 100
 
 
 def models_router(*, catalog: Catalog, runtime: Runtime, language: Language) -> APIRouter:
@@ -111,6 +112,23 @@ def as_json(record: ModelRecord, states: Mapping[str, str]) -> dict[str, Any]:
         "parameters": record.parameters,
         "weights_bytes": record.weights_bytes,
         "picture": None if record.image is None else _picture(record.image),
+        "vision": None if record.vision is None else _vision(record.vision),
+    }
+
+
+def _vision(facts: VisionFacts) -> dict[str, Any]:
+    """What a model tells of pictures. `labelled`: its classes have names; `lineage`: where it comes from."""
+    return {
+        "task": facts.task,
+        "classes": len(facts.labels),
+        "labels": list(facts.labels[:SHOWN_LABELS]),
+        "labelled": facts.labelled,
+        "width": facts.width or None,
+        "height": facts.height or None,
+        "batch": facts.batch or None,
+        "quantised": facts.quantised,
+        "preprocessing_told": facts.told,
+        "lineage": dict(facts.lineage),
     }
 
 
