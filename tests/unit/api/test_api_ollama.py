@@ -540,7 +540,7 @@ def test_a_client_that_goes_away_stops_the_generation(house: House) -> None:
             "root_path": "",
             "asgi": {"version": "3.0"},
         }
-        await asyncio.wait_for(house.app(scope, receive, send), 20)  # type: ignore[arg-type]
+        await asyncio.wait_for(house.app(scope, receive, send), 60)  # type: ignore[arg-type]
 
     asyncio.run(talk())
     asked = [one for one in house.child.asked if one.path == "/v1/chat/completions"]
