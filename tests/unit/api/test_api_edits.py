@@ -88,8 +88,8 @@ def test_wrong_files_are_refused_by_name(client: TestClient, files: Any, field: 
         ("hires", '{"scale": 2}'),
     ],
 )
-def test_a_bad_text_field_is_refused_by_name(client: TestClient, field: str, value: str) -> None:
-    answer = post(client, EDITS, **{"prompt": "a hat", field: value})
+def test_a_bad_text_field_is_refused_by_name(refusing: TestClient, field: str, value: str) -> None:
+    answer = post(refusing, EDITS, **{"prompt": "a hat", field: value})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"].partition(".")[0] == field
 

@@ -132,17 +132,17 @@ def test_an_address_is_whole_and_leads_to_the_file(client: TestClient) -> None:
         ("svg", {"model": "x"}, "cannot be honoured"),
     ],
 )
-def test_a_bad_value_is_refused_by_name(client: TestClient, field: str, value: object, says: str) -> None:
-    error = refused(client, **{field: value})
+def test_a_bad_value_is_refused_by_name(refusing: TestClient, field: str, value: object, says: str) -> None:
+    error = refused(refusing, **{field: value})
     assert error["param"] == field
     assert says in error["message"]
     assert len(error["message"]) < 400
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_a_guidance_that_is_no_finite_number_is_refused(client: TestClient, word: str) -> None:
+def test_a_guidance_that_is_no_finite_number_is_refused(refusing: TestClient, word: str) -> None:
     body = f'{{"prompt": "a fox", "guidance_scale": {word}}}'
-    answer = client.post(URL, content=body, headers={"content-type": "application/json"})
+    answer = refusing.post(URL, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "guidance_scale"
 

@@ -70,7 +70,7 @@ def test_a_hang_up_cancels_the_job_unless_the_client_means_to_come_back(
             assert workshop.jobs.cancelled == []
             assert job.state is JobState.QUEUED
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_hang_up_just_after_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -86,7 +86,7 @@ def test_a_hang_up_just_after_the_end_is_no_error(caplog: pytest.LogCaptureFixtu
         await workshop.app(connection.scope, connection.receive, connection.send)
         assert workshop.jobs.cancelled == []
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 60))
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -100,5 +100,5 @@ def test_a_hang_up_in_the_middle_of_the_body_is_no_error_of_ours(caplog: pytest.
         assert connection.sent[0]["status"] == 499
         assert workshop.images.requests == []
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 60))
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

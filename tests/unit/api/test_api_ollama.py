@@ -47,6 +47,15 @@ def client(house: House) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def refusing(shared: Database) -> Iterator[TestClient]:
+    """One application for all requests that are refused; at the end none has reached a model."""
+    house = House(shared)
+    with TestClient(house.app, base_url="http://127.0.0.1:8190", raise_server_exceptions=False) as client:
+        yield client
+    assert house.child.asked == []
+
+
 def lines(answer: httpx.Response) -> list[dict[str, Any]]:
     assert answer.headers["content-type"] == "application/x-ndjson"
     return [json.loads(line) for line in answer.text.splitlines()]
@@ -531,7 +540,7 @@ def test_a_client_that_goes_away_stops_the_generation(house: House) -> None:
             "root_path": "",
             "asgi": {"version": "3.0"},
         }
-        await asyncio.wait_for(house.app(scope, receive, send), 20)  # type: ignore[arg-type]
+        await asyncio.wait_for(house.app(scope, receive, send), 60)  # type: ignore[arg-type]
 
     asyncio.run(talk())
     asked = [one for one in house.child.asked if one.path == "/v1/chat/completions"]
@@ -679,9 +688,9 @@ def test_deleting_needs_the_administrator_where_there_is_one(shared: Database) -
 )
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed", "/api/show", "/api/pull"])
 def test_a_body_that_is_none_is_refused_in_ollamas_shape(
-    client: TestClient, path: str, content: bytes
+    refusing: TestClient, path: str, content: bytes
 ) -> None:
-    answer = client.post(path, content=content)
+    answer = refusing.post(path, content=content)
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
 

@@ -66,7 +66,7 @@ def serve(language: ScriptedLanguage, client: Client, *, begin_after_s: float = 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(main(), 10)
+        await asyncio.wait_for(main(), 60)
 
     asyncio.run(bounded())
 

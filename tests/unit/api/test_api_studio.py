@@ -76,9 +76,9 @@ def test_a_bad_filter_is_a_400_that_names_it(client: TestClient, query: str) -> 
     ],
 )
 def test_an_id_that_nobody_has_is_a_404_in_our_shape(
-    client: TestClient, method: str, path: str, text: str
+    refusing: TestClient, method: str, path: str, text: str
 ) -> None:
-    answer = client.request(method, path.format(text))
+    answer = refusing.request(method, path.format(text))
     assert answer.status_code == 404
     assert answer.json()["error"]["type"] == "invalid_request_error"
 

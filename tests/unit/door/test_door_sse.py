@@ -56,7 +56,7 @@ class Source:
 
 
 def run(main: Any) -> None:
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from inglenook.testing.devices import FakeBook, FakeProbe, fake_device
 from inglenook.testing.engines import FakeEngine
 
 T = TypeVar("T")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

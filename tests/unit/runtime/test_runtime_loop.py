@@ -494,7 +494,7 @@ def test_closing_while_a_child_is_being_started_waits_for_it_and_ends_it() -> No
             await b.settled()
             assert not closing.done()
             b.engine.gate.set()
-            await asyncio.wait_for(closing, 5.0)  # it is not left to the last time limit of `close`
+            await asyncio.wait_for(closing, 10.0)  # it is not left to the last time limit of `close`
             assert b.engine.started() == ["a"]
             assert b.engine.living == []
             assert isinstance(await outcome(asking), Unavailable)
