@@ -12,7 +12,7 @@ from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.removal import require_removable, set_aside
 from inglenook.door.services import Catalog, Runtime
 
-_HOLDING = ("starting", "ready", "parked")
+_HOLDING = ("starting", "ready", "parking", "parked", "resuming")
 """States of a process that has the model, or will."""
 _WAIT = "wait until it is done, or cancel it; GET /v1/runtime tells who has it"
 

@@ -27,6 +27,7 @@ from inglenook.settings.fields import (
     Seconds,
     SecondsOrNever,
     ServerProgram,
+    Share,
     WebAddress,
     Whole,
     WholeOrAuto,
@@ -241,14 +242,14 @@ class RuntimeSettings(Section):
     )
     training_share: Share = setting(
         0.2,
-        says="A device's time that a training gets at least when other work wants its memory; 1 never parks it.",
+        says="Of its device's time, what a training gets at least while others want it; 1 never parks.",
         accepts="number from 0 to 1",
         ge=0,
         le=1,
     )
     training_slice_s: Seconds = setting(
         30.0,
-        says="A training works at least so long before it is parked again, and rests so long once it is parked.",
+        says="A training that came back works at least so long, and one that is parked rests so long.",
         accepts="number",
         unit="seconds",
         ge=1,

@@ -213,6 +213,7 @@ def _devices(value: object) -> object:
 
 Whole = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number)]
+Share = Annotated[float, BeforeValidator(_number)]
 WholeOrAuto = Annotated[int | None, BeforeValidator(_word("auto"))]
 SecondsOrNever = Annotated[float | None, BeforeValidator(_word("never"))]
 Bytes = Annotated[int, BeforeValidator(_bytes)]

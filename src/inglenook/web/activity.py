@@ -8,12 +8,15 @@ from typing import Any
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.jobs.model import FINAL, Job, JobState
 from inglenook.web import words
+from inglenook.web.fire import away_words
 
-_HOLDS_MEMORY = frozenset({"starting", "ready", "parked", "draining"})
+_HOLDS_MEMORY = frozenset({"starting", "ready", "parking", "parked", "resuming", "draining"})
 _STATES: Mapping[str, str] = {
     "starting": "being loaded",
     "ready": "idle",
+    "parking": "being parked",
     "parked": "parked",
+    "resuming": "coming back",
     "draining": "being unloaded",
     "failed": "failed",
     "stopped": "gone",
@@ -24,6 +27,10 @@ _DECIDED: Mapping[str, str] = {
     "unloading": "is unloaded",
     "failed": "failed",
     "refused": "was refused",
+    "parking": "is being parked",
+    "parked": "is parked",
+    "resuming": "is brought back",
+    "resumed": "is back",
 }
 KINDS: Mapping[str, str] = {"image": "Picture"}
 """Kinds of jobs in words; another is shown by its own name."""
@@ -196,11 +203,11 @@ def _resident(it: Mapping[str, Any], number: int) -> ResidentRow:
         engine=str(it.get("engine") or ""),
         device=str(it["device"]),
         state=state,
-        state_words=_at_work(it) if at_work else _STATES.get(state, state),
+        state_words=away_words(it) or (_at_work(it) if at_work else _STATES.get(state, state)),
         memory=memory,
         since=_idle(it.get("idle_s")) if state == "ready" and not at_work else "",
         asked_by=str(it.get("asked_by") or ""),
-        reason=str(it.get("reason") or ""),
+        reason=str(it.get("reason") or (it.get("parking") or {}).get("reason") or ""),
         pinned=bool(it.get("pinned")),
         can_unload=state == "ready" and not at_work,
         number=number % 4,

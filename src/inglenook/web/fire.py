@@ -10,13 +10,26 @@ from inglenook.base.units import format_bytes
 from inglenook.web.models import Standing, Warmth
 
 SHOWN_WAITING = 5
-_HOLDS_MEMORY = frozenset({"starting", "ready", "parked", "draining"})
+_HOLDS_MEMORY = frozenset({"starting", "ready", "parking", "parked", "resuming", "draining"})
 _STATE_WORDS: Mapping[str, str] = {
     "starting": "being loaded",
     "ready": "idle",
+    "parking": "being parked",
     "parked": "parked",
+    "resuming": "coming back",
     "draining": "being unloaded",
 }
+
+
+def away_words(resident: Mapping[str, Any]) -> str | None:
+    """What becomes of a training that does not have its device now; None where it has."""
+    state = str(resident["state"])
+    if state not in ("parking", "parked", "resuming"):
+        return None
+    parking = resident.get("parking") or {}
+    aside = parking.get("host_bytes")
+    kept = f" with {format_bytes(int(aside))} set aside" if aside else ""
+    return f"{_STATE_WORDS[state]}{kept}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,8 @@ def _device(device: Mapping[str, Any], residents: list[Mapping[str, Any]]) -> De
         holders.append(
             Holder(
                 model=str(resident["model"]),
-                words="at work" if resident["leases"] else _STATE_WORDS[str(resident["state"])],
+                words=away_words(resident)
+                or ("at work" if resident["leases"] else _STATE_WORDS[str(resident["state"])]),
                 size=format_bytes(reserved_bytes),
                 from_percent=from_percent,
                 percent=percent,
