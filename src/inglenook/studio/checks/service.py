@@ -136,10 +136,10 @@ class ChecksService:
                 yield read_document(path, SourceDocument)
 
     def _leakage(self, project_id: str, checked: CheckDocument, split: str) -> list[Finding]:
-        assignments = self.datasets.book.assignments
-        if assignments is None:
+        splits = self.datasets.book.splits
+        if splits is None:
             return []
-        subsets = assignments(project_id, split)
+        subsets = splits.assignments(project_id, split)
         found = [
             leakage(checked.found.exact, subsets, split, exact=True),
             leakage(checked.found.near, subsets, split, exact=False),

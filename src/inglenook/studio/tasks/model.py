@@ -57,17 +57,28 @@ class Task(Protocol):
         transforms: names of the transforms that its augmentations are made of.
     """
 
-    name: str
-    title: str
-    available: bool
-    annotation: type[Annotation]
-    formats: tuple[str, ...]
-    backbones: tuple[Backbone, ...]
-    losses: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    monitor: Metric
-    head: str
-    transforms: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def available(self) -> bool: ...
+    @property
+    def annotation(self) -> type[Annotation]: ...
+    @property
+    def formats(self) -> tuple[str, ...]: ...
+    @property
+    def backbones(self) -> tuple[Backbone, ...]: ...
+    @property
+    def losses(self) -> tuple[str, ...]: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+    @property
+    def monitor(self) -> Metric: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def transforms(self) -> tuple[str, ...]: ...
 
     def defaults(self) -> TrainSpec: ...
 
