@@ -37,6 +37,7 @@ from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
+from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
@@ -72,8 +73,8 @@ from inglenook.store.lock import DataLock, this_process
 from inglenook.store.migrations import HEAD
 from inglenook.store.overrides import SettingOverrides
 from inglenook.store.secret import kept_secret
-from inglenook.studio.opening import open_studio
-from inglenook.studio.studio import Studio
+from inglenook.studio.opening import at_work, open_studio, works_of
+from inglenook.studio.studio import Studio, WorkingStudio
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -115,7 +116,7 @@ class Workshop:
     outgoing: OutgoingService
     configuration: Configuration
     watch: "DatabaseWatch"
-    studio: Studio
+    studio: WorkingStudio
 
     @property
     def settings(self) -> Settings:
@@ -220,7 +221,9 @@ async def _running(
         person_limit=settings.jobs.person_limit,
         max_active=settings.jobs.max_active,
     )
-    jobs = JobsService(records=job_records, works=[work, *studio.works], clock=clock, limits=limits)
+    works = [work, *studio.works, *works_of(studio, settings, scheduler=scheduler, clock=clock)]
+    jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
+    working = at_work(studio, jobs=jobs, scheduler=scheduler)
     images = ImagesService(
         catalog=catalog,
         jobs=jobs,
@@ -271,7 +274,9 @@ async def _running(
     sweeper = asyncio.create_task(_sweep(gallery, conversations), name="sweeper")
     asking = asyncio.create_task(asyncio.to_thread(kinds), name="llama.cpp's builds")  # before anybody waits
     await asyncio.to_thread(studio.imports.open, lambda upload: job_records.mentions(BlobId(upload)))
+    await working.runs.recover()
     await jobs.start()
+    working.runs.follow_recovered()
     try:
         yield Workshop(
             loaded=loaded,
@@ -302,10 +307,11 @@ async def _running(
             outgoing=outgoing,
             configuration=configuration,
             watch=watch,
-            studio=studio,
+            studio=working,
         )
     finally:
         await jobs.stop(JOBS_STOP_S)
+        await working.runs.close()
         await scheduler.close()
         for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
@@ -407,12 +413,21 @@ def _scheduler(
         stop_grace_s=runtime.stop_grace_s,
         cpu_threads=runtime.cpu_threads,
     )
+    studio = StudioEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+        models=settings.model_folders,
+        hub=settings.studio.weights_hub and not settings.outgoing.offline,
+    )
     devices = probe.devices()
     kinds = Kinds(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )
     scheduler = Scheduler(
-        engines={engine.name: engine for engine in (engine, llama, whisper, onnx)},
+        engines={engine.name: engine for engine in (engine, llama, whisper, onnx, studio)},
         ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,
@@ -889,6 +904,7 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 # Ends the event streams and sessions, for which uvicorn would wait.
                 await workshop.jobs.stop(JOBS_STOP_S)
+                await workshop.studio.runs.close()
                 await app.state.answers.close()
                 await app.state.mcp.close()
                 # Answers that are being streamed end with an error in their dialect, and no wait goes on.

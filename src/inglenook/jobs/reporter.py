@@ -84,6 +84,9 @@ class Reporter:
             self._running_since_s = self._clock.monotonic()
         await self.advance(JobState.RUNNING, started_at=started_at)
 
+    async def paused(self) -> None:
+        await self.advance(JobState.PAUSED)
+
     async def progress(
         self, fraction: float, *, stage: str, estimate_s: float | None = None, detail: Mapping[str, Any]
     ) -> None:

@@ -34,6 +34,10 @@ class Report(Protocol):
         """It holds what it needs (state `running`)."""
         ...
 
+    async def paused(self) -> None:
+        """It was set aside in the middle (state `paused`); `running` says that it goes on."""
+        ...
+
     async def progress(
         self, fraction: float, *, stage: str, estimate_s: float | None = None, detail: Mapping[str, Any]
     ) -> None:

@@ -74,6 +74,8 @@ class LoadPlan:
         pinned: never evicted.
         capacity: how many leases it can serve at once.
         variant: the same model loaded for another use (`embedding`); a resident of its own.
+        apart: a resident of its own, beside others of the same model and use, although footprints are learned
+            with theirs: each training run has one.
         form: how it is loaded, at most 16 characters; footprints are learned for each form apart.
         fixed: what it needs is settled when it is loaded: work never makes it grow.
         keep_s: seconds that it stays loaded unused, `math.inf` for ever; None: as the rules say.
@@ -94,6 +96,7 @@ class LoadPlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     saving_bytes: tuple[Mapping[str, int], ...] = ()
     variant: str = ""
+    apart: str = ""
     form: str = ""
     fixed: bool = False
     keep_s: float | None = None
@@ -101,8 +104,13 @@ class LoadPlan:
     parkable: bool = False
 
     @property
+    def use(self) -> str:
+        """The engine with what the model is loaded for: under which its footprints are kept."""
+        return f"{self.engine}/{self.variant}" if self.variant else self.engine
+
+    @property
     def key(self) -> tuple[str, ModelId]:
-        return (f"{self.engine}/{self.variant}" if self.variant else self.engine, self.model)
+        return (f"{self.use}#{self.apart}" if self.apart else self.use, self.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -593,6 +593,30 @@ class StudioSettings(Section):
         ge=512 * MIB,
         le=1 * TIB,
     )
+    trainings_at_once: WholeOrAuto = setting(
+        None,
+        says="How many experiments are trained at once; the others wait for their turn. `auto` is one for "
+        "each accelerator, and one where there is none.",
+        accepts="whole number, or auto",
+        none="auto",
+        ge=1,
+        le=64,
+    )
+    checkpoint_every_s: Seconds = setting(
+        120.0,
+        says="A training writes its last checkpoint this often, beside that of each epoch: no more is "
+        "lost if the machine fails.",
+        accepts="number",
+        unit="seconds",
+        ge=1.0,
+        le=86_400.0,
+    )
+    weights_hub: bool = setting(
+        False,
+        says="A training may fetch pre-trained weights that are not here from huggingface.co or "
+        "download.pytorch.org. Its process asks them itself: `GET /v1/outgoing` does not list that.",
+        accepts="true or false",
+    )
 
 
 class OutgoingSettings(Section):

@@ -3,10 +3,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 from inglenook.base.clock import Clock
 from inglenook.engines.dataset import DatasetReaders
+from inglenook.jobs.service import JobsService
 from inglenook.jobs.work import Work
+from inglenook.runtime.contracts import Device
+from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.settings import Settings
 from inglenook.store.lock import ServerInfo
 from inglenook.studio.checks.service import ChecksService
@@ -19,7 +23,15 @@ from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.imports.work import ImportWork
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
-from inglenook.studio.studio import Studio
+from inglenook.studio.studio import Studio, WorkingStudio
+from inglenook.studio.training.documents import ExperimentDocuments
+from inglenook.studio.training.material import Material
+from inglenook.studio.training.news import Newsroom
+from inglenook.studio.training.runs import Runs
+from inglenook.studio.training.service import ExperimentsService
+from inglenook.studio.training.slots import Slots
+from inglenook.studio.training.watching import Watching
+from inglenook.studio.training.work import TrainWork
 from inglenook.studio.workspace import Workspace
 
 
@@ -55,6 +67,14 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             roots=Roots(settings.import_roots),
             uploads=Uploads(settings.studio_folder / "uploads", clock),
         )
+        documents = ExperimentDocuments(workspace=workspace, clock=clock)
+        material = Material(datasets=datasets, splits=splits)
+        experiments = ExperimentsService(projects=projects, documents=documents, material=material)
+        newsroom = Newsroom()
+        projects.count_with("experiments", experiments.count)
+        projects.guard_with(experiments.running)
+        splits.use_with(experiments.users)
+        datasets.need_with(experiments.files)
         yield Studio(
             workspace=workspace,
             projects=projects,
@@ -63,6 +83,11 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             imports=imports,
             checks=checks,
             works=_works(settings, clock, projects, datasets, imports, checks),
+            documents=documents,
+            material=material,
+            newsroom=newsroom,
+            experiments=experiments,
+            watching=Watching(documents=documents, newsroom=newsroom),
         )
     finally:
         thumbnails.close()
@@ -105,3 +130,37 @@ def _works(
         max_pixels=studio.max_pixels,
     )
     return (importing, checking)
+
+
+def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock: Clock) -> list[Work]:
+    """The kinds of jobs that need the accelerator."""
+    at_once = settings.studio.trainings_at_once
+    train = TrainWork(
+        scheduler=scheduler,
+        documents=studio.documents,
+        material=studio.material,
+        newsroom=studio.newsroom,
+        slots=Slots(_accelerators(scheduler.devices) if at_once is None else at_once),
+        clock=clock,
+        save_every_s=settings.studio.checkpoint_every_s,
+    )
+    return [train]
+
+
+def _accelerators(devices: tuple[Device, ...]) -> int:
+    """One training for each; one where there is none."""
+    return max(1, sum(device.kind in ("cuda", "rocm", "mps") for device in devices))
+
+
+def at_work(studio: Studio, *, jobs: JobsService, scheduler: Scheduler) -> WorkingStudio:
+    """The studio with what needs the queue."""
+    runs = Runs(
+        projects=studio.projects,
+        documents=studio.documents,
+        material=studio.material,
+        jobs=jobs,
+        newsroom=studio.newsroom,
+        devices=scheduler.devices,
+    )
+    kept = {field.name: getattr(studio, field.name) for field in fields(Studio)}
+    return WorkingStudio(**kept, runs=runs)

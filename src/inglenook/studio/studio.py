@@ -9,12 +9,18 @@ from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
+from inglenook.studio.training.documents import ExperimentDocuments
+from inglenook.studio.training.material import Material
+from inglenook.studio.training.news import Newsroom
+from inglenook.studio.training.runs import Runs
+from inglenook.studio.training.service import ExperimentsService
+from inglenook.studio.training.watching import Watching
 from inglenook.studio.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
-    """`works`: the kinds of jobs that the studio brings."""
+    """What lies in the workspace. `works`: its jobs that need no accelerator."""
 
     workspace: Workspace
     projects: ProjectsService
@@ -23,3 +29,15 @@ class Studio:
     imports: ImportsService
     checks: ChecksService
     works: tuple[Work, ...]
+    documents: ExperimentDocuments
+    material: Material
+    newsroom: Newsroom
+    experiments: ExperimentsService
+    watching: Watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingStudio(Studio):
+    """The same with what needs the queue of jobs."""
+
+    runs: Runs

@@ -16,6 +16,8 @@ from inglenook.engines.diffusers import ImageChild
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import NAME as LLAMA
 from inglenook.engines.llamacpp.engine import LlamaEngine
+from inglenook.engines.studio import NAME as STUDIO
+from inglenook.engines.studio import StudioChild, StudioEngine
 from inglenook.runtime.contracts import (
     ChildFailed,
     Device,
@@ -328,3 +330,39 @@ def llama_plan(
         path=f"/{behaviour.value}.gguf", alias=model, context=4096, parallel=parallel, **load
     )
     return LoadPlan(ModelId(model), LLAMA, {"cpu": 10**8}, capacity=parallel, options={"load": asked})
+
+
+class ScriptedStudioEngine(StudioEngine):
+    """A `StudioEngine` whose children are real processes without PyTorch: `inglenook.testing.studio`.
+
+    Attributes:
+        children: all that were ever started, oldest first.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool_root: Path,
+        start_timeout_s: float = 60.0,
+        cancel_grace_s: float = 5.0,
+        stop_grace_s: float = 0.5,
+    ) -> None:
+        super().__init__(
+            spool_root=spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+            cpu_threads=1,
+            module="inglenook.testing.studio",
+        )
+        self.children: list[StudioChild] = []
+
+    async def start(self, plan: LoadPlan, device: Device) -> StudioChild:
+        child = await super().start(plan, device)
+        self.children.append(child)
+        return child
+
+
+def studio_plan(model: str = "small_cnn") -> LoadPlan:
+    """A plan for a child of `ScriptedStudioEngine`, or of the real one."""
+    return LoadPlan(ModelId(model), STUDIO, {"cpu": 10**8}, variant="train", parkable=True)

@@ -19,6 +19,7 @@ from inglenook.base.work import WorkClass
 from inglenook.runtime.contracts import (
     Child,
     ChildFailed,
+    Device,
     DeviceProbe,
     DeviceUsage,
     Engine,
@@ -227,6 +228,11 @@ class Scheduler:
             raise
         finally:
             stopped.cancel()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """In the order of preference."""
+        return tuple(self._ledger.devices.values())
 
     def explain(self, request: RequestId) -> Explanation | None:
         """Why it waits, at most a quarter of a second old; None when it does not wait."""

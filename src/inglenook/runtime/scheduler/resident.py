@@ -180,4 +180,4 @@ def footprint_key(
 ) -> FootprintKey:
     """`scale` of the plan, unless another is named."""
     of_work = plan.scale if scale is None else scale
-    return FootprintKey(plan.key[0], plan.model, device_kind, of_work, saving, plan.form)
+    return FootprintKey(plan.use, plan.model, device_kind, of_work, saving, plan.form)

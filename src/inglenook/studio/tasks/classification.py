@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inglenook.studio.tasks import augmentations
+from inglenook.studio.tasks.backbones import BACKBONES
 from inglenook.studio.tasks.model import Backbone, Metric
 from inglenook.vision.annotations import Annotation, Label
 from inglenook.wire.studio.spec import Hyperparameters, ModelSpec, TrainSpec
@@ -19,39 +20,6 @@ METRICS = (
     Metric("f1_macro", "F1 (mean of the classes)", higher_is_better=True),
     Metric("loss", "Loss", higher_is_better=False),
 )
-
-BACKBONES: tuple[Backbone, ...] = (
-    Backbone("resnet18", "ResNet-18", "ResNet", 11.69, 224, 5.55),
-    Backbone("resnet34", "ResNet-34", "ResNet", 21.8, 224, 8.06),
-    Backbone("resnet50", "ResNet-50", "ResNet", 25.56, 224, 21.5),
-    Backbone("efficientnet_b0", "EfficientNet-B0", "EfficientNet", 5.29, 224, 22.07),
-    Backbone("efficientnet_b3", "EfficientNet-B3", "EfficientNet", 12.23, 300, 76.52),
-    Backbone("mobilenet_v3_small", "MobileNetV3 small", "MobileNet", 2.54, 224, 4.05),
-    Backbone("mobilenet_v3_large", "MobileNetV3 large", "MobileNet", 5.48, 224, 11.04),
-    Backbone("convnext_tiny", "ConvNeXt tiny", "ConvNeXt", 28.59, 224, 27.29),
-    Backbone("convnext_small", "ConvNeXt small", "ConvNeXt", 50.22, 224, 43.55),
-    Backbone("resnet10t", "ResNet-10-T", "ResNet", 5.44, 224, 5.54, "timm"),
-    Backbone("efficientnet_lite0", "EfficientNet-Lite0", "EfficientNet", 4.65, 224, 19.74, "timm"),
-    Backbone("vit_tiny_patch16_224", "ViT tiny, patches of 16", "ViT", 5.72, 224, 7.51, "timm"),
-    Backbone("vit_small_patch16_224", "ViT small, patches of 16", "ViT", 22.05, 224, 14.85, "timm"),
-    Backbone("vit_base_patch16_224", "ViT base, patches of 16", "ViT", 86.57, 224, 29.54, "timm"),
-    Backbone(
-        "vit_small_patch14_dinov2", "DINOv2 ViT small, patches of 14", "DINOv2", 21.63, 224, 21.7, "timm"
-    ),
-    Backbone(
-        "vit_base_patch14_dinov2", "DINOv2 ViT base, patches of 14", "DINOv2", 85.72, 224, 43.23, "timm"
-    ),
-    Backbone(
-        "vit_small_patch16_dinov3", "DINOv3 ViT small, patches of 16", "DINOv3", 21.59, 224, 19.72, "timm"
-    ),
-    Backbone(
-        "vit_base_patch16_dinov3", "DINOv3 ViT base, patches of 16", "DINOv3", 85.64, 224, 39.26, "timm"
-    ),
-    Backbone(
-        "test_resnet", "ResNet of half a million parameters, for trials", "ResNet", 0.47, 160, 1.49, "timm"
-    ),
-)
-"""AI Studio's seven first, then those whose weights are worth having."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ class Backbone:
     """A network that can be chosen.
 
     Attributes:
-        parameters_m: millions of parameters, with its usual head of 1,000 classes.
-        input_px: that its weights were trained with.
-        saved_m: millions of values that training keeps of each picture of `input_px` for the backward pass.
-            Measured with `torch.autograd.graph.saved_tensors_hooks` (PyTorch 2.14, each storage once).
-        library: that builds it.
+        parameters_m: millions of values without a head.
+        input_px: side of the pictures that its weights were trained with.
+        saved_m: millions of values that training keeps of each such picture until the backward pass.
+        multiple_px: sides must be a multiple of this. least_px: smaller ones leave nothing to look at.
+        licence: of the weights, as their makers state it; None where there are none.
     """
 
     name: str
@@ -32,7 +32,9 @@ class Backbone:
     parameters_m: float
     input_px: int = 224
     saved_m: float = 0.0
-    library: str = "torchvision"
+    multiple_px: int = 1
+    least_px: int = 32
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ def describe(task: Task) -> dict[str, Any]:
                 "family": one.family,
                 "parameters_m": one.parameters_m,
                 "input_px": one.input_px,
+                "multiple_px": one.multiple_px,
+                "least_px": one.least_px,
+                "licence": one.licence,
             }
             for one in task.backbones
         ],
