@@ -14,16 +14,18 @@ from inglenook.api.projects.envelope import answer
 from inglenook.api.projects.imports import imports_router
 from inglenook.api.projects.projects import projects_router
 from inglenook.api.projects.splits import splits_router
+from inglenook.api.projects.tasks import tasks_router
+from inglenook.api.projects.training import training_router
 from inglenook.door.caller import Caller
 from inglenook.door.routes import add_routes
 from inglenook.gallery.service import GalleryService
 from inglenook.jobs.service import JobsService
-from inglenook.studio.studio import Studio
+from inglenook.studio.studio import WorkingStudio
 
 __all__ = ["project_router"]
 
 
-def project_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
+def project_router(studio: WorkingStudio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
     router = APIRouter()
 
     async def whole(request: Request, who: Caller, project_id: str) -> Response:
@@ -37,5 +39,7 @@ def project_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
         checks_router(studio, jobs=jobs),
         datasets_router(studio),
         splits_router(studio),
+        tasks_router(),
+        training_router(studio),
     )
     return router

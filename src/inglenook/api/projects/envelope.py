@@ -29,6 +29,7 @@ PREFIXES: Final = (
     "/api/projects",
     "/api/datasets",
     "/api/splits",
+    "/api/tasks",
     "/api/training",
     "/api/evaluation",
     "/api/export",

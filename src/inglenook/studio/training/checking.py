@@ -39,7 +39,8 @@ def merged(spec: TrainSpec, changes: Mapping[str, Any]) -> TrainSpec:
             continue
         if not isinstance(given, Mapping):
             raise BadSpec(f"{name} must be an object; got {given!r:.60}.", field=name)
-        parts[name] = _read(kind, {**msgspec.to_builtins(getattr(spec, name)), **given}, name)
+        kept = msgspec.to_builtins(getattr(spec, name))
+        parts[name] = _read(kind, {**kept, **_without_empty(kind, given)}, name)
     return _one_dropout(TrainSpec(**parts), changes)
 
 
@@ -66,6 +67,18 @@ def _read(kind: type[Spec], members: Mapping[str, Any], part: str) -> Spec:
         return msgspec.convert(dict(members), kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refused(kind, members, part, str(error)) from None
+
+
+def _without_empty(kind: type[Spec], members: Mapping[str, Any]) -> dict[str, Any]:
+    """A form's empty field is null where that is a value, and else was not filled in."""
+    hints = typing.get_type_hints(kind)
+    kept = {}
+    for name, value in members.items():
+        if value != "":
+            kept[name] = value
+        elif type(None) in typing.get_args(hints.get(name)):
+            kept[name] = None
+    return kept
 
 
 def _refused(kind: type[Spec], members: Mapping[str, Any], part: str, text: str) -> BadSpec:

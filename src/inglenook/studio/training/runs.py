@@ -203,10 +203,11 @@ class Runs:
         def note(now: Experiment) -> Experiment:
             return replace(now, job=str(job.id)) if now.job is None and now.is_running else now
 
-        started = await asyncio.to_thread(self._documents.change, project_id, experiment_id, note)
-        tell_status(self._newsroom, project_id, started)
+        await asyncio.to_thread(self._documents.change, project_id, experiment_id, note)
+        queued = replace(claimed, job=str(job.id))
+        tell_status(self._newsroom, project_id, queued)
         self._follow((project_id, experiment_id), job)
-        return started
+        return queued
 
     # -- after a restart, and after every end ----------------------------------------------------------------
 
