@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -23,8 +23,11 @@ from inglenook.runtime.contracts import (
     Device,
     Failure,
     LoadPlan,
+    NothingToPark,
     OutOfMemoryEvidence,
+    ParkReceipt,
     StopReceipt,
+    UnparkReceipt,
 )
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.testing.child import Behaviour
@@ -32,6 +35,7 @@ from inglenook.testing.llama import LlamaBehaviour
 from inglenook.wire.image import FromImageWorker, LoadImageModel
 from inglenook.wire.llama import LoadLanguageModel
 
+T = TypeVar("T")
 _FIRST_PID: Final = 1_000_000
 """Beyond what a system gives by default: no real process is meant by accident."""
 
@@ -158,8 +162,66 @@ class FakeChild:
             self._gone.set_result(None if self._asked else failure)
 
 
+class FakeTraining(FakeChild):
+    """A child that can be parked. The test drives it: `free`, `nothing`, `come_back`, `cannot`.
+
+    Attributes:
+        told: what it was asked, in that order: `park`, `unpark`.
+    """
+
+    def __init__(self, plan: LoadPlan, device: Device, pid: int) -> None:
+        super().__init__(plan, device, pid)
+        self.told: list[str] = []
+        self._parking: asyncio.Future[ParkReceipt] | None = None
+        self._back: asyncio.Future[UnparkReceipt] | None = None
+
+    def free(self, after_bytes: int | None = 0, before_bytes: int | None = None) -> None:
+        """It has freed the device, but for `after_bytes`."""
+        assert self._parking is not None, "nobody has asked it to park"
+        before = before_bytes
+        if before is None:
+            before = self.plan.footprint_bytes[self.device.kind]
+        self._parking.set_result(ParkReceipt(0.5, before, after_bytes, epoch=3, batch=41))
+
+    def nothing(self) -> None:
+        """It has no work to park."""
+        assert self._parking is not None, "nobody has asked it to park"
+        self._parking.set_exception(NothingToPark(f"{self.plan.model} does no work that could be parked."))
+
+    def come_back(self) -> None:
+        """It has the device again."""
+        assert self._back is not None, "nobody has asked it to come back"
+        self._back.set_result(UnparkReceipt(0.25))
+
+    def cannot(self, error: Exception) -> None:
+        """What it was asked last fails with `error`."""
+        asked = self._parking if self.told[-1] == "park" else self._back
+        assert asked is not None
+        asked.set_exception(error)
+
+    async def park(self) -> ParkReceipt:
+        self.told.append("park")
+        self._parking = asyncio.get_running_loop().create_future()
+        return await self._unless_gone(self._parking)
+
+    async def unpark(self) -> UnparkReceipt:
+        self.told.append("unpark")
+        self._back = asyncio.get_running_loop().create_future()
+        return await self._unless_gone(self._back)
+
+    async def _unless_gone(self, answer: "asyncio.Future[T]") -> T:
+        either: set[asyncio.Future[Any]] = {answer, self._gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        failure = self._gone.result()
+        if failure is None:
+            failure = Failure("child.stopped", f"{self.plan.model} was stopped while it was parked.")
+        raise ChildFailed(failure)
+
+
 class FakeEngine:
-    """An `Engine` whose children are `FakeChild`.
+    """An `Engine` whose children are `FakeChild`, or `FakeTraining` where the plan says `parkable`.
 
     Args:
         auto: children are loaded as soon as they are started, unless the test says otherwise.
@@ -189,7 +251,8 @@ class FakeEngine:
             raise error
         twins = [c for c in self.living if (c.plan.key, c.device.id) == (plan.key, device.id)]
         assert not twins, f"{plan.model} runs on {device.id} already"
-        child = self._child(plan, device, next(self._pids))
+        kind = FakeTraining if plan.parkable and self._child is FakeChild else self._child
+        child = kind(plan, device, next(self._pids))
         self.prepare(child)
         self.children.append(child)
         if self._auto:
@@ -206,6 +269,12 @@ class FakeEngine:
     def of(self, model: str) -> FakeChild:
         """The newest child of a model."""
         return next(child for child in reversed(self.children) if child.plan.model == model)
+
+    def training(self, model: str) -> FakeTraining:
+        """The newest child of a model that can be parked."""
+        child = self.of(model)
+        assert isinstance(child, FakeTraining), f"{model} cannot be parked"
+        return child
 
     def started(self) -> list[ModelId]:
         """The models for which children were started, in that order."""
