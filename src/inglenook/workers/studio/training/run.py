@@ -32,7 +32,7 @@ from inglenook.workers.studio.networks.weights import Origin
 from inglenook.workers.studio.training.checkpoints import read_checkpoint
 from inglenook.workers.studio.training.keeping import RunKeeper
 from inglenook.workers.studio.training.learner import Learner, is_frozen
-from inglenook.workers.studio.training.logs import RunLogs
+from inglenook.workers.studio.training.logs import RunLogs, Status
 from inglenook.workers.studio.training.parking import DeviceState
 from inglenook.workers.studio.training.preparing import Built, Data, build, prepare_data
 from inglenook.workers.studio.training.progress import Progress
@@ -55,7 +55,7 @@ def train(work: Train, context: Context) -> Message:
                 job=work.job, code=error.code, message=error.message[:4000], hint=error.hint, epoch=epoch
             )
     finally:
-        run.close()
+        run.close("finished" if run.progress.done else "failed")
     return last_word
 
 
@@ -81,7 +81,7 @@ class Run:
         if content is not None:
             built = _as_kept(built, content)
         precision, note = context.device.precision(work.spec.hardware.precision)
-        self._logs = RunLogs(work, Path(work.folder))
+        self._logs = RunLogs(work, Path(work.folder), epoch=self.progress.epoch)
         self._keeper = RunKeeper(work, context, data.manifest, self._logs, content)
         reporter = Reporter(
             send=context.send,
@@ -125,7 +125,7 @@ class Run:
             self._keeper.save_last(self._learner)
             checkpoint = str(self._keeper.last)
         before = device.memory_bytes()
-        self.close()
+        self.close("stopped")
         device.release()
         return TrainStopped(
             job=self._work.job,
@@ -136,9 +136,10 @@ class Run:
             after_bytes=device.memory_bytes(),
         )
 
-    def close(self) -> None:
+    def close(self, status: Status) -> None:
+        """The first call says how it ended."""
         if self._logs is not None:
-            self._logs.close("FINISHED" if self.progress.done else "FAILED")
+            self._logs.close(status)
             self._logs = None
         if self._learner is not None:
             self._learner.data.train.close()

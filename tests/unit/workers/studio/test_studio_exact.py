@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that was stopped, or parked, learns the same, number for number, as one that never was."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.studio_pictures import SHAKEN, draw_pictures, read_examples, spec, write_manifest
+from tests.unit.workers.studio.bench import Bench, same, weights
+
+from inglenook.wire.message import Message
+from inglenook.wire.studio.training import Batch, Parked, Trained, TrainFailed, TrainStopped, Unparked
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING = spec(
+    train=SHAKEN,
+    max_epochs=3,
+    warmup_epochs=1,
+    mixup=0.3,
+    cutmix=0.5,
+    ema_decay=0.9,
+    batch_multiplier=3,
+    sampling="balanced",
+    class_weights="balanced",
+    gradient_clip=1.0,
+    label_smoothing=0.1,
+    model={"dropout": 0.5},
+)
+"""Everything that draws at random, or remembers something from one batch to the next."""
+
+
+class Uninterrupted:
+    """What the run comes to when nobody disturbs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifest = draw_pictures(folder / "pictures", 60, val=12)
+        bench = Bench(folder)
+        self.last = bench.train(self.manifest, EVERYTHING)
+        assert isinstance(self.last, Trained)
+        self.losses = bench.losses
+        self.records = [_of_the_run(epoch.values) for epoch in bench.epochs]
+        self.weights = weights(folder / "run")
+        self.best = weights(folder / "run", "best")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    return Uninterrupted(tmp_path_factory.mktemp("reference"))
+
+
+def _of_the_run(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name != "duration_s"}
+
+
+def at(stage: str, epoch: int, batch: int, act: Callable[[Bench], None]) -> Callable[[Message, Bench], None]:
+    def on(message: Message, bench: Bench) -> None:
+        if isinstance(message, Batch) and (message.stage, message.epoch, message.batch) == (stage, epoch,
+        batch):
+            act(bench)
+
+    return on
+
+
+@pytest.mark.parametrize(
+    ("stage", "epoch", "batch"),
+    [("train", 1, 2), ("train", 2, 5), ("train", 2, 6), ("val", 2, 1), ("train", 3, 1)],
+    ids=["mid-window", "last but one", "last of the epoch", "while validating", "new epoch"],
+)
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(
+    reference: Uninterrupted, tmp_path: Path, stage: str, epoch: int, batch: int
+) -> None:
+    bench = Bench(tmp_path, on=at(stage, epoch, batch, Bench.stop))
+    stopped = bench.train(reference.manifest, EVERYTHING)
+    assert isinstance(stopped, TrainStopped)
+    first = bench.losses
+    torch.manual_seed(12345)  # another process has another state
+    again = Bench(tmp_path)
+    assert isinstance(again.train(reference.manifest, EVERYTHING, resume=stopped.checkpoint), Trained)
+    assert first + again.losses == reference.losses
+    records = [_of_the_run(record.values) for record in bench.epochs + again.epochs]
+    assert records == reference.records
+    assert same(weights(tmp_path / "run"), reference.weights)
+    assert same(weights(tmp_path / "run", "best"), reference.best)
+
+
+def test_the_checkpoint_that_is_saved_in_mid_epoch_is_as_good(reference: Uninterrupted, tmp_path: Path) ->
+None:
+    """As after a crash: the process has gone, and what was saved last is all there is."""
+    kept: list[bytes] = []
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    bench = Bench(tmp_path, on=at("train", 2, 5, lambda bench: kept.append(last.read_bytes())))
+    bench.train(reference.manifest, EVERYTHING, save_every_s=0.0)
+    last.write_bytes(kept[0])
+    again = Bench(tmp_path)
+    again.train(reference.manifest, EVERYTHING, resume=str(last))
+    assert again.losses[0][:2] == (2, 5)
+    assert again.losses == [loss for loss in reference.losses if loss[:2] >= (2, 5)]
+    assert same(weights(tmp_path / "run"), reference.weights)
+
+
+@pytest.mark.parametrize(("stage", "epoch", "batch"), [("train", 1, 2), ("val", 2, 1), ("train", 3, 4)])
+def test_a_parked_run_goes_on_as_if_nothing_had_been(
+    reference: Uninterrupted, tmp_path: Path, stage: str, epoch: int, batch: int
+) -> None:
+    park = at(stage, epoch, batch, Bench.park)
+    parked_files: list[list[str]] = []
+
+    def on(message: Message, bench: Bench) -> None:
+        park(message, bench)
+        if isinstance(message, Parked):
+            parked_files.append([path.name for path in bench.spool.iterdir()])
+            bench.park()  # is answered too, although it is parked already
+            bench.unpark()
+
+    bench = Bench(tmp_path, on=on)
+    # The second answer parks it again through `on`, so each Parked brings one Park and one Unpark: stop
+    # doing so.
+    assert isinstance(_train_with_two_answers(bench, reference), Trained)
+    assert bench.losses == reference.losses
+    assert same(weights(tmp_path / "run"), reference.weights)
+    receipts = bench.of(Parked)
+    assert len(receipts) == 2
+    assert len(bench.of(Unparked)) == 1
+    assert receipts[0].epoch == epoch
+    assert parked_files[0] == ["parked.pt"]
+    assert list(bench.spool.iterdir()) == []
+
+
+def _train_with_two_answers(bench: Bench, reference: Uninterrupted) -> Any:
+    inner = bench._on
+    answered = []
+
+    def once(message: Message, bench: Bench) -> None:
+        if isinstance(message, Parked):
+            answered.append(message)
+            if len(answered) > 1:
+                return
+        inner(message, bench)
+
+    bench._on = once
+    return bench.train(reference.manifest, EVERYTHING)
+
+
+def test_a_run_is_stopped_while_it_is_parked_and_goes_on_later(
+    reference: Uninterrupted, tmp_path: Path
+) -> None:
+    park = at("val", 2, 1, Bench.park)
+
+    def on(message: Message, bench: Bench) -> None:
+        park(message, bench)
+        if isinstance(message, Parked):
+            bench.stop()
+
+    bench = Bench(tmp_path, on=on)
+    stopped = bench.train(reference.manifest, EVERYTHING)
+    assert isinstance(stopped, TrainStopped)
+    assert list(bench.spool.iterdir()) == []
+    again = Bench(tmp_path)
+    again.train(reference.manifest, EVERYTHING, resume=stopped.checkpoint)
+    assert bench.losses + again.losses == reference.losses
+    assert same(weights(tmp_path / "run"), reference.weights)
+
+
+def test_pictures_read_in_other_processes_are_the_same(reference: Uninterrupted, tmp_path: Path) -> None:
+    from dataclasses import replace as _  # noqa: F401 - nothing of it is needed: msgspec has its own
+
+    import msgspec
+
+    beside = msgspec.structs.replace(
+        EVERYTHING, hardware=msgspec.structs.replace(EVERYTHING.hardware, workers=2)
+    )
+    bench = Bench(tmp_path)
+    bench.train(reference.manifest, beside)
+    assert bench.losses == reference.losses
+    assert same(weights(tmp_path / "run"), reference.weights)
+
+
+def test_another_seed_is_another_run(reference: Uninterrupted, tmp_path: Path) -> None:
+    import msgspec
+
+    other = msgspec.structs.replace(
+        EVERYTHING, hyperparameters=msgspec.structs.replace(EVERYTHING.hyperparameters, seed=1)
+    )
+    bench = Bench(tmp_path)
+    bench.train(reference.manifest, other)
+    assert bench.losses != reference.losses
+
+
+def test_a_run_is_not_resumed_with_what_it_did_not_begin_with(reference: Uninterrupted, tmp_path: Path) ->
+None:
+    import msgspec
+
+    bench = Bench(tmp_path, on=at("train", 1, 2, Bench.stop))
+    stopped = bench.train(reference.manifest, EVERYTHING)
+    other = msgspec.structs.replace(
+        EVERYTHING, hyperparameters=msgspec.structs.replace(EVERYTHING.hyperparameters, learning_rate=0.5)
+    )
+    failed = Bench(tmp_path).train(reference.manifest, other, resume=stopped.checkpoint)
+    assert isinstance(failed, TrainFailed)
+    assert failed.code == "train.bad_checkpoint"
+    assert "hyperparameters.learning_rate changed" in failed.message
+
+    fewer = write_manifest(tmp_path / "fewer.jsonl", read_examples(reference.manifest)[1:])
+    failed = Bench(tmp_path).train(fewer, EVERYTHING, resume=stopped.checkpoint)
+    assert "the pictures changed" in failed.message
