@@ -3,6 +3,7 @@
 brings work of its own adds its messages here, and its handler in `workers/studio/handlers.py`."""
 
 from inglenook.wire.message import Cancel, Hello, Loaded, LoadFailed, Shutdown
+from inglenook.wire.studio.export import Export, Exported, ExportFailed, Exporting, ExportStopped
 from inglenook.wire.studio.finding import (
     AugmentationsPreviewed,
     BatchSizeFound,
@@ -32,7 +33,7 @@ from inglenook.wire.studio.training import (
     Unparked,
 )
 
-StudioWork = Train | FindBatchSize | FindLearningRate | PreviewAugmentations
+StudioWork = Train | Export | FindBatchSize | FindLearningRate | PreviewAugmentations
 """What asks for work; each has a `job` and gets exactly one last word."""
 
 ToStudioWorker = OpenStudio | StudioWork | Park | Unpark | Cancel | Shutdown
@@ -57,6 +58,10 @@ FromStudioWorker = (
     | LearningRateFound
     | AugmentationsPreviewed
     | FindingFailed
+    | Exporting
+    | Exported
+    | ExportFailed
+    | ExportStopped
 )
 TrainLastWord = Trained | TrainFailed | TrainStopped
 FindingLastWord = BatchSizeFound | LearningRateFound | AugmentationsPreviewed | FindingFailed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inglenook.wire.message import Message
+from inglenook.wire.studio.export import Export, ExportFailed
 from inglenook.wire.studio.training import Train, TrainFailed
 from inglenook.workers.studio.context import Context
 from inglenook.workers.studio.training.run import train
@@ -26,6 +27,14 @@ class Handler:
     prefix: str
 
 
+def _export(work: Export, context: Context) -> Message:
+    """Imports ONNX's libraries, which a training does not need."""
+    from inglenook.workers.studio.export.handler import export
+
+    return export(work, context)
+
+
 HANDLERS: Mapping[type[Message], Handler] = {
     Train: Handler(train, TrainFailed, "train"),
+    Export: Handler(_export, ExportFailed, "export"),
 }
