@@ -371,6 +371,27 @@ def outgoing_of(loaded: Loaded) -> Iterator[OutgoingService]:
         database.close()
 
 
+@contextmanager
+def studio_of(loaded: Loaded) -> Iterator[Studio]:
+    """The studio alone, for commands that work on it while no server runs. Blocks.
+
+    Raises:
+        Conflict: a server, or another command, has it.
+        Invalid, Unavailable, Failed: the workspace cannot be used.
+    """
+    data = loaded.settings.server.data
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = SystemClock()
+    lock = DataLock(data)
+    holder = this_process(NO_ADDRESS, clock.now())
+    lock.acquire(holder)
+    try:
+        with open_studio(loaded.settings, clock=clock, holder=holder) as studio:
+            yield studio
+    finally:
+        lock.release()
+
+
 def _scheduler(
     settings: Settings, database: Database, clock: Clock, programs: LlamaPrograms
 ) -> tuple[Scheduler, Kinds]:

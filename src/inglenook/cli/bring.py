@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`inglenook import`: pictures from elsewhere into the gallery of the running server."""
+"""`inglenook import`: what is elsewhere into the gallery, or into the studio."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group(name="import")
 def bring() -> None:
-    """Bring pictures from elsewhere into the gallery."""
+    """Bring pictures and projects from elsewhere."""
 
 
 @bring.command()
@@ -50,6 +50,37 @@ def alice(folder: Path, as_json: bool, config: Path | None, data: Path | None) -
     for name in sorted(set(records) - {path.name for path in found}):
         say(f"{name}: in the list, but there is no such file")
     _import(folder, found, records, as_json=as_json, config=config, data=data)
+
+
+@bring.command(name="ai-studio")
+@click.argument("folder", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print what was copied and what was not as JSON.")
+@settings_options
+def ai_studio(folder: Path, as_json: bool, config: Path | None, data: Path | None) -> None:
+    """Copy the projects of an AI Studio: FOLDER holds its workspace.json. No server may run meanwhile.
+
+    Pictures, labels and splits become projects of the studio; experiments, checkpoints and exports are kept
+    beside them as they are.
+    """
+    import msgspec
+
+    from inglenook.app import studio_of
+    from inglenook.base.ids import OWNER
+    from inglenook.studio.foreign.bringing import bring_ai_studio
+
+    with studio_of(load_settings(config=config, data=data)) as studio:
+        report = bring_ai_studio(studio, folder, person=OWNER)
+    for line in report.left:
+        say(line)
+    if as_json:
+        put_json(msgspec.to_builtins(report))
+        return
+    for one in report.projects:
+        put(
+            f"{one.project.name} ({one.project.id}): {one.pictures} pictures, {len(one.splits)} splits,"
+            f" {len(one.experiments)} experiments, {len(one.exports)} exports"
+        )
+    put(f"{len(report.projects)} projects copied, {len(report.left)} things left")
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:

@@ -110,7 +110,9 @@ def _info(folder: Path) -> ServerInfo | None:
 
 def _taken(folder: Path, what: str) -> Conflict:
     info = _info(folder)
-    who = "Another server" if info is None else f"A server at {info.address} (process {info.pid})"
+    who = "Another program"
+    if info is not None:
+        who = f"A server at {info.address} (process {info.pid})" if info.address else f"Process {info.pid}"
     return Conflict(
         f"{who} already uses {what} {folder}.",
         code="store.locked",

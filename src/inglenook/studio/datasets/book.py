@@ -151,7 +151,8 @@ class DatasetBook:
             current=note.number,
             classes=tuple(classes),
             updated_at=note.created_at,
-            image_stats=index.stats(),
+            # Looks at every picture, so not where none came or went.
+            image_stats=index.stats() if note.added or note.removed else head.image_stats,
         )
         self.workspace.write(self.folder(project_id) / HEAD, newer)
         if history.distance(note.number) >= _WHOLE_AFTER:

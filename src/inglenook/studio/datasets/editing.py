@@ -139,7 +139,11 @@ def _reclass(
     def edited(record: ImageRecord) -> ImageRecord:
         return msgspec.structs.replace(record, annotations=tuple(map(renamed, record.annotations)))
 
-    records = book.index(project_id).iterate()
+    records: Iterable[ImageRecord] = book.index(project_id).iterate()
+    if head.task in _WITH_LABELS and len(classes) == len(head.classes):
+        # Numbers stay, so only pictures of these classes change.
+        labels = tuple(names)
+        records = book.index(project_id).by_id(book.index(project_id).ids(ImageQuery(labels=labels))).values()
     return _edit(
         book, project_id, head, records, edited, kind="classes", by=by, words=summary, classes=classes
     )

@@ -6,9 +6,6 @@ is made again. A connection lives as long as one operation, so any thread may as
 time, which the project's lock sees to.
 """
 
-import base64
-import binascii
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from inglenook.base.errors import Invalid
-from inglenook.studio.datasets.model import Change, ImageQuery, ImageRecord, ImageStats, Page
+from inglenook.studio.datasets.model import ANY_IMAGE, Change, ImageQuery, ImageRecord, ImageStats, Page
+from inglenook.studio.datasets.sql import SORTS, closed, conditions, opened, select, where_of
 from inglenook.vision.annotations import primary_class
 
 SCHEMA: Final = 1
@@ -28,7 +25,7 @@ _MANY: Final = 500
 
 _TABLES = """
 DROP TABLE IF EXISTS meta; DROP TABLE IF EXISTS images; DROP TABLE IF EXISTS tags;
-DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS splits;
+DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS splits; DROP TABLE IF EXISTS labels;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (
   seq INTEGER PRIMARY KEY,
@@ -47,10 +44,11 @@ CREATE TABLE images (
   family TEXT,
   record BLOB NOT NULL
 );
+CREATE TABLE labels (label TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tags (tag TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (tag, id)) WITHOUT ROWID;
-CREATE TABLE splits (split TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE splits (no INTEGER PRIMARY KEY, split TEXT NOT NULL UNIQUE);
 CREATE TABLE parts (
-  split TEXT NOT NULL, subset TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (split, id)
+  no INTEGER NOT NULL, seq INTEGER NOT NULL, subset TEXT NOT NULL, PRIMARY KEY (no, seq)
 ) WITHOUT ROWID;
 """
 _INDEXES = """
@@ -62,18 +60,18 @@ CREATE INDEX images_added ON images (added_at, filename);
 CREATE INDEX images_sha256 ON images (sha256);
 CREATE INDEX images_family ON images (family, filename) WHERE family IS NOT NULL;
 CREATE INDEX tags_id ON tags (id);
-CREATE INDEX parts_subset ON parts (split, subset);
+CREATE INDEX parts_subset ON parts (no, subset);
+INSERT INTO labels SELECT label, COUNT(*) FROM images GROUP BY label;
 """
 _COLUMNS: Final = 14
 _INSERT = f"""INSERT INTO images (id, filename, folded, label, label_folded, area, side, width, height,
   ending, added_at, sha256, family, record) VALUES ({", ".join("?" * _COLUMNS)})"""  # noqa: S608 - question marks
-_SORTS: Mapping[str, str] = {
-    "filename": "filename",
-    "class": "label_folded",
-    "size": "area",
-    "added": "added_at",
-}
-
+_UPDATE = """UPDATE images SET id = ?, filename = ?, folded = ?, label = ?, label_folded = ?, area = ?,
+  side = ?, width = ?, height = ?, ending = ?, added_at = ?, sha256 = ?, family = ?, record = ?
+  WHERE id = ?"""
+_FEW: Final = 5000
+"""A part of a split with fewer pictures is looked up picture by picture; of a larger one, pages are filled
+in the list's order."""
 _record = msgspec.json.Decoder(ImageRecord)
 _encode = msgspec.json.Encoder().encode
 
@@ -108,7 +106,9 @@ class ImageIndex:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.executescript(
+            "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
+        )
         return connection
 
     # -- keeping it true ---------------------------------------------------------------------------------
@@ -152,11 +152,20 @@ class ImageIndex:
         """Bring it from the version before to this one."""
         with self._writing() as connection:
             for change in changes:
+                _count_label(connection, change.before, -1)
+                _count_label(connection, change.after, 1)
                 connection.execute("DELETE FROM tags WHERE id = ?", (change.id,))
-                connection.execute("DELETE FROM images WHERE id = ?", (change.id,))
-                if change.after is not None:
+                if change.after is None:
+                    _delete(connection, change.id)
+                    continue
+                if change.before is None:
                     connection.execute(_INSERT, _row(change.after))
-                    _tag(connection, change.after)
+                    # A split may know the picture of old: what was loaded of splits is loaded again.
+                    connection.execute("DELETE FROM splits")
+                else:
+                    connection.execute(_UPDATE, (*_row(change.after), change.id))
+                _tag(connection, change.after)
+            connection.execute("DELETE FROM parts WHERE no NOT IN (SELECT no FROM splits)")
             _set_version(connection, dataset, version)
 
     # -- splits ------------------------------------------------------------------------------------------
@@ -170,23 +179,28 @@ class ImageIndex:
         assignments: subset by a picture's id; `none` may be left out.
         """
         with self._writing() as connection:
-            connection.execute("DELETE FROM parts WHERE split = ?", (split,))
+            _forget_split(connection, split)
+            number = connection.execute("INSERT INTO splits (split) VALUES (?)", (split,)).lastrowid
+            rows = connection.execute("SELECT id, seq FROM images ORDER BY seq").fetchall()
             connection.executemany(
-                "INSERT INTO parts (split, subset, id) VALUES (?, ?, ?)",
-                ((split, subset, image) for image, subset in assignments.items() if subset != "none"),
+                "INSERT INTO parts (no, seq, subset) VALUES (?, ?, ?)",
+                (
+                    (number, seq, assignments[image])
+                    for image, seq in rows
+                    if assignments.get(image, "none") != "none"
+                ),
             )
-            connection.execute("INSERT OR REPLACE INTO splits (split) VALUES (?)", (split,))
 
     def drop_split(self, split: str) -> None:
         with self._writing() as connection:
-            connection.execute("DELETE FROM parts WHERE split = ?", (split,))
-            connection.execute("DELETE FROM splits WHERE split = ?", (split,))
+            _forget_split(connection, split)
 
     def split_counts(self, split: str) -> dict[tuple[str, str], int]:
         """Pictures by part (`none` for those in no part) and primary class."""
         rows = self._rows(
             "SELECT COALESCE(subset, 'none'), label, COUNT(*) FROM images"
-            " LEFT JOIN parts ON parts.split = ? AND parts.id = images.id GROUP BY 1, 2",
+            " LEFT JOIN parts ON parts.no = (SELECT no FROM splits WHERE split = ?)"
+            " AND parts.seq = images.seq GROUP BY 1, 2",
             (split,),
         )
         return {(subset, label): count for subset, label, count in rows}
@@ -195,57 +209,65 @@ class ImageIndex:
         """By picture, the subset by split; a split that has the picture nowhere is left out."""
         found: dict[str, dict[str, str]] = {image: {} for image in images}
         with self._reading() as connection:
-            splits = [split for (split,) in connection.execute("SELECT split FROM splits")]
-            for split in splits:
-                for some in _batches(images):
-                    marks = ", ".join("?" * len(some))
-                    rows = connection.execute(
-                        f"SELECT id, subset FROM parts WHERE split = ? AND id IN ({marks})",  # noqa: S608
-                        (split, *some),
-                    )
-                    for image, subset in rows:
-                        found[image][split] = subset
+            for some in _batches(images):
+                marks = ", ".join("?" * len(some))
+                rows = connection.execute(
+                    "SELECT id, split, subset FROM images CROSS JOIN splits"  # noqa: S608 - question marks
+                    f" JOIN parts ON parts.no = splits.no AND parts.seq = images.seq WHERE id IN ({marks})",
+                    some,
+                )
+                for image, split, subset in rows:
+                    found[image][split] = subset
         return found
 
     # -- asking ------------------------------------------------------------------------------------------
 
     def page(self, query: ImageQuery, *, limit: int, after: str | None = None) -> Page:
         """Raises Invalid: `after` is none of ours, or of a list in another order."""
-        column = _SORTS[query.sort]
-        where, values = _conditions(query)
+        column = SORTS[query.sort]
+        where, values = self._conditions(query)
         sign, way = ("<", "DESC") if query.descending else (">", "ASC")
         if after is not None:
-            key, name = _opened(after, query)
+            key, name = opened(after, query)
             where.append(
                 f"filename {sign} ?" if column == "filename" else f"({column}, filename) {sign} (?, ?)"
             )
             values += [name] if column == "filename" else [key, name]
-        rows = self._rows(_select(where, column, way), (*values, limit + 1, 0))
+        rows = self._rows(select(where, column, way), (*values, limit + 1, 0))
         images = tuple(_record.decode(record) for record, _ in rows[:limit])
         if len(rows) <= limit or not images:
             return Page(images=images)
-        return Page(images=images, after=_closed(rows[limit - 1][1], images[-1].filename, query))
+        return Page(images=images, after=closed(rows[limit - 1][1], images[-1].filename, query))
 
     def slice(self, query: ImageQuery, *, limit: int, offset: int) -> tuple[ImageRecord, ...]:
-        column = _SORTS[query.sort]
-        where, values = _conditions(query)
+        column = SORTS[query.sort]
+        where, values = self._conditions(query)
         way = "DESC" if query.descending else "ASC"
-        rows = self._rows(_select(where, column, way), (*values, limit, offset))
+        rows = self._rows(select(where, column, way), (*values, limit, offset))
         return tuple(_record.decode(record) for record, _ in rows)
 
     def count(self, query: ImageQuery) -> int:
-        where, values = _conditions(query)
-        return int(self._rows(f"SELECT COUNT(*) FROM images {_where(where)}", values)[0][0])  # noqa: S608
+        if query.split is not None and query.subset == "none":
+            every = msgspec.structs.replace(query, split=None, subset=None)
+            where, values = conditions(every)
+            where.append("seq IN (SELECT seq FROM parts WHERE no = (SELECT no FROM splits WHERE split = ?))")
+            in_some = f"SELECT COUNT(*) FROM images {where_of(where)}"  # noqa: S608 - our own words
+            return self.count(every) - int(self._rows(in_some, (*values, query.split))[0][0])
+        where, values = conditions(query)
+        return int(self._rows(f"SELECT COUNT(*) FROM images {where_of(where)}", values)[0][0])  # noqa: S608
 
     def ids(self, query: ImageQuery) -> list[str]:
-        where, values = _conditions(query)
-        return [row[0] for row in self._rows(f"SELECT id FROM images {_where(where)}", values)]  # noqa: S608
+        """Of all pictures that fit, in no order."""
+        where, values = conditions(query)
+        return [row[0] for row in self._rows(f"SELECT id FROM images {where_of(where)}", values)]  # noqa: S608
 
     def class_counts(self, query: ImageQuery) -> dict[str, int]:
         """Pictures by primary class; "" for those without one."""
-        where, values = _conditions(query)
+        if msgspec.structs.replace(query, sort="filename", descending=False) == ANY_IMAGE:
+            return dict(self._rows("SELECT label, count FROM labels WHERE count > 0 ORDER BY label", ()))
+        where, values = conditions(query)
         rows = self._rows(
-            f"SELECT label, COUNT(*) FROM images {_where(where)} GROUP BY label ORDER BY label",  # noqa: S608
+            f"SELECT label, COUNT(*) FROM images {where_of(where)} GROUP BY label ORDER BY label",  # noqa: S608
             values,
         )
         return dict(rows)
@@ -307,6 +329,16 @@ class ImageIndex:
             formats=tuple(row[0] for row in endings),
         )
 
+    def _conditions(self, query: ImageQuery) -> tuple[list[str], list[Any]]:
+        """For a page: a large part of a split is not collected first."""
+        if query.split is None or query.subset in (None, "none"):
+            return conditions(query)
+        size = self._rows(
+            "SELECT COUNT(*) FROM parts WHERE no = (SELECT no FROM splits WHERE split = ?) AND subset = ?",
+            (query.split, query.subset),
+        )[0][0]
+        return conditions(query, collected=size < _FEW)
+
     def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
         with self._reading() as connection:
             return connection.execute(statement, tuple(values)).fetchall()
@@ -332,6 +364,27 @@ def _row(record: ImageRecord) -> tuple[Any, ...]:
     )
 
 
+def _delete(connection: sqlite3.Connection, image: str) -> None:
+    connection.execute("DELETE FROM parts WHERE seq = (SELECT seq FROM images WHERE id = ?)", (image,))
+    connection.execute("DELETE FROM images WHERE id = ?", (image,))
+
+
+def _count_label(connection: sqlite3.Connection, record: ImageRecord | None, more: int) -> None:
+    if record is not None:
+        label = primary_class(record.annotations) or ""
+        connection.execute(
+            "INSERT INTO labels (label, count) VALUES (?, ?)"
+            " ON CONFLICT (label) DO UPDATE SET count = count + excluded.count",
+            (label, more),
+        )
+
+
+def _forget_split(connection: sqlite3.Connection, split: str) -> None:
+    number = "(SELECT no FROM splits WHERE split = ?)"
+    connection.execute(f"DELETE FROM parts WHERE no = {number}", (split,))  # noqa: S608 - our own words
+    connection.execute("DELETE FROM splits WHERE split = ?", (split,))
+
+
 def _tag(connection: sqlite3.Connection, record: ImageRecord) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO tags (tag, id) VALUES (?, ?)", ((it, record.id) for it in record.tags)
@@ -345,65 +398,6 @@ def _set_version(connection: sqlite3.Connection, dataset: str, version: int) -> 
     )
 
 
-def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
-    """SQL that holds together, and its values."""
-    where: list[str] = []
-    values: list[Any] = []
-
-    def add(condition: str, *given: Any) -> None:
-        where.append(condition)
-        values.extend(given)
-
-    if query.labels:
-        marks = ", ".join("?" * len(query.labels))
-        add(f"label_folded IN ({marks})", *(it.casefold() for it in query.labels))
-    if query.search:
-        add("instr(folded, ?)", query.search.casefold())
-    for tag in query.tags:
-        add("id IN (SELECT id FROM tags WHERE tag = ?)", tag)
-    if query.group is not None:
-        add("family = ?", query.group)
-    if query.min_side is not None:
-        add("side >= ?", query.min_side)
-    if query.ids is not None:
-        add("id IN (SELECT value FROM json_each(?))", json.dumps(query.ids))
-    if query.split is not None and query.subset == "none":
-        add("NOT EXISTS (SELECT 1 FROM parts WHERE split = ? AND parts.id = images.id)", query.split)
-    elif query.split is not None and query.subset is not None:
-        add(
-            "EXISTS (SELECT 1 FROM parts WHERE split = ? AND parts.id = images.id AND subset = ?)",
-            query.split,
-            query.subset,
-        )
-    return where, values
-
-
-def _where(conditions: Sequence[str]) -> str:
-    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
-
-
-def _select(conditions: Sequence[str], column: str, way: str) -> str:
-    order = f"filename {way}" if column == "filename" else f"{column} {way}, filename {way}"
-    return f"SELECT record, {column} FROM images {_where(conditions)} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - our own words; values are parameters
-
-
 def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), _MANY):
         yield items[start : start + _MANY]
-
-
-def _closed(key: Any, filename: str, query: ImageQuery) -> str:
-    """Where a list stands, as clients hand it back."""
-    place = json.dumps([query.sort, query.descending, key, filename])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _opened(after: str, query: ImageQuery) -> tuple[Any, str]:
-    try:
-        place = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
-        sort, descending, key, filename = place
-        if [sort, descending] == [query.sort, query.descending] and isinstance(key, str | int):
-            return key, str(filename)
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    raise Invalid("`after` does not belong to this list.", field="after", hint="begin again without it")

@@ -274,6 +274,12 @@ def _part(
         for record, number in zip(pictures.records, numbers.tolist(), strict=True)
         if number != splits.NONE
     }
+    return part_of(records, assignments, classes)
+
+
+def part_of(records: Sequence[ImageRecord], given: Mapping[str, Subset], classes: Sequence[str]) -> Part:
+    """The part with its counts; what `given` says of pictures that are not there is left out."""
+    assignments = {it.id: given[it.id] for it in records if given.get(it.id, "none") != "none"}
     return Part(
         assignments=assignments,
         stats=_stats(assignments.get(it.id, "none") for it in records),

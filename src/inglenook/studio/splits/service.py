@@ -18,7 +18,7 @@ from inglenook.base.errors import Conflict, InglenookError, Invalid, NotFound
 from inglenook.studio.datasets.model import Subset
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.documents import stamp
-from inglenook.studio.errors import DatasetNotImported, InUse, SplitNotFound
+from inglenook.studio.errors import DatasetNotImported, ImageNotFound, InUse, SplitNotFound
 from inglenook.studio.projects.model import named
 from inglenook.studio.splits.model import (
     SUBSETS,
@@ -165,6 +165,45 @@ class SplitsService:
                 self._keep(project_id, split)
                 kept.append(self._state(project_id, split, len(there) + place))
             return kept
+
+    def adopt(
+        self,
+        project_id: str,
+        name: str,
+        assignments: Mapping[str, Subset],
+        *,
+        by: str,
+        warnings: Sequence[str] = (),
+    ) -> SplitState:
+        """Keep a division that somebody else has made.
+
+        Args:
+            assignments: part by a picture's id; pictures that are not in it are in no part.
+
+        Raises:
+            Invalid, Conflict: as `create`. ImageNotFound: a picture that is not there.
+        """
+        from inglenook.studio.splits.planning import part_of  # brings numpy
+
+        plan = Plan(method="manual")
+        with self.workspace.locked(project_id):
+            there, _ = self._all(project_id)
+            head = self.datasets.head(project_id)
+            wanted = _free_names(name, plan, there)
+            part = part_of(list(self.datasets.iterate(project_id)), assignments, head.classes)
+            if len(part.assignments) != len(assignments):
+                raise ImageNotFound("The split names pictures that the data set does not have.")
+            preview = Preview(
+                plan=plan,
+                dataset_version=head.current,
+                classes=head.classes,
+                parts=(part,),
+                warnings=tuple(warnings),
+            )
+            index = max((it.index for it in there), default=-1) + 1
+            split = self._split(wanted[0], index, preview, part, head.id, by)
+            self._keep(project_id, split)
+            return self._state(project_id, split, len(there))
 
     def _split(self, name: str, index: int, preview: Preview, part: Part, dataset_id: str, by: str) -> Split:
         return Split(

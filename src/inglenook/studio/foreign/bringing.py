@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A workspace of AI Studio into ours: projects, pictures, splits; the rest as an archive. Everything blocks.
+
+Experiments are kept as their program left them, below `ai-studio` in the project: its figures are counted
+otherwise than ours (`ai-studio.json` lists them, and which checkpoints could be loaded safely).
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from inglenook.base.errors import InglenookError
+from inglenook.store.files import write_error
+from inglenook.studio.datasets.model import ImageRecord, NewImage, Subset
+from inglenook.studio.documents import Document
+from inglenook.studio.foreign.ai_studio import ForeignDataset, ForeignImage, ForeignProject, Reader
+from inglenook.studio.foreign.checkpoints import not_loadable
+from inglenook.studio.projects.model import Project
+from inglenook.studio.studio import Studio
+
+ARCHIVE: Final = "ai-studio"
+CONTENTS: Final = "ai-studio.json"
+_DOCUMENTS: Final = ("experiment.json", "metrics.json")
+_EVALUATION: Final = ("evaluation.json", "aggregate.json", "results.json")
+
+
+class OldCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """`problem`: why it cannot be loaded; None where its weights can."""
+
+    file: str
+    size_bytes: int
+    problem: str | None = None
+
+
+class OldExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    """`status`, `best_metric`: as AI Studio says; its accuracy is the mean over classes."""
+
+    id: str
+    name: str
+    status: str
+    split_name: str | None
+    best_metric: dict[str, float | None] | None
+    checkpoints: tuple[OldCheckpoint, ...]
+
+
+class OldExport(msgspec.Struct, frozen=True, kw_only=True):
+    """`file`: below the archive; None where there was none."""
+
+    id: str
+    experiment_id: str | None
+    format: str
+    status: str
+    file: str | None
+
+
+class Contents(Document, frozen=True, kw_only=True):
+    """`ai-studio.json` in a project."""
+
+    source: str
+    project: str
+    experiments: tuple[OldExperiment, ...]
+    exports: tuple[OldExport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """One project that was copied."""
+
+    project: Project
+    pictures: int
+    splits: tuple[str, ...]
+    experiments: tuple[OldExperiment, ...]
+    exports: tuple[OldExport, ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """`left`: what was not copied and why, a sentence each."""
+
+    projects: list[Brought] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def bring_ai_studio(studio: Studio, folder: Path, *, person: str) -> Report:
+    """Copy every project; one that fails does not take the others down.
+
+    Raises:
+        NotFound: there is no workspace of AI Studio in `folder`.
+    """
+    reader = Reader(folder.resolve())
+    report = Report(left=reader.left)
+    for path, foreign in reader.projects():
+        project: Project | None = None
+        try:
+            project = studio.projects.create(person, foreign.name, foreign.task, foreign.description)
+            report.projects.append(_Bringing(studio, reader, path, project).bring(foreign))
+        except InglenookError as error:
+            reader.left.append(f"The project {foreign.name!r} ({foreign.id}): {error.message}")
+            if project is not None:
+                studio.projects.delete(person, project.id)
+    return report
+
+
+@dataclass(slots=True)
+class _Bringing:
+    studio: Studio
+    reader: Reader
+    path: Path
+    project: Project
+
+    def bring(self, foreign: ForeignProject) -> Brought:
+        dataset = self.reader.dataset(self.path)
+        pictures, splits = (0, ()) if dataset is None else self._dataset(dataset)
+        experiments = tuple(self._experiments())
+        exports = tuple(self._exports())
+        contents = Contents(
+            source=str(self.path), project=foreign.id, experiments=experiments, exports=exports
+        )
+        if experiments or exports:
+            workspace = self.studio.workspace
+            workspace.write(workspace.project_folder(self.project.id) / CONTENTS, contents)
+        return Brought(self.project, pictures, splits, experiments, exports)
+
+    # -- pictures ----------------------------------------------------------------------------------------
+
+    def _dataset(self, dataset: ForeignDataset) -> tuple[int, tuple[str, ...]]:
+        staging = self.studio.datasets.begin(
+            self.project.id,
+            "replace",
+            by=self.project.owner,
+            source_format=dataset.source_format,
+            source_path=str(self.path),
+        )
+        where: dict[str, ForeignImage] = {}
+        try:
+            for image in self.reader.images(dataset, self.project.name):
+                if image.filename not in where and self._stage(staging.folder, staging.add, image):
+                    where[image.filename] = image
+            if not where:
+                return 0, ()
+            staging.commit(f"{len(where)} pictures from AI Studio", dataset.classes)
+        finally:
+            staging.abandon()
+        return len(where), tuple(self._splits(dataset, where))
+
+    def _stage(self, folder: Path, add: Any, image: ForeignImage) -> bool:
+        source = self.path / "dataset" / "images" / image.filename
+        name = f"{self.project.name}: {image.filename}"
+        if source.is_symlink() or not source.is_file():
+            self.reader.left.append(f"{name}: there is no such file.")
+            return False
+        size = _size(source)
+        if size is None:
+            self.reader.left.append(f"{name}: it is no picture that can be read.")
+            return False
+        target = folder / f"{hashlib.sha256(image.filename.encode()).hexdigest()}.part"
+        sha256 = _copied(source, target)
+        add(
+            NewImage(
+                file=target.name,
+                original=image.filename,
+                width=size[0],
+                height=size[1],
+                size_bytes=target.stat().st_size,
+                sha256=sha256,
+                annotations=image.annotations,
+            )
+        )
+        return True
+
+    def _splits(self, dataset: ForeignDataset, where: Mapping[str, ForeignImage]) -> list[str]:
+        records: list[ImageRecord] = list(self.studio.datasets.iterate(self.project.id))
+        made: list[str] = []
+        for place, name in enumerate(dataset.split_names):
+            parts: dict[str, Subset] = {}
+            for record in records:
+                values = where[record.original].split
+                value = values[place] if place < len(values) else "none"
+                if value in ("train", "val", "test"):
+                    parts[record.id] = value  # type: ignore[assignment]  # one of the three words
+            try:
+                self.studio.splits.adopt(
+                    self.project.id,
+                    name,
+                    parts,
+                    by=self.project.owner,
+                    warnings=("Imported from AI Studio, which keeps no seed.",),
+                )
+                made.append(name)
+            except InglenookError as error:
+                self.reader.left.append(f"{self.project.name}: split {name!r}: {error.message}")
+        return made
+
+    # -- the archive -------------------------------------------------------------------------------------
+
+    def _experiments(self) -> list[OldExperiment]:
+        found = []
+        for path, fields in self.reader.below(self.path / "experiments", "experiment.json"):
+            target = self._archive("experiments", path.name)
+            for name in _DOCUMENTS:
+                _copy_if_there(path / name, target / name)
+            for name in _EVALUATION:
+                _copy_if_there(path / "evaluation" / name, target / "evaluation" / name)
+            found.append(self._experiment(path, target, fields))
+        return found
+
+    def _experiment(self, path: Path, target: Path, fields: Mapping[str, Any]) -> OldExperiment:
+        checkpoints = []
+        for source in sorted((path / "checkpoints").glob("*.ckpt")):
+            kept = target / "checkpoints" / source.name
+            if not _copy_if_there(source, kept):
+                continue
+            problem = not_loadable(kept)
+            if problem is not None:
+                self.reader.left.append(
+                    f"{self.project.name}: {path.name}: {source.name} was copied, but will not be loaded:"
+                    f" {problem}."
+                )
+            file = f"experiments/{path.name}/checkpoints/{source.name}"
+            checkpoints.append(OldCheckpoint(file=file, size_bytes=kept.stat().st_size, problem=problem))
+        metric = fields.get("best_metric")
+        return OldExperiment(
+            id=path.name,
+            name=str(fields.get("name", path.name)),
+            status=str(fields.get("status", "unknown")),
+            split_name=_text(fields.get("split_name")),
+            best_metric=_numbers(metric) if isinstance(metric, dict) else None,
+            checkpoints=tuple(checkpoints),
+        )
+
+    def _exports(self) -> list[OldExport]:
+        found = []
+        for path, fields in self.reader.below(self.path / "exports", "export.json"):
+            target = self._archive("exports", path.name)
+            _copy_if_there(path / "export.json", target / "export.json")
+            name = Path(str(fields.get("output_file") or "model.onnx")).name
+            kept = _copy_if_there(path / name, target / name)
+            if not kept and fields.get("status") == "completed":
+                self.reader.left.append(f"{self.project.name}: {path.name}: its {name} is not there.")
+            found.append(
+                OldExport(
+                    id=path.name,
+                    experiment_id=_text(fields.get("experiment_id")),
+                    format=str(fields.get("format", "unknown")),
+                    status=str(fields.get("status", "unknown")),
+                    file=f"exports/{path.name}/{name}" if kept else None,
+                )
+            )
+        return found
+
+    def _archive(self, *parts: str) -> Path:
+        return self.studio.workspace.project_folder(self.project.id).joinpath(ARCHIVE, *parts)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """NaN, which JSON does not know, becomes None."""
+    return {
+        str(name): float(value) if isinstance(value, int | float) and value == value else None
+        for name, value in values.items()
+    }
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the file's header; None for what is no picture."""
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = Image.open(path)
+        with opened as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _copied(source: Path, target: Path) -> str:
+    """Copy, and the SHA-256 of what was copied. Raises Failed, Unavailable."""
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as read, target.open("wb") as written:
+            while chunk := read.read(1 << 20):
+                digest.update(chunk)
+                written.write(chunk)
+    except OSError as error:
+        raise write_error(error, target) from error
+    return digest.hexdigest()
+
+
+def _copy_if_there(source: Path, target: Path) -> bool:
+    """Raises Failed, Unavailable."""
+    if source.is_symlink() or not source.is_file():
+        return False
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise write_error(error, target) from error
+    return True
