@@ -24,6 +24,7 @@ from inglenook.cli.predict import predict
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
 from inglenook.cli.starters import starters
+from inglenook.cli.studio import studio
 from inglenook.cli.transcribe import transcribe
 
 
@@ -53,6 +54,7 @@ for command in (
     transcribe,
     predict,
     bring,
+    studio,
     models,
     jobs,
     mcp,

@@ -29,6 +29,7 @@ _KIND_OF_STATUS = {
     409: errors.Conflict,
     413: errors.TooLarge,
     415: errors.Invalid,
+    422: errors.Invalid,
     429: errors.Busy,
     499: errors.Cancelled,
     503: errors.Unavailable,
@@ -143,6 +144,16 @@ class ServerClient:
         told = {"model": model, "top_k": str(top)}
         answer = await self._send("POST", "/v1/vision/predict", data=told, files=sent, timeout=patient)
         return list(answer.json()["data"])
+
+    async def send_file(self, path: str, field: str, file: Path, name: str, fields: Mapping[str, str]) -> Any:
+        """Send one file of any size with some texts, read from the disk while it goes; the JSON answer."""
+        import httpx
+
+        patient = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        with file.open("rb") as opened:
+            files = {field: (name, opened)}
+            sent = await self._send("POST", path, data=dict(fields), files=files, timeout=patient)
+            return sent.json()
 
     async def bytes_at(self, path: str) -> bytes:
         """The file at `path`, which may be a whole URL of the same server."""
