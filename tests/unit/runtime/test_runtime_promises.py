@@ -329,7 +329,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(SETTINGS, max_examples=80)
+TestPromises.settings = settings(SETTINGS, max_examples=40)
 
 
 class LongPromises(Promises):
