@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder in which the studio keeps everything, and who may write to it. Everything here blocks."""
 
+import logging
 import re
 import secrets
 import shutil
@@ -15,7 +16,9 @@ from inglenook.base.errors import Conflict, NotFound
 from inglenook.store.files import sync_folder, write_error
 from inglenook.store.lock import DataLock, ServerInfo
 from inglenook.studio.documents import D, Document, read_document, stamp, write_document
-from inglenook.studio.errors import ProjectNotFound
+from inglenook.studio.errors import CorruptDocument, ProjectNotFound
+
+log = logging.getLogger(__name__)
 
 NAME: Final = "workspace.json"
 PROJECT: Final = "project.json"
@@ -55,8 +58,7 @@ class Workspace:
             info: who takes it, for whoever finds it taken.
 
         Raises:
-            Conflict: another server has it; the message says which.
-            CorruptDocument: `workspace.json` cannot be read.
+            Conflict: another server has it, and the message says which; or a newer program has written it.
             Unavailable, Failed: the folder cannot be written to.
         """
         try:
@@ -83,8 +85,13 @@ class Workspace:
         try:
             document = self.read(self.root / NAME, WorkspaceDocument)
         except NotFound:
-            document = WorkspaceDocument(created_at=stamp(self._clock.now()))
-            self.write(self.root / NAME, document)
+            document = self._begun()
+        except CorruptDocument as error:
+            # All that it says can be found out again but the order, so nobody has to wait for it.
+            aside = self.root / f"{NAME}.corrupt-{secrets.token_hex(4)}"
+            (self.root / NAME).rename(aside)
+            log.warning("%s It was put aside as %s, and the projects are listed anew.", error.message, aside)
+            document = self._begun()
         there = sorted(it.name for it in (self.root / "projects").iterdir() if _ID.fullmatch(it.name))
         listed = [it for it in document.projects if it in there]
         projects = (*listed, *(it for it in there if it not in listed))
@@ -93,6 +100,11 @@ class Workspace:
                 _clear(self.root / "projects" / project / part)
         if projects != document.projects:
             self.write(self.root / NAME, _with(document, projects))
+
+    def _begun(self) -> WorkspaceDocument:
+        document = WorkspaceDocument(created_at=stamp(self._clock.now()))
+        self.write(self.root / NAME, document)
+        return document
 
     # -- documents ---------------------------------------------------------------------------------------
 

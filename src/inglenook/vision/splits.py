@@ -45,9 +45,11 @@ def part_sizes(count: int, ratios: Sequence[float]) -> tuple[int, int, int]:
     in_test = int(np.ceil(held_out * share - _TOLERANCE))
     sizes = [count - held_out, held_out - in_test, in_test]
     wanted = [part for part, ratio in enumerate((train, val, test)) if ratio > 0]
-    for part in wanted[:count]:
+    first = wanted[:count]
+    for part in first:
         if sizes[part] == 0:
-            sizes[int(np.argmax(sizes))] -= 1
+            giver = max(range(len(sizes)), key=lambda it: (it not in first and sizes[it] > 0, sizes[it]))
+            sizes[giver] -= 1
             sizes[part] += 1
     return (sizes[0], sizes[1], sizes[2])
 

@@ -90,6 +90,8 @@ def _add(
     summary: str,
     classes: Sequence[str],
 ) -> VersionNote:
+    if head.image_stats.num_images + staging.added > staging.most:
+        raise staging.too_many()
     known = Classes([*head.classes, *classes])
     place = _Place(book.folder(project_id), staging.folder, book.now())
     changes = [

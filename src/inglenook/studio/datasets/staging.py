@@ -29,6 +29,7 @@ class Staging:
         folder: where the files go, in whatever order and folders; on the same file system as the data set.
         added: pictures so far.
         source_format: as it was found out meanwhile; None leaves what `begin` was told.
+        most: pictures that one data set may have.
     """
 
     def __init__(
@@ -39,13 +40,12 @@ class Staging:
         finish: Callable[["Staging", str, Sequence[str]], VersionNote],
     ) -> None:
         """Args:
-        most: pictures that one data set may have.
         finish: makes the version.
         """
         self.folder = folder
         self.added = 0
         self.source_format: str | None = None
-        self._most = most
+        self.most = most
         self._finish = finish
         self._file = (folder / _RECORDS).open("wb")
         self._over = False
@@ -58,12 +58,15 @@ class Staging:
         part = PurePosixPath(image.file)
         if part.is_absolute() or ".." in part.parts or not (self.folder / part).is_file():
             raise Invalid(f"{image.file[:100]!r} is no file of the folder of this import.")
-        if self.added >= self._most:
-            raise Invalid(
-                f"A data set may have {self._most} pictures (studio.max_images).", code="dataset.too_many"
-            )
+        if self.added >= self.most:
+            raise self.too_many()
         self._file.write(_encode(image) + b"\n")
         self.added += 1
+
+    def too_many(self) -> Invalid:
+        return Invalid(
+            f"A data set may have {self.most} pictures (studio.max_images).", code="dataset.too_many"
+        )
 
     def images(self) -> Iterator[NewImage]:
         """What was added, in that order."""

@@ -72,15 +72,10 @@ def small(picture: Path, *, side_px: int, max_pixels: int) -> bytes:
     """The picture as it is meant to be looked at (EXIF's rotation applied), its longest side at most
     `side_px` pixels, as WebP; transparency is kept. Raises NotFound, Invalid, TooLarge.
     """
-    import warnings
-
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's of many pixels: there is a limit of our own
-            opened = Image.open(picture)
-        with opened as image:
+        with Image.open(picture) as image:
             if image.width * image.height > max_pixels:
                 raise TooLarge(
                     f"{picture.name} has {image.width} × {image.height} pixels; {max_pixels} are allowed.",
@@ -94,7 +89,11 @@ def small(picture: Path, *, side_px: int, max_pixels: int) -> bytes:
             return buffer.getvalue()
     except FileNotFoundError:
         raise NotFound(f"The file {picture.name} is gone.", code="image.not_found") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(
+            f"{picture.name} has more than {max_pixels} pixels.", code="picture.too_large"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Invalid(
             f"{picture.name} cannot be decoded: {str(error)[:150]}.", code="picture.unreadable"
         ) from error

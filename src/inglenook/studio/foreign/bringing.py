@@ -271,17 +271,12 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _size(path: Path) -> tuple[int, int] | None:
     """Width and height by the file's header; None for what is no picture."""
-    import warnings
-
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            opened = Image.open(path)
-        with opened as image:
+        with Image.open(path) as image:
             return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
 
 
