@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits of a project: every method, what is said about it, and what later changes of the data set do to one."""
+"""Splits: every method, what is said about one, and what later changes of the data set do to it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -137,6 +137,8 @@ def render_envelope(request: Request, problem: Problem) -> Response:
 
 def _render(request: Request, problem: Problem, details: Details | None) -> Response:
     status, code = _BY_CODE.get(problem.code) or _BY_KIND[problem.kind]
+    if problem.code.startswith("http."):
+        status = problem.status  # the framework's own: no such method, for instance
     message = problem.message
     if problem.hint and details is None:
         message = f"{message} {problem.hint[0].upper()}{problem.hint[1:]}."

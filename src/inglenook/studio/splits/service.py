@@ -162,8 +162,8 @@ class SplitsService:
                 if plan.method == "kfold":
                     options = msgspec.structs.replace(split.options, fold=place + 1, family=family)
                     split = msgspec.structs.replace(split, options=options)
-                self._keep(project_id, split)
-                kept.append(self._state(project_id, split, len(there) + place))
+                summary = self._keep(project_id, split)
+                kept.append(self._state(project_id, summary, len(there) + place))
             return kept
 
     def adopt(
@@ -202,8 +202,7 @@ class SplitsService:
             )
             index = max((it.index for it in there), default=-1) + 1
             split = self._split(wanted[0], index, preview, part, head.id, by)
-            self._keep(project_id, split)
-            return self._state(project_id, split, len(there))
+            return self._state(project_id, self._keep(project_id, split), len(there))
 
     def _split(self, name: str, index: int, preview: Preview, part: Part, dataset_id: str, by: str) -> Split:
         return Split(
@@ -225,10 +224,11 @@ class SplitsService:
             assignments=part.assignments,
         )
 
-    def _keep(self, project_id: str, split: Split) -> None:
+    def _keep(self, project_id: str, split: Split) -> SplitSummary:
         folder = self._folder(project_id)
         folder.mkdir(mode=0o700, exist_ok=True)
         self.workspace.write(folder / f"{split.id}.json", split)
+        return self.workspace.read(folder / f"{split.id}.json", SplitSummary)
 
     def users(self, project_id: str, name: str) -> Sequence[str]:
         """Names of the experiments that use the split."""
