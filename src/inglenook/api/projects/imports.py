@@ -108,7 +108,9 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
 
         async def ordered() -> ImportOrder:
             names = ("uploaded_file", "file")
-            sent = await receive_files(request, folder, fields=names, most=1, name=SENT)
+            sent = await receive_files(
+                request, folder, fields=names, most=1, max_bytes=imports.max_upload_bytes, name=SENT
+            )
             how = _texts(sent, SentImport).how("replace")
             name = sent.files[0].original
             return await asyncio.to_thread(imports.from_upload, who.person, project_id, folder, name, how)
@@ -123,7 +125,13 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
         folder = await asyncio.to_thread(imports.uploads.new)
 
         async def ordered() -> ImportOrder:
-            sent = await receive_files(request, folder, fields=("files", "file"), most=MAX_CHOSEN)
+            sent = await receive_files(
+                request,
+                folder,
+                fields=("files", "file"),
+                most=MAX_CHOSEN,
+                max_bytes=imports.max_upload_bytes,
+            )
             texts = _texts(sent, SentImport)
             some = _with_paths(sent)
             return await asyncio.to_thread(
