@@ -66,6 +66,7 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             datasets=datasets,
             roots=Roots(settings.import_roots),
             uploads=Uploads(settings.studio_folder / "uploads", clock),
+            max_upload_bytes=settings.studio.max_upload_bytes,
         )
         documents = ExperimentDocuments(workspace=workspace, clock=clock)
         material = Material(datasets=datasets, splits=splits)

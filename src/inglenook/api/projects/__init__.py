@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The studio as AI Studio's clients ask for it, and what we add: /api/projects, /api/datasets and so on."""
 
-import asyncio
-
-import msgspec
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
 
 from inglenook.api.projects.checks import checks_router
 from inglenook.api.projects.datasets import datasets_router
-from inglenook.api.projects.envelope import answer
 from inglenook.api.projects.imports import imports_router
 from inglenook.api.projects.projects import projects_router
 from inglenook.api.projects.splits import splits_router
 from inglenook.api.projects.tasks import tasks_router
 from inglenook.api.projects.training import training_router
-from inglenook.door.caller import Caller
 from inglenook.door.routes import add_routes
 from inglenook.gallery.service import GalleryService
 from inglenook.jobs.service import JobsService
@@ -27,15 +20,10 @@ __all__ = ["project_router"]
 
 def project_router(studio: WorkingStudio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
     router = APIRouter()
-
-    async def whole(request: Request, who: Caller, project_id: str) -> Response:
-        head = await asyncio.to_thread(studio.datasets.head, project_id)
-        return await answer(request, who, "datasets.get", msgspec.to_builtins(head))
-
     add_routes(
         router,
         projects_router(studio),
-        imports_router(studio, jobs=jobs, gallery=gallery, whole=whole),
+        imports_router(studio, jobs=jobs, gallery=gallery),
         checks_router(studio, jobs=jobs),
         datasets_router(studio),
         splits_router(studio),

@@ -115,11 +115,9 @@ def _reading_routes(router: APIRouter, studio: Studio) -> None:
             if error.code == "dataset.not_found" and has_fragment(request, "datasets.get"):
                 return await answer(request, who, "datasets.get", {})
             raise
-        if not images or has_fragment(request, "datasets.get"):
+        if not images:
             return await answer(request, who, "datasets.get", data)
-        return StreamingResponse(
-            _whole(studio, project_id, data), media_type="application/json", headers=_NO_STORE
-        )
+        return await _streamed(request, who, studio, project_id, data)
 
     @router.get("/images", summary="A page of the pictures that fit: by its number, or by `after`")
     async def images(
@@ -322,6 +320,25 @@ def _version_routes(router: APIRouter, studio: Studio) -> None:
 
 
 # -- in a thread -----------------------------------------------------------------------------------------
+
+
+async def whole_dataset(request: Request, who: Caller, studio: Studio, project_id: str) -> Response:
+    """The data set with every picture, or the fragment of it: also what an import answers with.
+
+    Raises ProjectNotFound; NotFound: there is no data set.
+    """
+    data = await _reading(studio, who, project_id, lambda: _metadata(studio, project_id))
+    return await _streamed(request, who, studio, project_id, data)
+
+
+async def _streamed(
+    request: Request, who: Caller, studio: Studio, project_id: str, data: dict[str, Any]
+) -> Response:
+    if has_fragment(request, "datasets.get"):
+        return await answer(request, who, "datasets.get", data)
+    return StreamingResponse(
+        _whole(studio, project_id, data), media_type="application/json", headers=_NO_STORE
+    )
 
 
 async def _reading(studio: Studio, who: Caller, project_id: str, work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ answer at once where nothing is said.
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from inglenook.api.errors import json_response
+from inglenook.api.projects.datasets import whole_dataset
 from inglenook.api.projects.envelope import EnvelopeRoute, converted, parsed
 from inglenook.api.projects.receiving import Received, receive_files
 from inglenook.base.errors import Invalid
@@ -34,7 +35,6 @@ from inglenook.studio.imports.work import source_name
 from inglenook.studio.studio import Studio
 
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
-Whole = Callable[[Request, Caller, str], Awaitable[Response]]
 _PAGE: Final = 1000
 
 
@@ -84,8 +84,7 @@ class GalleryImport(Common, frozen=True, kw_only=True):
     class_tags: tuple[Text, ...] = ()
 
 
-def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService, whole: Whole) -> APIRouter:
-    """`whole`: answers with the whole data set, as AI Studio's clients expect it after an import."""
+def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
     router = APIRouter(
         prefix="/api/datasets/{project_id}",
         tags=["data sets"],
@@ -93,7 +92,7 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
         route_class=EnvelopeRoute,
     )
     imports = studio.imports
-    desk = _Desk(jobs, whole)
+    desk = _Desk(studio, jobs)
 
     @router.post("/import/local", summary="Import a folder, zip or parquet file of the server's machine")
     async def local(request: Request, who: FromCaller, project_id: str, wait: bool = True) -> Response:
@@ -109,7 +108,9 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
 
         async def ordered() -> ImportOrder:
             names = ("uploaded_file", "file")
-            sent = await receive_files(request, folder, fields=names, most=1, name=SENT)
+            sent = await receive_files(
+                request, folder, fields=names, most=1, max_bytes=imports.max_upload_bytes, name=SENT
+            )
             how = _texts(sent, SentImport).how("replace")
             name = sent.files[0].original
             return await asyncio.to_thread(imports.from_upload, who.person, project_id, folder, name, how)
@@ -124,7 +125,13 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
         folder = await asyncio.to_thread(imports.uploads.new)
 
         async def ordered() -> ImportOrder:
-            sent = await receive_files(request, folder, fields=("files", "file"), most=MAX_CHOSEN)
+            sent = await receive_files(
+                request,
+                folder,
+                fields=("files", "file"),
+                most=MAX_CHOSEN,
+                max_bytes=imports.max_upload_bytes,
+            )
             texts = _texts(sent, SentImport)
             some = _with_paths(sent)
             return await asyncio.to_thread(
@@ -175,9 +182,9 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
 class _Desk:
     """Hands orders in, and waits for them where that is wanted."""
 
-    def __init__(self, jobs: JobsService, whole: Whole) -> None:
+    def __init__(self, studio: Studio, jobs: JobsService) -> None:
+        self._studio = studio
         self._jobs = jobs
-        self._whole = whole
 
     async def take(self, request: Request, who: Caller, order: ImportOrder, *, wait: bool) -> Response:
         job = await self._jobs.submit(
@@ -190,7 +197,7 @@ class _Desk:
         if not wait:
             return json_response({"status": "ok", "data": self._jobs.describe(job)}, status_code=202)
         require_succeeded(await self._jobs.wait(job.id))
-        return await self._whole(request, who, order.project)
+        return await whole_dataset(request, who, self._studio, order.project)
 
 
 def require_succeeded(job: Job) -> None:

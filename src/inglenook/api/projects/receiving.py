@@ -36,20 +36,26 @@ class Received:
 
 
 async def receive_files(
-    request: Request, folder: Path, *, fields: tuple[str, ...], most: int, name: str | None = None
+    request: Request,
+    folder: Path,
+    *,
+    fields: tuple[str, ...],
+    most: int,
+    max_bytes: int,
+    name: str | None = None,
 ) -> Received:
     """Read the body; files go into `folder` under names of ours.
 
     Args:
-        fields: those that may be files. most: files that there may be.
+        fields: those that may be files. most: files that there may be. max_bytes: of all of them.
         name: of the one file, where there is only one; else they are numbered.
 
     Raises:
         Invalid: no such form, one that is broken or cut off, another file, too many files.
-        TooLarge: the texts are too long; for the files the guard's limit holds.
+        TooLarge: the texts or the files are too large.
         Failed, Unavailable: the disk is full, or cannot be written to.
     """
-    reader = _Reader(folder, fields, most, name)
+    reader = _Reader(folder, fields, most, max_bytes, name)
     parser = MultipartParser(_boundary(request, fields), reader.callbacks())
     try:
         async for chunk in request.stream():
@@ -83,10 +89,14 @@ def _boundary(request: Request, fields: tuple[str, ...]) -> bytes:
 class _Reader:
     """What the parser calls, part by part. What is to be written waits until `flush`."""
 
-    def __init__(self, folder: Path, fields: tuple[str, ...], most: int, name: str | None) -> None:
+    def __init__(
+        self, folder: Path, fields: tuple[str, ...], most: int, max_bytes: int, name: str | None
+    ) -> None:
         self._folder = folder
         self._fields = fields
         self._most = most
+        self._left_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._one_name = name
         self._received = Received()
         self._pending: list[tuple[Path, bytes]] = []
@@ -181,6 +191,14 @@ class _Reader:
         if self._file is not None:
             self._pending.append((self._file, data))
             self._pending_bytes += len(data)
+            self._left_bytes -= len(data)
+            if self._left_bytes < 0:
+                raise TooLarge(
+                    f"What is sent is larger than {format_bytes(self._max_bytes)}.",
+                    code="request.too_large",
+                    field=self._fields[0],
+                    hint="studio.max_upload_bytes sets the limit",
+                )
             return
         self._text_bytes += len(data)
         if self._text_bytes > TEXT_BYTES:

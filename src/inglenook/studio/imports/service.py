@@ -51,10 +51,13 @@ class SentFile:
 
 @dataclass(frozen=True, slots=True)
 class ImportsService:
+    """`max_upload_bytes`: of the files of one request together."""
+
     projects: ProjectsService
     datasets: DatasetsService
     roots: Roots
     uploads: Uploads
+    max_upload_bytes: int
 
     def open(self, in_use: Callable[[str], bool]) -> None:
         """Make the first root, and clear away uploads that no unfinished job wants."""

@@ -46,6 +46,8 @@ class TableFile:
                 self._parquet = None
                 self._reader = self._arrow(path)
                 schema, self.rows = self._reader.schema, 0
+        except MemoryError:  # of Arrow too, which is one of its own errors besides
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"{name} cannot be read: {str(error)[:160]}.") from None
         self._columns = _columns(schema, pa)
@@ -68,6 +70,8 @@ class TableFile:
                 for image, given in zip(images, labels, strict=True):
                     number += 1
                     yield self._cell(image, given, number)
+        except MemoryError:
+            raise
         except (self._pa.ArrowException, OSError, ValueError, IndexError) as error:
             raise FormatError(f"{self._name} is damaged after row {number}: {str(error)[:160]}.") from None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO, YOLO, Pascal VOC, MVTec's layout, masks: read for their own tasks, and named where they do not fit."""
+"""COCO, YOLO, Pascal VOC, MVTec's layout, masks: read for their own tasks, named where they do not fit."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_coco_with_several_classes_in_a_picture_says_that_it_cannot_be_trained_y
     said = [{"image_id": 1, "category_id": n, "bbox": [1, 2, 3, 4]} for n in (5, 8)]
     files = {"x.json": coco([*said, {"image_id": 2, "category_id": 5, "bbox": [1, 1, 2, 2]}]), **BOTH}
     with pytest.raises(
-        WrongTask, match="COCO data set with boxes .object detection., which cannot be trained"
+        WrongTask, match=r"COCO data set with boxes .object detection., which cannot be trained"
     ):
         read(files, CLASSIFICATION)
     _, _, rows = read(files, CLASSIFICATION, asked="coco")
@@ -195,7 +195,7 @@ def test_mvtec_is_read_for_anomaly_detection_and_its_masks_are_left_out():
 
 
 def test_mvtec_gives_its_defects_as_classes_when_a_person_says_so():
-    with pytest.raises(WrongTask, match="MVTec's layout .anomaly detection."):
+    with pytest.raises(WrongTask, match=r"MVTec's layout .anomaly detection."):
         read(dict.fromkeys(MVTEC, b""), CLASSIFICATION)
     _, parsed, rows = read(dict.fromkeys(MVTEC, b""), CLASSIFICATION, asked="mvtec")
     assert parsed.classes == ("crack", "good")
