@@ -14,7 +14,7 @@ from inglenook.wire.studio.spec import TrainSpec
 
 
 class FindBatchSize(Message, frozen=True, kw_only=True, tag="find_batch_size"):
-    """Try batches of 1, 2, 4 … pictures through real training steps, and say which is the best that fits.
+    """Try batches of 2, 4, 8 … pictures through real training steps, and say which is the best that fits.
 
     Attributes:
         ceiling: no batch is larger than this, nor than the training part.
@@ -135,7 +135,7 @@ class AugmentationsPreviewed(Message, frozen=True, kw_only=True, tag="augmentati
 
 
 class FindingFailed(Message, frozen=True, kw_only=True, tag="finding_failed"):
-    """The last word of these when they fail or are stopped. `code`: `finding.stopped`, or as `TrainFailed`
+    """The last word of these when they fail or are stopped. `code`: `studio.stopped`, or as `TrainFailed`
     has them."""
 
     job: str

@@ -11,6 +11,8 @@
     networks/   networks and their first weights
     tasks/      what is different from task to task
     training/   one run
+    finding/    what is asked before a run
+    kept        the network of a checkpoint, for whatever comes after
 
 A task that is added needs one module in `tasks/` with the methods of `tasks.model.StudioTask`, and one
 line in `tasks/registry.py`. Work that is added needs its messages in `wire/studio/`, a function (work,

@@ -8,8 +8,17 @@ from typing import Any
 
 from inglenook.wire.message import Message
 from inglenook.wire.studio.export import Export, ExportFailed
+from inglenook.wire.studio.finding import (
+    FindBatchSize,
+    FindingFailed,
+    FindLearningRate,
+    PreviewAugmentations,
+)
 from inglenook.wire.studio.training import Train, TrainFailed
 from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.finding.batch_size import find_batch_size
+from inglenook.workers.studio.finding.learning_rate import find_learning_rate
+from inglenook.workers.studio.finding.preview import preview
 from inglenook.workers.studio.training.run import train
 
 
@@ -37,4 +46,7 @@ def _export(work: Export, context: Context) -> Message:
 HANDLERS: Mapping[type[Message], Handler] = {
     Train: Handler(train, TrainFailed, "train"),
     Export: Handler(_export, ExportFailed, "export"),
+    FindBatchSize: Handler(find_batch_size, FindingFailed, "train"),
+    FindLearningRate: Handler(find_learning_rate, FindingFailed, "train"),
+    PreviewAugmentations: Handler(preview, FindingFailed, "train"),
 }

@@ -52,9 +52,11 @@ class Bench:
 
     def train(self, manifest: Path, spec: TrainSpec, *, run: str = "run", **fields: Any) -> Any:
         """Returns the last word."""
-        asked: dict[str, Any] = {"task": "classification", "classes": CLASSES, "folder": str(self.folder /
-        run)} asked |= {"manifest": str(manifest), "spec": spec} | fields
-        return train(Train(job="job", **asked), self.context)
+        return train(self.asked(Train, manifest, spec, folder=str(self.folder / run), **fields), self.context)
+
+    def asked(self, kind: type, manifest: Path, spec: TrainSpec, **fields: Any) -> Any:
+        given = {"job": "job", "task": "classification", "classes": CLASSES, "manifest": str(manifest)}
+        return kind(**given, **{"spec": spec, **fields})
 
     def stop(self) -> None:
         self.stopping = True
