@@ -135,13 +135,19 @@ def render_envelope(request: Request, problem: Problem) -> Response:
     return _render(request, problem, None)
 
 
+def sentence(hint: str) -> str:
+    """A hint as it stands behind a message."""
+    end = "" if hint.endswith(("?", ".", "!")) else "."
+    return f"{hint[0].upper()}{hint[1:]}{end}"
+
+
 def _render(request: Request, problem: Problem, details: Details | None) -> Response:
     status, code = _BY_CODE.get(problem.code) or _BY_KIND[problem.kind]
     if problem.code.startswith("http."):
         status = problem.status  # the framework's own: no such method, for instance
     message = problem.message
     if problem.hint and details is None:
-        message = f"{message} {problem.hint[0].upper()}{problem.hint[1:]}."
+        message = f"{message} {sentence(problem.hint)}"
     headers = problem.http_headers()
     if is_htmx(request):
         told = message if details is None else problem.hint or message

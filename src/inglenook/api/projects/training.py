@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.projects.envelope import BodyInvalid, EnvelopeRoute, answer, fields, ok
+from inglenook.api.projects.envelope import BodyInvalid, EnvelopeRoute, answer, fields, ok, sentence
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.sse import EventStream, ServerEvent, last_event_id
@@ -202,8 +202,7 @@ def _about(error: Invalid) -> Invalid:
     """One that names a field of the body is a validation error; another (a corrupt document) stays itself."""
     if error.field is None:
         return error
-    hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
-    return _invalid(error.field, f"{error.message}{hint}")
+    return _invalid(error.field, f"{error.message} {sentence(error.hint)}" if error.hint else error.message)
 
 
 def _invalid(field: str, message: str) -> BodyInvalid:
