@@ -75,8 +75,8 @@ def test_a_training_is_parked_and_comes_back_and_its_holder_is_told() -> None:
             assert shown["parking"]["back_s"] == 120.0
             assert lease.id in shown["leases"]
             chat.release()
+            await b.settled()
             await b.advance(30.0)
-            await b.advance(0.0)
             assert run_child.told == ["park", "unpark"]
             assert b.state()["devices"][0]["reserved_bytes"] == 8, "in full before it is back"
             run_child.come_back()
@@ -129,7 +129,7 @@ def test_one_that_does_not_park_in_time_is_ended_and_the_reason_is_told() -> Non
             lease = await training(b)
             asking = b.ask(CHAT)
             await until(lambda: b.engine.of("run").is_gone)
-            await until(lambda: b.models().get("chat") == "starting")
+            await until(lambda: b.engine.started() == ["run", "chat"])
             failed = news(lease)[-1]
             assert failed.state is ResidentState.FAILED
             assert failed.failure is not None
@@ -152,11 +152,11 @@ def test_one_that_fails_to_come_back_is_ended_and_the_reason_is_told() -> None:
             child = b.engine.training("run")
             child.free()
             await b.settled()
-            await until(lambda: "chat" in b.models())
+            await until(lambda: b.engine.started() == ["run", "chat"])
             b.engine.of("chat").load()
             (await asking).release()
-            await b.advance(31.0)
-            await b.advance(1.0)
+            await b.settled()
+            await b.advance(30.0)
             await until(lambda: child.told[-1] == "unpark")
             child.cannot(ChildFailed(Failure("train.out_of_memory", "there was no room any more")))
             await until(lambda: child.is_gone)
