@@ -31,8 +31,11 @@ GRACE_S = 0.5
 class Training(Protocol):
     """A child that can be parked, and its work."""
 
-    child: Child
-    parkable: Parkable
+    @property
+    def child(self) -> Child: ...
+
+    @property
+    def parkable(self) -> Parkable: ...
 
     async def begin(self) -> None:
         """It is at work when this returns."""

@@ -2,6 +2,7 @@
 """The loop parks trainings and brings them back: with fakes that do it when the test says so."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from tests.unit.runtime.bench import Bench, bench, outcome, run, until
@@ -40,6 +41,10 @@ def news(lease: Lease) -> list[LeaseChange]:
 
 def resident(b: Bench, model: str) -> dict[str, Any]:
     return next(found for found in b.state()["residents"] if found["model"] == model)
+
+
+def is_parked(b: Bench) -> bool:
+    return b.models().get("run") == "parked"
 
 
 def test_a_training_is_parked_and_comes_back_and_its_holder_is_told() -> None:
@@ -241,7 +246,8 @@ def test_closing_ends_what_is_parked_and_what_is_being_parked() -> None:
                 await b.settled()
                 if freed:
                     b.engine.training("run").free()
-                    await until(lambda b=b: b.models().get("run") == "parked")
+                    await b.settled()
+                    await until(partial(is_parked, b))
                 await b.scheduler.close()
                 assert isinstance(await outcome(asking), Exception)
 
