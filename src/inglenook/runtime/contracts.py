@@ -4,7 +4,6 @@
 Values and protocols only. Nothing here decides, waits or touches the system.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -406,6 +405,20 @@ class LeaseChange:
     failure: Failure | None = None
 
 
+class LeaseNews(Protocol):
+    """Where the holder of a lease hears what happens to it."""
+
+    async def get(self) -> LeaseChange:
+        """Wait for the next change."""
+        ...
+
+    def get_nowait(self) -> LeaseChange:
+        """The next change, if there is one; `asyncio.QueueEmpty` if there is none."""
+        ...
+
+    def empty(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to use a resident for one piece of work. While it is held, the resident is not evicted.
@@ -414,7 +427,7 @@ class Lease:
         saving: the saving level at which the work fits into `reserved_bytes`.
         saving_reason: why it is above 0, for people; None where it is not.
         loaded: the plan with which the resident was loaded, which may differ from the request's own.
-        changes: what happens to it while it is held, where its plan is parkable; else nothing ever comes.
+        changes: what happens to it while it is held; nothing ever comes where its plan is not parkable.
     """
 
     id: LeaseId
@@ -426,7 +439,7 @@ class Lease:
     granted_s: float
     waited_s: float
     release: Callable[[], None]
+    changes: LeaseNews
     saving: int = 0
     saving_reason: str | None = None
     loaded: LoadPlan | None = None
-    changes: "asyncio.Queue[LeaseChange]" = field(default_factory=asyncio.Queue, compare=False, repr=False)

@@ -173,6 +173,7 @@ class FakeTraining(FakeChild):
         super().__init__(plan, device, pid)
         self.told: list[str] = []
         self._parking: asyncio.Future[ParkReceipt] | None = None
+        self._receipt: ParkReceipt | None = None
         self._back: asyncio.Future[UnparkReceipt] | None = None
 
     def free(self, after_bytes: int | None = 0, before_bytes: int | None = None) -> None:
@@ -181,7 +182,8 @@ class FakeTraining(FakeChild):
         before = before_bytes
         if before is None:
             before = self.plan.footprint_bytes[self.device.kind]
-        self._parking.set_result(ParkReceipt(0.5, before, after_bytes, epoch=3, batch=41))
+        self._receipt = ParkReceipt(0.5, before, after_bytes, epoch=3, batch=41)
+        self._parking.set_result(self._receipt)
 
     def nothing(self) -> None:
         """It has no work to park."""
@@ -191,6 +193,7 @@ class FakeTraining(FakeChild):
     def come_back(self) -> None:
         """It has the device again."""
         assert self._back is not None, "nobody has asked it to come back"
+        self._receipt = None
         self._back.set_result(UnparkReceipt(0.25))
 
     def cannot(self, error: Exception) -> None:
@@ -201,11 +204,15 @@ class FakeTraining(FakeChild):
 
     async def park(self) -> ParkReceipt:
         self.told.append("park")
+        if self._receipt is not None:
+            return self._receipt
         self._parking = asyncio.get_running_loop().create_future()
         return await self._unless_gone(self._parking)
 
     async def unpark(self) -> UnparkReceipt:
         self.told.append("unpark")
+        if self._receipt is None:
+            return UnparkReceipt(0.0)
         self._back = asyncio.get_running_loop().create_future()
         return await self._unless_gone(self._back)
 

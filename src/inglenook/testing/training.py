@@ -61,6 +61,7 @@ class ScriptedTrainer:
         self._work: list[Train] = []
         self._cancelled: set[str] = set()
         self._park = False
+        self._receipt: Parked | None = None  # while it is parked
         self._over = False
         self._value = 1
         self._batch = 0
@@ -86,6 +87,8 @@ class ScriptedTrainer:
                             self._work.append(message)
                         case Park() | Unpark():
                             self._park = isinstance(message, Park)
+                            if self._park and self._receipt is not None:
+                                self._channel.send(self._receipt)
                         case Cancel(job=job):
                             self._cancelled.add(job)
                         case Shutdown():
@@ -149,11 +152,14 @@ class ScriptedTrainer:
             epoch=1,
             batch=self._batch,
         )
-        self._channel.send(parked)
+        with self._changed:
+            self._receipt = parked
+            self._channel.send(parked)
         if self._behaviour is TrainBehaviour.DIES_WHEN_PARKED:
             crash()
         with self._changed:
             self._changed.wait_for(lambda: not self._park or train.job in self._cancelled)
+            self._receipt = None
         if train.job in self._cancelled:
             return False
         match self._behaviour:

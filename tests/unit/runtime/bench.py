@@ -46,6 +46,7 @@ class Bench:
         rules: Rules,
         engines: Mapping[str, Engine] | None,
         book: FootprintBook | None,
+        park_grace_s: float = 60.0,
     ) -> None:
         self.devices = list(devices)
         self.engine = FakeEngine()
@@ -60,6 +61,7 @@ class Bench:
             probe=self.probe,
             book=self.book,
             stop_grace_s=5.0,
+            park_grace_s=park_grace_s,
         )
         self.stops: dict[str, StopToken] = {}
 
@@ -116,6 +118,7 @@ async def bench(
     rules: Rules | None = None,
     engines: Mapping[str, Engine] | None = None,
     book: FootprintBook | None = None,
+    park_grace_s: float = 60.0,
 ) -> AsyncIterator[Bench]:
     """Without devices: one GPU with a budget of 10 bytes. At the end nothing lives or is reserved."""
     made = Bench(
@@ -123,6 +126,7 @@ async def bench(
         rules=Rules() if rules is None else rules,
         engines=engines,
         book=book,
+        park_grace_s=park_grace_s,
     )
     loop = asyncio.create_task(made.scheduler.run())
     try:

@@ -45,6 +45,7 @@ NO_MEMORY = Failure("load.out_of_memory", "memory ran out", None, OutOfMemoryEvi
 @dataclass
 class Machine:
     """Attributes:
+    careful: every promise is checked after every act; costs more with every request there ever was.
     served: requests that got a lease, in that order.
     refused, failed: requests that ended without one.
     """
@@ -52,6 +53,7 @@ class Machine:
     devices: Iterable[Device]
     rules: Rules = field(default_factory=Rules)
     learned: Mapping[FootprintKey, tuple[int, float]] = field(default_factory=dict)
+    careful: bool = True
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.devices, self.learned)
@@ -179,10 +181,13 @@ class Machine:
                 return
             self.decisions.append(decision)
             self._carry_out(decision)
-            self._check_book()
+            if self.careful:
+                self._check_book()
         raise AssertionError(f"no end after {most} decisions: {self.decisions[-6:]}")
 
     def _decided_twice(self) -> Decision | None:
+        if not self.careful:
+            return decide(self.ledger, self.now_s, self.rules)
         before = frozen(self.ledger)
         decision = decide(self.ledger, self.now_s, self.rules)
         assert decide(self.ledger, self.now_s, self.rules) == decision, "the same book, another decision"
@@ -291,8 +296,9 @@ class Machine:
     # -- promises ----------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        self._check_book()
-        self._check_explanations()
+        if self.careful:
+            self._check_book()
+            self._check_explanations()
 
     def _check_book(self) -> None:
         ledger = self.ledger
@@ -370,6 +376,9 @@ class Machine:
             if self.now_s - held.granted_s >= lease_s[held.request.order % len(lease_s)]:
                 self.ledger.release(held.id, self.now_s)
         self.children_get_on()
+        for held in list(self.ledger.leases.values()):
+            if self.ledger.residents[held.resident].parking.resumed_s == self.now_s:
+                self.ledger.release(held.id, self.now_s)  # a training gets done in its turn
         self.now_s += step_s
         self.settle()
 

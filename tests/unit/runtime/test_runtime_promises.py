@@ -328,6 +328,79 @@ class Promises(RuleBasedStateMachine):
             self.machine.check()
 
 
+def facts(size: int, *, parkable: bool, capacity: int = 1, kept: float = 0.0) -> dict[str, Any]:
+    """A model of which nothing else matters here."""
+    return {
+        "sizes": {"cuda": size},
+        "growth": 0,
+        "load_s": 1.0,
+        "weight": 1.0,
+        "pinned": False,
+        "capacity": capacity,
+        "sparing": (),
+        "fixed": False,
+        "keep_s": None,
+        "parkable": parkable,
+        "kept": kept,
+    }
+
+
+class TrainingsStepAside(Promises):
+    """One device, a training or two on it, and others who want its memory: parking all the time."""
+
+    @initialize(
+        sizes=st.tuples(st.integers(4, 9), st.integers(3, 9), st.integers(2, 9), st.integers(2, 6)),
+        kept=st.sampled_from([0.0, 0.0, 0.3, 0.7]),
+        most=st.sampled_from([None, None, 1, 2]),
+        share=st.sampled_from([0.0, 0.2, 0.5, 0.8]),
+        slice_s=st.sampled_from([1.0, 5.0, 15.0]),
+    )
+    def begin(
+        self,
+        sizes: tuple[int, int, int, int],
+        kept: float,
+        most: int | None,
+        share: float,
+        slice_s: float,
+    ) -> None:
+        rules = replace(RULES, max_loaded=most, training_share=share, training_slice_s=slice_s)
+        self.machine = Machine([fake_device("cuda:0", 10)], rules)
+        self.models = [
+            facts(sizes[0], parkable=True, kept=kept),
+            facts(sizes[1], parkable=True),
+            facts(sizes[2], parkable=False),
+            facts(sizes[3], parkable=False, capacity=3),
+        ]
+        self.machine.kept = {ModelId("model0"): kept}
+        self.train(0)
+
+    @rule(model=st.sampled_from([0, 1]))
+    def train(self, model: int) -> None:
+        wanted = plan(model, self.models[model], 0)
+        self.machine.ask(wanted, person="tess", work_class=WorkClass.TRAINING)
+        self.machine.children_get_on()
+        self.machine.settle()
+
+    @rule(model=st.sampled_from([2, 3]), work_class=st.sampled_from(["interactive", "batch"]))
+    def others_want_memory(self, model: int, work_class: str) -> None:
+        wanted = plan(model, self.models[model], 0)
+        self.machine.ask(wanted, person="ann", work_class=WorkClass(work_class))
+        self.machine.children_get_on()
+        self.machine.settle()
+
+
+TestTrainingsStepAside = TrainingsStepAside.TestCase
+TestTrainingsStepAside.settings = settings(SETTINGS, max_examples=20)
+
+
+class LongTrainingsStepAside(TrainingsStepAside):
+    pass
+
+
+TestLongTrainingsStepAside = pytest.mark.slow(LongTrainingsStepAside.TestCase)
+TestLongTrainingsStepAside.settings = settings(SETTINGS, max_examples=500, stateful_step_count=50)
+TestLongTrainingsStepAside = pytest.mark.timeout(1200)(TestLongTrainingsStepAside)
+
 TestPromises = Promises.TestCase
 TestPromises.settings = settings(SETTINGS, max_examples=40)
 

@@ -127,7 +127,7 @@ class Scheduler:
             park_grace_s=park_grace_s,
         )
         self._children = self._lives.children
-        self._leases: dict[LeaseId, Lease] = {}
+        self._news: dict[LeaseId, asyncio.Queue[LeaseChange]] = {}
         self._unfit: dict[ResidentId, Failure] = {}
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
@@ -337,7 +337,7 @@ class Scheduler:
             case Release(lease_id):
                 self._ledger.release(lease_id, now_s)
                 self._notes.pop(lease_id, None)
-                self._leases.pop(lease_id, None)
+                self._news.pop(lease_id, None)
                 self._clear_away(lease_id)
             case Begun(resident_id, child):
                 self._children[resident_id] = child
@@ -388,7 +388,7 @@ class Scheduler:
         elif child is not None:
             self._lives.discard(child)
         for lease_id in leases:
-            self._leases.pop(lease_id, None)
+            self._news.pop(lease_id, None)
         unfit = self._unfit.pop(resident_id, None)
         failure = unfit if failure is None else failure
         failed = self._ledger.gone(resident_id, now_s, failure)
@@ -480,6 +480,7 @@ class Scheduler:
         estimate = self._estimates.pop(decision.request, None)
         if estimate is not None:
             self._ledger.note_estimate(estimated_s=estimate, actual_s=waited_s)
+        news = self._news[lease_id] = asyncio.Queue()
         lease = Lease(
             id=lease_id,
             request=held.request,
@@ -490,11 +491,11 @@ class Scheduler:
             granted_s=now_s,
             waited_s=waited_s,
             release=lambda: self._inbox.put_nowait(Release(lease_id)),
+            changes=news,
             saving=resident.saving,
             saving_reason=saving_reason(self._ledger, resident),
             loaded=resident.plan,
         )
-        self._leases[lease_id] = lease
         answer.set_result(lease)
 
     def _start(self, decision: Start) -> None:
@@ -567,9 +568,8 @@ class Scheduler:
 
     def _tell(self, resident: Resident, change: LeaseChange) -> None:
         for lease_id in resident.leases:
-            lease = self._leases.get(lease_id)
-            if lease is not None:
-                lease.changes.put_nowait(change)
+            if lease_id in self._news:
+                self._news[lease_id].put_nowait(change)
 
     def _note(self, what: What, resident: Resident, reason: str) -> None:
         self._history.note(self._clock.now(), what, resident.plan.model, resident.device, reason)

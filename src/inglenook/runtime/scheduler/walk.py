@@ -264,7 +264,7 @@ class Walk:
     def _park_for_place(self, request: Request, device: Device, limit: str) -> Verdict | None:
         trainings = self._trainings(request, self.ledger.residents.values())
         for training in trainings:
-            if parking.parkable_from_s(training, self.rules) <= self.now_s:
+            if self._gives_way_now(training):
                 return Park(training.id, request.id, f"{request.label} needs its place: {limit}")
         return self._until_its_turn_is_over(request, device, trainings)
 
@@ -367,11 +367,7 @@ class Walk:
             return None
         missing = self._missing(request, device, need)
         idle = [r for r in self._victims_on(request, device) if r is not own]
-        ready = [
-            r
-            for r in trainings
-            if r.state is ResidentState.READY and parking.parkable_from_s(r, self.rules) <= self.now_s
-        ]
+        ready = [r for r in trainings if self._gives_way_now(r)]
         chosen = eviction.choose([*idle, *ready], missing, self._gain)
         if chosen and chosen[0].is_idle:
             return self._evict(request, device, need, chosen[0])
@@ -381,6 +377,10 @@ class Walk:
         if eviction.choose([*idle, *trainings], missing, self._gain) is None:
             return None
         return self._until_its_turn_is_over(request, device, trainings)
+
+    def _gives_way_now(self, training: Resident) -> bool:
+        over_s = parking.parkable_from_s(training, self.rules)
+        return training.state is ResidentState.READY and over_s <= self.now_s
 
     def _gain(self, resident: Resident) -> int:
         return resident.reserved_bytes if resident.is_idle else self.ledger.gain_bytes(resident)
