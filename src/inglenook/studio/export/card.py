@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card of an export: what a person should know before using it, in Markdown. Pure.
 
-Its parts follow Mitchell et al., "Model Cards for Model Reporting" (2019). What nobody has said stays a question:
-nothing is made up.
+Its parts follow Mitchell et al., "Model Cards for Model Reporting" (2019). What nobody has said stays
+a question: nothing is made up.
 """
 
 from typing import Any, Final
@@ -21,7 +21,8 @@ def card(record: ExportRecord, *, project: str, examples: dict[str, int]) -> str
     options = record.options
     parts = [
         f"# {options.title or record.experiment_name or record.id}",
-        options.description or f"A model for {record.task} with {len(record.classes)} classes, "
+        options.description
+        or f"A model for {record.task} with {len(record.classes)} classes, "
         f"trained in the project {_plain(project)}.",
         "## Intended use",
         options.intended_use or UNSAID,
@@ -46,7 +47,11 @@ def card(record: ExportRecord, *, project: str, examples: dict[str, int]) -> str
 def _classes(names: tuple[str, ...]) -> str:
     shown = "\n".join(f"{number}. {_plain(name)}" for number, name in enumerate(names[:MAX_CLASSES]))
     more = len(names) - MAX_CLASSES
-    return "Numbered from 0, in the order of the outputs.\n\n" + shown + (f"\n\n… {more} more" if more > 0 else "")
+    return (
+        "Numbered from 0, in the order of the outputs.\n\n"
+        + shown
+        + (f"\n\n… {more} more" if more > 0 else "")
+    )
 
 
 def _figures(record: ExportRecord) -> str:
@@ -62,10 +67,10 @@ def _check(record: ExportRecord) -> str:
         return "It was not checked."
     batches = " and ".join(str(size) for size in found.batches)
     return (
-        f"Compared with the checkpoint on {found.images} pictures of the {found.subset} part, {batches} at a time: "
-        f"logits differ by {found.max_diff:.3g} at most ({found.tolerance:.3g} is allowed) and by "
-        f"{found.mean_diff:.3g} on average ({found.mean_tolerance:.3g}); {found.agreement:.1%} of the pictures get "
-        "the same class."
+        f"Compared with the checkpoint on {found.images} pictures of the {found.subset} part, {batches} at a "
+        f"time: logits differ by {found.max_diff:.3g} at most ({found.tolerance:.3g} is allowed) and by "
+        f"{found.mean_diff:.3g} on average ({found.mean_tolerance:.3g}); {found.agreement:.1%} of the pictures "
+        "get the same class."
     )
 
 
@@ -102,7 +107,9 @@ def _preparation(record: ExportRecord) -> str:
         if (record.preprocessing or {}).get("raw")
         else "- numbers: divided by 255 before `normalize`"
     )
-    return "\n".join([*lines, ready, "", f"The input `input` is {record.input_dtype} {shape}; `output` are logits."])
+    return "\n".join(
+        [*lines, ready, "", f"The input `input` is {record.input_dtype} {shape}; `output` are logits."]
+    )
 
 
 def _flat(value: Any) -> str:

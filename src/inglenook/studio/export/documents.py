@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports on the disk. Everything here blocks. Whoever reads, decides and writes does it inside `change`, which
-holds the project's lock."""
+"""Exports on the disk. Everything here blocks. Whoever reads, decides and writes does it inside `change`,
+which holds the project's lock.
+"""
 
 import re
 import secrets
@@ -16,7 +17,8 @@ from inglenook.store.files import sync_folder, write_atomic, write_error
 from inglenook.studio.documents import stamp
 from inglenook.studio.export.errors import ExportNotFound
 from inglenook.studio.export.model import ExportIndex, ExportRecord, summary_of
-from inglenook.studio.workspace import Workspace
+from inglenook.studio.projects.model import Project
+from inglenook.studio.workspace import PROJECT, Workspace
 
 DOCUMENT: Final = "export.json"
 INDEX: Final = "exports_index.json"
@@ -31,6 +33,10 @@ class ExportDocuments:
 
     def now(self) -> str:
         return stamp(self._clock.now())
+
+    def project_name(self, project_id: str) -> str:
+        """Raises ProjectNotFound, CorruptDocument."""
+        return self.workspace.read(self.workspace.project_folder(project_id) / PROJECT, Project).name
 
     def home(self, project_id: str) -> Path:
         """The folder of the project's exports. Raises ProjectNotFound."""
@@ -103,8 +109,8 @@ class ExportDocuments:
         shutil.rmtree(gone, ignore_errors=True)  # what stays is cleared when the workspace is opened
 
     def repair(self, project_id: str) -> Sequence[ExportRecord]:
-        """All exports of a project as their documents have them, the list put right by them. One that cannot be
-        read stays as it is and is not in the list."""
+        """All exports of a project as their documents have them, the list put right by them. One that cannot
+        be read stays as it is and is not in the list."""
         with self.workspace.locked(project_id):
             home = self.home(project_id)
             found = []

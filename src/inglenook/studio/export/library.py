@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An export's file in the library of models: put there whole or not at all, taken away, found again. Blocks."""
+"""An export's file in the library of models: put there whole or not at all, and found again. Blocks."""
 
 import contextlib
 import os

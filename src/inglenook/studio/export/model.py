@@ -29,7 +29,9 @@ class Status(StrEnum):
 
 NEXT: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.RUNNING, Status.FAILED}),
-    Status.RUNNING: frozenset({Status.PENDING, Status.COMPLETED, Status.FAILED}),  # pending: the server stopped
+    Status.RUNNING: frozenset(
+        {Status.PENDING, Status.COMPLETED, Status.FAILED}
+    ),  # pending: the server stopped
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset({Status.PENDING}),  # somebody wants the job done again
 }
@@ -62,8 +64,8 @@ class ExportRecord(Document, frozen=True, kw_only=True):
             of 1 where any number will do).
         output_file: below the export's folder.
         files: all that can be downloaded: the model, its card, the script that runs it.
-        opset, input_dtype, input_shape, preprocessing, epoch, weights, pretrained, values, notes, environment:
-            see `wire.studio.export.Exported`.
+        opset, input_dtype, input_shape, preprocessing, epoch, weights, pretrained, values, notes,
+            environment: see `wire.studio.export.Exported`.
         error_code: stable and machine-readable. error_hint: what to do next.
         lineage: where it comes from, as it is written into the file.
         licence: of the file, as far as anybody said.

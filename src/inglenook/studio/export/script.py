@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short script that runs an exported ONNX file elsewhere: onnxruntime, numpy and Pillow, nothing of ours. Pure."""
+"""A short script that runs an exported ONNX file elsewhere: with nothing of ours. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +12,7 @@ from inglenook.vision.preprocessing import CenterCrop, Grayscale, Normalize, Pre
 NAME: Final = "predict.py"
 
 _FILTERS: Final = {"nearest-exact": "NEAREST"}
-_HEAD: Final = '''\
+_HEAD: Final = """\
 # What pictures show:  python {name} PICTURE ...      Needs:  pip install onnxruntime numpy pillow
 import json, pathlib, sys
 import numpy as np, onnxruntime
@@ -22,7 +22,7 @@ session = onnxruntime.InferenceSession(str(pathlib.Path(__file__).with_name("{fi
 labels = json.loads(session.get_modelmeta().custom_metadata_map["inglenook.labels"])
 for path in sys.argv[1:]:
     picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-'''
+"""
 
 
 def script(record: ExportRecord) -> str:
@@ -33,7 +33,9 @@ def script(record: ExportRecord) -> str:
     steps = wanted.geometry
     lines = [line for place, step in enumerate(steps) for line in _step(step, steps[:place])]
     batch, layout = record.input_shape[0], "[None]" if wanted.raw else ".transpose(2, 0, 1)[None]"
-    lines.append(_pixels(wanted, gray=any(isinstance(s, Grayscale) and s.channels == 1 for s in wanted.steps)))
+    lines.append(
+        _pixels(wanted, gray=any(isinstance(s, Grayscale) and s.channels == 1 for s in wanted.steps))
+    )
     lines += _numbers(wanted.normalize)
     given = f"x{layout}" if batch <= 1 else f"np.repeat(x{layout}, {batch}, axis=0)"
     lines += [
@@ -60,8 +62,8 @@ def _step(step: Made, before: Sequence[Made]) -> list[str]:
 
 
 def _crop(step: CenterCrop, before: Sequence[Made]) -> list[str]:
-    """Where the picture may be smaller than the middle that is wanted, the black around it is rounded down, as
-    torchvision does."""
+    """Where the picture may be smaller than the middle that is wanted, the black around it is rounded down,
+    as torchvision does."""
     height, width = step.size
     sizes = [one.size for one in before if isinstance(one, Resize)]
     large = bool(sizes) and sizes[-1][0] >= height and sizes[-1][-1] >= width
@@ -83,7 +85,9 @@ def _shorter(step: Resize, kind: str) -> list[str]:
     lines = [f"short, long = {short}, int({short} * max(picture.size) / min(picture.size))"]
     if step.max_size is not None:
         most = step.max_size
-        lines.append(f"short, long = (int({most} * short / long), {most}) if long > {most} else (short, long)")
+        lines.append(
+            f"short, long = (int({most} * short / long), {most}) if long > {most} else (short, long)"
+        )
     lines.append("size = (short, long) if picture.width <= picture.height else (long, short)")
     return [*lines, f"picture = picture.resize(size, {kind})"]
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports of a project: ordered, looked at, downloaded, put into the library, deleted. Everything here blocks.
+"""Exports of a project: ordered, looked at, downloaded, put into the library, deleted. All of it blocks.
 
 What makes them is `work`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,8 +96,20 @@ class ExportsService:
             raise ExportFileMissing(f"The export {export_id} has {what}.", hint=hint)
         path = self._documents.folder(project_id, export_id) / wanted
         if not path.is_file():
-            raise ExportFileMissing(f"The file {wanted} of {export_id} is gone.", hint="make the export again")
+            raise ExportFileMissing(
+                f"The file {wanted} of {export_id} is gone.", hint="make the export again"
+            )
         return path, record
+
+    def recover(self, projects: Iterable[str]) -> None:
+        """Once, at the start: lists are put right, and what never got into the queue is told. The queue
+        itself begins again what it had."""
+        for project_id in projects:
+            for record in self._documents.repair(project_id):
+                if record.is_running and record.job is None:
+                    self.refused(
+                        project_id, record.id, "The server stopped before it was put into the queue."
+                    )
 
     def count(self, project_id: str) -> int:
         return len(self._documents.index(project_id).exports)
@@ -246,7 +258,8 @@ def _check(asked: ExportOrder) -> None:
     for name, axes in (options.dynamic_axes or {}).items():
         if name not in ("input", "output") or set(axes) - {"0"}:
             raise BadExport(
-                f"dynamic_axes names {name}: {', '.join(axes)}; only axis 0 of input and output can be dynamic.",
+                f"dynamic_axes names {name}: {', '.join(axes)}; only axis 0 of input and output can "
+                "be dynamic.",
                 field="options.dynamic_axes",
                 hint="leave it out for any number of pictures at a time, or send null for a fixed one",
             )

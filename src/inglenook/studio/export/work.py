@@ -25,7 +25,6 @@ from inglenook.studio.export.documents import ExportDocuments
 from inglenook.studio.export.errors import ExportFailure, ExportRefused
 from inglenook.studio.export.model import MAX_ERROR, ExportRecord, Status, size_mb
 from inglenook.studio.export.service import Experiments, lineage_of
-from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.training.documents import CHECKPOINTS, MANIFEST
 from inglenook.studio.training.model import Experiment
 from inglenook.wire.message import Message
@@ -58,13 +57,11 @@ class ExportWork:
         self,
         *,
         scheduler: Scheduler,
-        projects: ProjectsService,
         documents: ExportDocuments,
         experiments: Experiments,
         clock: Clock,
     ) -> None:
         self._scheduler = scheduler
-        self._projects = projects
         self._documents = documents
         self._experiments = experiments
         self._clock = clock
@@ -108,7 +105,9 @@ class ExportWork:
             if old.status is Status.COMPLETED and old.job == job.id:
                 return old
             if old.status is Status.FAILED:  # somebody wants the job done again
-                old = old.moved(Status.PENDING, error=None, error_code=None, error_hint=None, completed_at=None)
+                old = old.moved(
+                    Status.PENDING, error=None, error_code=None, error_hint=None, completed_at=None
+                )
             if not old.is_running or old.registered is not None:
                 raise Conflict(f"{old.id} is {old.status}: this job has nothing to do.", code="export.status")
             started = self._documents.now()
@@ -148,11 +147,8 @@ class ExportWork:
                 "description": options.description,
                 "licence": options.licence,
             },
-            lineage=lineage_of(project, self._name(project), record, experiment),
+            lineage=lineage_of(project, self._documents.project_name(project), record, experiment),
         )
-
-    def _name(self, project: str) -> str:
-        return self._projects.name(project)
 
     @asynccontextmanager
     async def _leased(self, job: Job, record: ExportRecord, report: Report) -> AsyncIterator[Lease]:
@@ -196,7 +192,9 @@ class ExportWork:
             case ExportFailed():
                 kind = ExportRefused if last.code in REFUSED else ExportFailure
                 figures = {"validation": last.validation, "quantized": last.quantized}
-                await self._failed(project, record, kind(last.message, code=last.code, hint=last.hint), figures)
+                await self._failed(
+                    project, record, kind(last.message, code=last.code, hint=last.hint), figures
+                )
                 raise kind(last.message, code=last.code, hint=last.hint)
             case ExportStopped():
                 await self._stopped(project, record, report, "it was stopped")
@@ -204,7 +202,7 @@ class ExportWork:
 
     def _completed(self, project: str, record: ExportRecord, last: Exported) -> ExportRecord:
         experiment = self._experiments.read(project, record.experiment_id)
-        name = self._name(project)
+        name = self._documents.project_name(project)
         done = _with(record, last, lineage_of(project, name, record, experiment))
         texts = {card.NAME: card.card(done, project=name, examples=_examples(experiment))}
         if done.format == "onnx":
@@ -221,7 +219,11 @@ class ExportWork:
         return self._documents.change(project, record.id, complete)
 
     async def _failed(
-        self, project: str, record: ExportRecord, error: InglenookError, figures: Mapping[str, Any] | None = None
+        self,
+        project: str,
+        record: ExportRecord,
+        error: InglenookError,
+        figures: Mapping[str, Any] | None = None,
     ) -> None:
         def fail(old: ExportRecord) -> ExportRecord:
             if not old.is_running:
@@ -261,7 +263,9 @@ def _with(record: ExportRecord, last: Exported, lineage: Mapping[str, Any]) -> E
         status=Status.COMPLETED,
         output_file=last.file,
         output_size_mb=size_mb(last.size_bytes),
-        options=msgspec.structs.replace(record.options, input_shape=_as_channels_first(taken, last.input_dtype)),
+        options=msgspec.structs.replace(
+            record.options, input_shape=_as_channels_first(taken, last.input_dtype)
+        ),
         validation=last.validation,
         quantized=last.quantized,
         classes=last.classes,
@@ -302,7 +306,7 @@ def outcome(project: str, record: ExportRecord) -> Mapping[str, Any]:
 
 
 def load_plan(checkpoint_bytes: int) -> LoadPlan:
-    """A worker that makes exports; on the CPU, where a file is checked in the precision in which most run it."""
+    """A worker that makes exports; on the CPU, where files are checked in the precision of most uses."""
     return LoadPlan(
         model=ModelId("exports"),
         engine=studio.NAME,

@@ -3,8 +3,7 @@
 refused."""
 
 import json
-import subprocess
-import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +170,7 @@ def test_torchscript_is_traced_and_checked_too(run: Run, tmp_path: Path) -> None
     assert done.validation.passed
     assert done.file == "model.pt"
     told = {"inglenook.labels": ""}
+    warnings.simplefilter("ignore", FutureWarning)  # it is deprecated, as the record says
     read = torch.jit.load(str(tmp_path / "out" / "model.pt"), _extra_files=told)
     assert json.loads(told["inglenook.labels"]) == list(CLASSES)
     assert read(torch.zeros(7, 3, 16, 16)).shape == (7, 3)
