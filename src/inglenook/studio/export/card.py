@@ -69,7 +69,7 @@ def _check(record: ExportRecord) -> str:
     return (
         f"Compared with the checkpoint on {found.images} pictures of the {found.subset} part, {batches} at a "
         f"time: logits differ by {found.max_diff:.3g} at most ({found.tolerance:.3g} is allowed) and by "
-        f"{found.mean_diff:.3g} on average ({found.mean_tolerance:.3g}); {found.agreement:.1%} of the pictures "
+        f"{found.mean_diff:.3g} on average ({found.mean_tolerance:.3g}); {found.agreement:.1%} of them "
         "get the same class."
     )
 
