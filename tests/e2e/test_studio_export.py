@@ -3,6 +3,8 @@
 ask; and the file outside, with the script that comes with it."""
 
 import io
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -288,3 +290,57 @@ def test_the_terminal_exports_and_registers(
         "/v1/vision/predict", files=[("image", ("a", png(COLOURS[1])))], data={"model": "terminal"}
     )
     assert answer.json()["data"][0]["predictions"][0]["label"] == "green"
+
+
+def begun(api: Api, project: str, experiment: str) -> dict[str, Any]:
+    """An export whose worker is at work."""
+    answer = api.client.post(f"/api/export/{project}?wait=false", json={"experiment_id": experiment})
+    told: dict[str, Any] = answer.json()["data"]
+    with api.client.stream("GET", f"/v1/jobs/{told['id']}/events") as stream:
+        for line in stream.iter_lines():
+            if '"stage":"trace"' in line.replace(" ", ""):
+                break
+    return told
+
+
+def ended(api: Api, project: str, told: dict[str, Any]) -> dict[str, Any]:
+    deadline = time.monotonic() + WAIT_S
+    while api.client.get(f"/v1/jobs/{told['id']}").json()["state"] in ("queued", "waiting", "running"):
+        assert time.monotonic() < deadline
+    record: dict[str, Any] = api.ask("GET", f"/api/export/{project}/{told['export']['id']}")
+    return record
+
+
+def test_a_worker_that_is_killed_is_a_failed_export_that_says_so(
+    api: Api, project: str, experiment: str, data: Path
+) -> None:
+    told = begun(api, project, experiment)
+    (pid,) = [
+        pid for one in api.client.get("/v1/runtime").json()["residents"] if one["engine"] == "studio"
+        for pid in one["pids"]
+    ]  # fmt: skip
+    os.kill(pid, signal.SIGKILL)
+    record = ended(api, project, told)
+    assert record["status"] == "failed"
+    assert "signal 9" in record["error"]
+    assert "while it made an export" in record["error"]
+    folder = data / "studio" / "projects" / project / "exports" / record["id"]
+    assert record["output_file"] is None
+    again = api.client.post(f"/v1/jobs/{told['id']}/retry").json()
+    assert ended(api, project, {**told, "id": again["id"]})["status"] == "completed"
+    assert {one.name for one in folder.iterdir()} == {
+        "export.json",
+        "model.onnx",
+        "predict.py",
+        "MODEL_CARD.md",
+    }
+
+
+def test_a_cancelled_export_leaves_no_file(api: Api, project: str, experiment: str, data: Path) -> None:
+    told = begun(api, project, experiment)
+    stopped = api.client.post(f"/v1/jobs/{told['id']}/cancel")
+    assert stopped.json()["state"] == "cancelled", stopped.text
+    record = ended(api, project, told)
+    assert (record["status"], record["error_code"]) == ("failed", "export.cancelled")
+    folder = data / "studio" / "projects" / project / "exports" / record["id"]
+    assert [one.name for one in folder.iterdir()] == ["export.json"]

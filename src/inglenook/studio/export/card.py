@@ -125,7 +125,9 @@ def _licence(record: ExportRecord) -> str:
     first = record.weights or "random"
     if not record.pretrained:
         return f"{said}\n\nIts first weights were random: they are nobody else's work."
-    return f"{said}\n\nIts first weights are somebody's work, under terms of their own: {_plain(first)}."
+    terms = record.lineage.get("weights_licence")
+    under = "under terms of their own" if terms is None else f"published under {_plain(str(terms))}"
+    return f"{said}\n\nIts first weights are somebody's work, {under}: {_plain(first)}."
 
 
 def _table(facts: dict[str, Any]) -> str:

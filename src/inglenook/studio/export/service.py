@@ -34,6 +34,7 @@ from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.training.documents import CHECKPOINTS, MANIFEST
 from inglenook.studio.training.model import Experiment
 from inglenook.studio.training.model import Status as Trained
+from inglenook.wire.studio.backbones import find_backbone
 
 replace = msgspec.structs.replace
 
@@ -270,6 +271,13 @@ def _listed(folder: Path) -> str:
     return ", ".join(found) or "none"
 
 
+def weights_licence(experiment: Experiment) -> str | None:
+    """Of the published weights that it began with; None where they were random."""
+    pretrained = experiment.built is not None and experiment.built.pretrained
+    facts = find_backbone(experiment.model.backbone)
+    return facts.licence if pretrained and facts is not None else None
+
+
 def lineage_of(project_id: str, project: str, record: ExportRecord, experiment: Experiment) -> dict[str, Any]:
     """Where a file comes from, as it is written into it."""
     data, built = experiment.data, experiment.built
@@ -285,7 +293,7 @@ def lineage_of(project_id: str, project: str, record: ExportRecord, experiment: 
         "split_id": None if data is None else data.split_id,
         "split_seed": None if data is None else data.split_seed,
         "first_weights": None if built is None else built.weights,
-        "weights_licence": record.licence or None,
+        "weights_licence": weights_licence(experiment),
         "exported_at": record.created_at,
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -24,7 +24,7 @@ from inglenook.studio.export import card, script
 from inglenook.studio.export.documents import ExportDocuments
 from inglenook.studio.export.errors import ExportFailure, ExportRefused
 from inglenook.studio.export.model import MAX_ERROR, ExportRecord, Status, size_mb
-from inglenook.studio.export.service import Experiments, lineage_of
+from inglenook.studio.export.service import Experiments, lineage_of, weights_licence
 from inglenook.studio.training.documents import CHECKPOINTS, MANIFEST
 from inglenook.studio.training.model import Experiment
 from inglenook.wire.message import Message
@@ -145,7 +145,7 @@ class ExportWork:
             metadata={
                 "title": options.title or experiment.name,
                 "description": options.description,
-                "licence": options.licence,
+                "licence": options.licence or _of_weights(experiment),
             },
             lineage=lineage_of(project, self._documents.project_name(project), record, experiment),
         )
@@ -291,6 +291,12 @@ def _as_channels_first(shape: tuple[int, ...], dtype: str) -> tuple[int, int, in
     return (batch, third, first, second) if dtype == "uint8" else (batch, first, second, third)
 
 
+def _of_weights(experiment: Experiment) -> str:
+    """Where nobody has said under which licence the file is given, that of what it began with is known."""
+    licence = weights_licence(experiment)
+    return "" if licence is None else f"first weights: {licence}"
+
+
 def _examples(experiment: Experiment) -> dict[str, int]:
     return {} if experiment.data is None else dict(experiment.data.examples)
 
@@ -314,4 +320,5 @@ def load_plan(checkpoint_bytes: int) -> LoadPlan:
         load_s=LOAD_S,
         scale=max(checkpoint_bytes // (64 * MIB), 0).bit_length(),
         variant="export",
+        keep_s=60.0,
     )
