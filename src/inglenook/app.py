@@ -223,7 +223,7 @@ async def _running(
     )
     works = [work, *studio.works, *works_of(studio, settings, scheduler=scheduler, clock=clock)]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
-    working = at_work(studio, jobs=jobs, scheduler=scheduler)
+    working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog)
     images = ImagesService(
         catalog=catalog,
         jobs=jobs,
@@ -275,6 +275,7 @@ async def _running(
     asking = asyncio.create_task(asyncio.to_thread(kinds), name="llama.cpp's builds")  # before anybody waits
     await asyncio.to_thread(studio.imports.open, lambda upload: job_records.mentions(BlobId(upload)))
     await working.runs.recover()
+    await asyncio.to_thread(working.exports.recover, studio.workspace.projects())
     await jobs.start()
     working.runs.follow_recovered()
     try:
@@ -593,6 +594,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.completions.drawing import Drawing
     from inglenook.api.conversations import conversations_router
     from inglenook.api.cyber import cyber_router, render_detail
+    from inglenook.api.deleting import Deleting
     from inglenook.api.description import description_router
     from inglenook.api.errors import render_json
     from inglenook.api.health import HEALTHY, OK, health_router, metrics_router
@@ -745,7 +747,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),
-        project_router(workshop.studio, jobs=jobs, gallery=gallery),
+        project_router(
+            workshop.studio,
+            jobs=jobs,
+            gallery=gallery,
+            deleting=Deleting(catalog=catalog, runtime=runtime, own_models=server.data / "models"),
+        ),
         mcp_router(app.state.mcp),
         description_router(),
         reference_router(),

@@ -142,6 +142,14 @@ def test_a_file_that_is_put_there_is_served_without_a_restart(client: httpx.Clie
     assert answer.json()["labelled"] is False
 
 
+def test_a_file_that_is_replaced_is_read_anew_with_its_own_labels(client: httpx.Client, data: Path) -> None:
+    path = data / "models" / "changing.onnx"
+    sent = {"image": base64.b64encode(png(BLUE)).decode(), "model": "changing"}
+    for labels in (("a", "b", "c"), ("x", "y", "z")):
+        write_colours(path, told=metadata(labels=labels))
+        assert best(client.post("/v1/vision/predict", json=sent)) == [labels[2]]
+
+
 def test_the_terminal_asks_the_server(client: httpx.Client, data: Path, tmp_path: Path) -> None:
     assert client.get("/readyz").status_code == 200
     (tmp_path / "a b.png").write_bytes(png(GREEN))

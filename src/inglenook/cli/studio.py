@@ -3,6 +3,7 @@
 
 import click
 
+from inglenook.cli.studio_export import export_model
 from inglenook.cli.studio_import import import_pictures
 
 
@@ -12,3 +13,4 @@ def studio() -> None:
 
 
 studio.add_command(import_pictures)
+studio.add_command(export_model)

@@ -77,12 +77,12 @@ async def _import(
             made = (await client.post("/api/projects", body))["data"]["id"]
             say(f"project {made}: {new_name}")
         else:
-            made = await _project(client, str(project))
+            made = await project_named(client, str(project))
         job = await _submitted(client, made, source, fields)
-        return made, await _followed(client, str(job["id"]))
+        return made, await followed(client, str(job["id"]))
 
 
-async def _project(client: "ServerClient", wanted: str) -> str:
+async def project_named(client: "ServerClient", wanted: str) -> str:
     """The id of a project by its id or its name. Raises NotFound, Conflict."""
     there = (await client.get("/api/projects"))["data"]["projects"]
     found = [one["id"] for one in there if wanted == one["id"]] or [
@@ -141,7 +141,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-async def _followed(client: "ServerClient", job: str) -> Any:
+async def followed(client: "ServerClient", job: str) -> Any:
     """The job when it has succeeded. Raises what it failed with."""
     from inglenook.cli.client import server_events
 

@@ -26,17 +26,23 @@ NAME: Final = "onnxruntime"
 MODULE: Final = "inglenook.workers.vision"
 DEVICES: Final[Mapping[str, Literal["cpu", "cuda"]]] = {"cpu": "cpu", "cuda": "cuda"}
 WORKING: Final = "while it looked at pictures"
-_WITH_CUDA: Final = "onnxruntime-gpu"
+_PACKAGES: Final[Mapping[str, frozenset[str]]] = {
+    "onnxruntime-gpu": frozenset({"cpu", "cuda"}),
+    "onnxruntime": frozenset({"cpu"}),
+}
 
 
 @cache
 def kinds_of_devices() -> frozenset[str]:
-    """Where the installed onnxruntime can run, by the package's name; it is not imported."""
-    try:
-        metadata.distribution(_WITH_CUDA)
-    except metadata.PackageNotFoundError:
-        return frozenset({"cpu"})
-    return frozenset({"cpu", "cuda"})
+    """Where the installed onnxruntime can run, by its package's name; empty where there is none. It is not
+    imported."""
+    for package, kinds in _PACKAGES.items():
+        try:
+            metadata.distribution(package)
+        except metadata.PackageNotFoundError:
+            continue
+        return kinds
+    return frozenset()
 
 
 class OnnxEngine:

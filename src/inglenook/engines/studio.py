@@ -14,6 +14,7 @@ from inglenook.runtime.parkable_child import ParkableChild
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell
 from inglenook.wire.message import Message
+from inglenook.wire.studio.export import Export, Exported, ExportFailed, ExportLastWord, ExportStopped
 from inglenook.wire.studio.finding import (
     AugmentationsPreviewed,
     BatchSizeFound,
@@ -36,6 +37,8 @@ from inglenook.wire.studio.training import (
 NAME: Final = "studio"
 MODULE: Final = "inglenook.workers.studio"
 WORKING: Final = "while it trained"
+WORKING_OF: Final[Mapping[str, str]] = {"export": "while it made an export"}
+"""By the plan's variant, where it does not train."""
 BY_FORCE: Final = -1
 """`TrainStopped.epoch` of a run whose process had to be ended."""
 
@@ -45,7 +48,8 @@ TORCH_DEVICE: Final[Mapping[str, str]] = {"cpu": "cpu", "cuda": "cuda", "rocm": 
 FINDING_STOPPED: Final = "finding.stopped"
 FindWork = FindBatchSize | FindLearningRate | PreviewAugmentations
 FOUND: Final = (BatchSizeFound, LearningRateFound, AugmentationsPreviewed, FindingFailed)
-LAST_WORDS: Final[tuple[type[Message], ...]] = (Trained, TrainFailed, TrainStopped, *FOUND)
+EXPORT_ENDS: Final = (Exported, ExportFailed, ExportStopped)
+LAST_WORDS: Final[tuple[type[Message], ...]] = (Trained, TrainFailed, TrainStopped, *FOUND, *EXPORT_ENDS)
 """What ends a piece of work. Who brings another kind of work adds its last words here."""
 
 
@@ -109,6 +113,7 @@ class StudioEngine:
             worker,
             load,
             model=str(plan.model),
+            working=WORKING_OF.get(plan.variant, WORKING),
             start_timeout_s=self._start_timeout_s,
             cancel_grace_s=self._cancel_grace_s,
             stop_grace_s=self._stop_grace_s,
@@ -136,6 +141,7 @@ class StudioChild(ParkableChild[Message]):
         load: OpenStudio,
         *,
         model: str,
+        working: str,
         start_timeout_s: float,
         cancel_grace_s: float,
         stop_grace_s: float,
@@ -145,7 +151,7 @@ class StudioChild(ParkableChild[Message]):
             load,
             model=model,
             what="studio worker",
-            working=WORKING,
+            working=working,
             last_words=LAST_WORDS,
             start_timeout_s=start_timeout_s,
             cancel_grace_s=cancel_grace_s,
@@ -164,4 +170,11 @@ class StudioChild(ParkableChild[Message]):
         cancelled = FindingFailed(job=asked.job, code=FINDING_STOPPED, message="It was stopped.")
         last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
         assert isinstance(last, FOUND), f"{last} ends no search"
+        return last
+
+    async def export(self, asked: Export, *, stop: StopToken, tell: Tell) -> ExportLastWord:
+        """Make a file of a checkpoint; see `WorkerChild.work`."""
+        cancelled = ExportStopped(job=asked.job)
+        last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
+        assert isinstance(last, EXPORT_ENDS), f"{last} ends no export"
         return last

@@ -68,13 +68,10 @@ class PredictionService:
         """
         if name is None or name.strip().casefold() in ("", AUTO):
             return self._catalog.resolve(AUTO, kind=ModelKind.VISION)
-        try:
-            record = self._find(name)
-        except ModelNotFound as error:
-            near = nearest(name, [one.id for one in self._catalog.known(ModelKind.VISION)])
-            if near:
-                error.hint = f"nearest: {', '.join(near)}; `auto` takes the default"
-            raise
+        record = self._named(name)
+        if _was_changed(record):
+            self._catalog.refresh()
+            record = self._named(name)
         if record.problem is not None:
             raise unusable(record.id, record.problem)
         if record.kind is not ModelKind.VISION:
@@ -84,6 +81,16 @@ class PredictionService:
                 field="model",
             )
         return record
+
+    def _named(self, name: str) -> ModelRecord:
+        """Raises ModelNotFound, ModelAmbiguous."""
+        try:
+            return self._find(name)
+        except ModelNotFound as error:
+            near = nearest(name, [one.id for one in self._catalog.known(ModelKind.VISION)])
+            if near:
+                error.hint = f"nearest: {', '.join(near)}; `auto` takes the default"
+            raise
 
     async def predict(
         self,
@@ -167,6 +174,14 @@ class PredictionService:
         if isinstance(last, Predicted):
             return last
         raise _why(last, stop)
+
+
+def _was_changed(record: ModelRecord) -> bool:
+    """Whether the file is another than was read, or is gone: its labels count for its own scores only."""
+    try:
+        return record.path.stat().st_mtime != record.created
+    except OSError:
+        return True
 
 
 def _write(files: Sequence[Path], pictures: Sequence[bytes]) -> None:

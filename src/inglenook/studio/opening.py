@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 
 from inglenook.base.clock import Clock
+from inglenook.catalog.service import CatalogService
 from inglenook.engines.dataset import DatasetReaders
 from inglenook.jobs.service import JobsService
 from inglenook.jobs.work import Work
@@ -18,6 +19,10 @@ from inglenook.studio.checks.work import CheckWork
 from inglenook.studio.datasets.book import DatasetBook
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.datasets.thumbnails import ThumbnailMaker
+from inglenook.studio.export.documents import ExportDocuments
+from inglenook.studio.export.library import Library
+from inglenook.studio.export.service import ExportsService
+from inglenook.studio.export.work import ExportWork
 from inglenook.studio.imports.places import Roots, Uploads
 from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.imports.work import ImportWork
@@ -89,6 +94,7 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             newsroom=newsroom,
             experiments=experiments,
             watching=Watching(documents=documents, newsroom=newsroom),
+            export_documents=ExportDocuments(workspace=workspace, clock=clock),
         )
     finally:
         thumbnails.close()
@@ -145,7 +151,13 @@ def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock:
         clock=clock,
         save_every_s=settings.studio.checkpoint_every_s,
     )
-    return [train]
+    export = ExportWork(
+        scheduler=scheduler,
+        documents=studio.export_documents,
+        experiments=studio.documents,
+        clock=clock,
+    )
+    return [train, export]
 
 
 def _accelerators(devices: tuple[Device, ...]) -> int:
@@ -153,7 +165,9 @@ def _accelerators(devices: tuple[Device, ...]) -> int:
     return max(1, sum(device.kind in ("cuda", "rocm", "mps") for device in devices))
 
 
-def at_work(studio: Studio, *, jobs: JobsService, scheduler: Scheduler) -> WorkingStudio:
+def at_work(
+    studio: Studio, settings: Settings, *, jobs: JobsService, scheduler: Scheduler, catalog: CatalogService
+) -> WorkingStudio:
     """The studio with what needs the queue."""
     runs = Runs(
         projects=studio.projects,
@@ -163,5 +177,13 @@ def at_work(studio: Studio, *, jobs: JobsService, scheduler: Scheduler) -> Worki
         newsroom=studio.newsroom,
         devices=scheduler.devices,
     )
+    exports = ExportsService(
+        projects=studio.projects,
+        documents=studio.export_documents,
+        experiments=studio.documents,
+        library=Library(catalog=catalog, folder=settings.server.data / "models"),
+    )
+    studio.projects.count_with("exports", exports.count)
+    studio.projects.guard_with(exports.running)
     kept = {field.name: getattr(studio, field.name) for field in fields(Studio)}
-    return WorkingStudio(**kept, runs=runs)
+    return WorkingStudio(**kept, runs=runs, exports=exports)

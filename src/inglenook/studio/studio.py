@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from inglenook.jobs.work import Work
 from inglenook.studio.checks.service import ChecksService
 from inglenook.studio.datasets.service import DatasetsService
+from inglenook.studio.export.documents import ExportDocuments
+from inglenook.studio.export.service import ExportsService
 from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
@@ -34,6 +36,7 @@ class Studio:
     newsroom: Newsroom
     experiments: ExperimentsService
     watching: Watching
+    export_documents: ExportDocuments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +44,4 @@ class WorkingStudio(Studio):
     """The same with what needs the queue of jobs."""
 
     runs: Runs
+    exports: ExportsService

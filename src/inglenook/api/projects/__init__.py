@@ -3,8 +3,10 @@
 
 from fastapi import APIRouter
 
+from inglenook.api.deleting import Deleting
 from inglenook.api.projects.checks import checks_router
 from inglenook.api.projects.datasets import datasets_router
+from inglenook.api.projects.exports import exports_router
 from inglenook.api.projects.imports import imports_router
 from inglenook.api.projects.projects import projects_router
 from inglenook.api.projects.splits import splits_router
@@ -18,7 +20,9 @@ from inglenook.studio.studio import WorkingStudio
 __all__ = ["project_router"]
 
 
-def project_router(studio: WorkingStudio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
+def project_router(
+    studio: WorkingStudio, *, jobs: JobsService, gallery: GalleryService, deleting: Deleting
+) -> APIRouter:
     router = APIRouter()
     add_routes(
         router,
@@ -29,5 +33,6 @@ def project_router(studio: WorkingStudio, *, jobs: JobsService, gallery: Gallery
         splits_router(studio),
         tasks_router(),
         training_router(studio),
+        exports_router(exports=studio.exports, jobs=jobs, deleting=deleting),
     )
     return router

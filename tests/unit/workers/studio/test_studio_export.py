@@ -3,8 +3,7 @@
 refused."""
 
 import json
-import subprocess
-import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.studio_checkpoints import CLASSES, NORMALIZE, VAL, write_checkpoint, write_manifest, write_pictures
+from tests.studio_checkpoints import CLASSES, NORMALIZE, write_checkpoint, write_manifest, write_pictures
 
 from inglenook.catalog.vision import read_vision
 from inglenook.testing.clock import FakeClock
@@ -29,6 +28,8 @@ from inglenook.wire.studio.export import (
 from inglenook.wire.studio.spec import Step
 
 pytestmark = pytest.mark.slow
+
+RESIZE = Step(name="Resize", params={"size": [16, 16]})
 
 
 @dataclass
@@ -171,6 +172,7 @@ def test_torchscript_is_traced_and_checked_too(run: Run, tmp_path: Path) -> None
     assert done.validation.passed
     assert done.file == "model.pt"
     told = {"inglenook.labels": ""}
+    warnings.simplefilter("ignore", FutureWarning)  # it is deprecated, as the record says
     read = torch.jit.load(str(tmp_path / "out" / "model.pt"), _extra_files=told)
     assert json.loads(told["inglenook.labels"]) == list(CLASSES)
     assert read(torch.zeros(7, 3, 16, 16)).shape == (7, 3)
@@ -211,11 +213,13 @@ def test_a_file_that_says_something_else_is_a_failure_with_figures(
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        ((Step(name="Resize", params={"size": [16, 16]}), Step(name="GaussianBlur", params={"kernel_size": 3}),
+        ((RESIZE, Step(name="GaussianBlur", params={"kernel_size": 3}),
           Step(name="ToImage"), NORMALIZE), "GaussianBlur"),
-        ((Step(name="ToImage"), Step(name="Resize", params={"size": [16, 16]}), NORMALIZE), "after ToImage"),
-        ((Step(name="Resize", params={"size": [16, 16], "apply_p": 0.5}), Step(name="ToImage")), "only so often"),
-        ((Step(name="Resize", params={"size": [16, 16], "antialias": False}), Step(name="ToImage")), "antialias"),
+        ((Step(name="ToImage"), RESIZE, NORMALIZE), "after ToImage"),
+        ((Step(name="Resize", params={"size": [16, 16], "apply_p": 0.5}), Step(name="ToImage")),
+         "only so often"),
+        ((Step(name="Resize", params={"size": [16, 16], "antialias": False}), Step(name="ToImage")),
+         "antialias"),
     ],
 )  # fmt: skip
 def test_a_pipeline_that_needs_torchvision_is_refused_by_the_name_of_its_step(

@@ -165,8 +165,8 @@ class _Job:
                 f"{quantized.images} pictures; {options.max_accuracy_loss:.1%} may be lost at most.",
                 validation=validation,
                 quantized=quantized,
-                hint="take static quantisation with more calibration pictures, raise max_accuracy_loss, or leave "
-                "quantization out",
+                hint="take static quantisation with more calibration pictures, raise max_accuracy_loss, or "
+                "leave quantization out",
             )
         return smaller, quantized
 
@@ -272,7 +272,7 @@ def _outside(wanted: Preprocessing, options: ExportOptions) -> Preprocessing:
 
 
 def _check_shape(kept: Kept, options: ExportOptions) -> None:
-    """Raises WrongShape: another than the network was trained with, or other axes than the batch's dynamic."""
+    """Raises WrongShape: another than the network was trained with, or more axes than the batch's dynamic."""
     own = (kept.channels, *kept.side_px)
     if options.input_shape is not None and options.input_shape[1:] != own:
         raise WrongShape(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network traced by PyTorch's exporter (dynamo) into one ONNX file, without traces of this machine in it."""
+"""A network traced by PyTorch's exporter (dynamo) into one ONNX file, without traces of this machine."""
 
 import contextlib
 import io

@@ -41,7 +41,7 @@ class _Reader(CalibrationDataReader):
 def groups(
     pictures: Iterator[Picture], wanted: Preprocessing, options: ExportOptions
 ) -> Iterator[tuple[list[Picture], npt.NDArray[Any]]]:
-    """Pictures with what the file takes of them; with a fixed batch the last picture again where some lack."""
+    """Pictures with what the file takes of them; a fixed batch is filled up with the last one."""
     size = options.batch or GROUP
     waiting: list[Picture] = []
     for one in pictures:

@@ -63,7 +63,7 @@ def _made(step: Step) -> Made:
             _only(step, "size")
             sides = _sides(step)
             return CenterCrop(size=(sides[0], sides[-1]))
-        case "Grayscale" | "RandomGrayscale" if step.name == "Grayscale":
+        case "Grayscale":
             _only(step, "num_output_channels")
             return Grayscale(channels=params.get("num_output_channels", 1))
         case "Normalize":
@@ -91,7 +91,7 @@ def _sides(step: Step) -> tuple[int, ...]:
 def _interpolation(step: Step) -> Interpolation:
     given = step.params.get("interpolation", "bilinear")
     try:
-        return msgspec.convert(given, Interpolation)  # type: ignore[arg-type]  # msgspec takes a Literal
+        return msgspec.convert(given, Interpolation)
     except msgspec.ValidationError:
         raise _cannot(step, f"its interpolation is {given!r}") from None
 
