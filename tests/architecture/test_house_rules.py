@@ -182,3 +182,16 @@ def test_the_server_imports_no_tensor_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_server_starts_without_what_only_some_requests_need() -> None:
+    script = (
+        "import importlib, pkgutil, sys, inglenook.app, inglenook.api, inglenook.web\n"
+        "for package in (inglenook.api, inglenook.web):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "heavy = ('numpy', 'httpx', 'pynvml', 'alembic', 'rich', 'sqlalchemy.dialects.postgresql')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

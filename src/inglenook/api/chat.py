@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from inglenook.api.language.fields import Fields
 from inglenook.base.errors import Invalid, NotFound
 from inglenook.catalog.errors import unusable
 from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.door.caller import Caller, FromCaller, caller
+from inglenook.door.caller import Caller, FromCaller
 from inglenook.door.problem import problem_of, shown
 from inglenook.door.services import Catalog
 
@@ -87,7 +87,9 @@ def chat_router(
     handlers: by the kind of model; a kind without one is refused in words.
     max_body_bytes: of a request, which may hold input pictures.
     """
-    router = APIRouter(tags=["chat"], dependencies=[Depends(caller)])
+    router = APIRouter(
+        tags=["chat"]
+    )  # its one route asks who is calling, which twice would take twice as long
 
     @router.post("/v1/chat/completions", **_DESCRIPTION)
     async def complete(request: Request, who: FromCaller) -> Response:

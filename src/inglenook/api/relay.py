@@ -386,8 +386,8 @@ class RelayedStream(Response):
         self._sending = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        pump = asyncio.create_task(self._pump(send))  # first: it is the one that is waited for
         gone = asyncio.create_task(hung_up(receive))
-        pump = asyncio.create_task(self._pump(send))
         try:
             if not await self._watch(send, pump, gone) and not self._began:
                 raise ClientGone

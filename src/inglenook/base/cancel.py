@@ -2,6 +2,7 @@
 """A request to stop, handed down to whoever does the work. Stopping is the worker's own act."""
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -16,6 +17,7 @@ class StopToken:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._watchers: list[Callable[[StopReason], None]] = []
         self.reason: StopReason | None = None
 
     @property
@@ -28,7 +30,17 @@ class StopToken:
             return False
         self.reason = reason
         self._event.set()
+        for watcher in tuple(self._watchers):
+            watcher(reason)
         return True
+
+    def watch(self, watcher: Callable[[StopReason], None]) -> Callable[[], None]:
+        """Have `watcher` called when it is set, at once where it is; what is returned takes that back. For
+        whoever waits for something else as well: it costs no task."""
+        self._watchers.append(watcher)
+        if self.reason is not None:
+            watcher(self.reason)
+        return lambda: self._watchers.remove(watcher)
 
     async def wait(self) -> StopReason:
         await self._event.wait()

@@ -30,8 +30,19 @@ _SECRETS = re.compile(
 )
 
 
+_SIGNS = (
+    *("://", "token=", "token:", "key=", "key:", "password=", "password:", "signature=", "sig=", "bearer"),
+    *("authorization:", "sk-", "sk_", "sd-", "sd_", "hf-", "hf_", "ghp-", "ghp_", "civitai-", "civitai_"),
+)
+"""Without one of these there is no secret to be found: looking for them takes a twentieth of the expression's
+time, and llama.cpp prints nine lines a request."""
+
+
 def without_secrets(text: str) -> str:
     """`text` with what looks like a key, a token or a password as `…`."""
+    folded = text.casefold()
+    if not any(sign in folded for sign in _SIGNS):
+        return text
 
     def blot(match: re.Match[str]) -> str:
         return f"{match['head'] or match['query'] or match['word'] or ''}…"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +38,7 @@ SECURITY_HEADERS: dict[str, str] = {
     "cross-origin-opener-policy": "same-origin",
 }
 """On every answer; a route may set a stricter value of its own."""
+_SECURITY_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
@@ -117,7 +118,7 @@ class Guard:
             return
         request_id = new_id("req", self._clock.now())
         scope.setdefault("state", {})["request_id"] = request_id
-        send = _with_headers(send, {**SECURITY_HEADERS, "x-request-id": request_id})
+        send = _with_headers(send, request_id)
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
@@ -224,13 +225,15 @@ def _denied(status: int, code: str, message: str, *, hint: str | None = None) ->
     return Problem(status=int(status), kind="denied", code=code, message=message, hint=hint)
 
 
-def _with_headers(send: Send, extra: dict[str, str]) -> Send:
+def _with_headers(send: Send, request_id: str) -> Send:
+    extra = [*_SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+
     async def adding(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(raw=list(message.get("headers", [])))
-            for name, value in extra.items():
-                headers.setdefault(name, value)
-            message = {**message, "headers": headers.raw}
+            given = list(message.get("headers", []))
+            names = {name.lower() for name, _ in given}
+            headers = given + [header for header in extra if header[0] not in names]
+            message = {**message, "headers": headers}
         await send(message)
 
     return adding

@@ -149,3 +149,18 @@ def test_a_fake_clock_stands_still_until_it_is_told_to_go() -> None:
     assert (clock.monotonic(), clock.now()) == (2.5, began - timedelta(days=1))
     with pytest.raises(ValueError, match="does not go back"):
         clock.advance(-1)
+
+
+def test_who_watches_a_token_hears_of_it_once_and_no_more_when_taken_back() -> None:
+    async def main() -> None:
+        stop, heard = StopToken(), list[StopReason]()
+        stop.watch(heard.append)
+        forget = stop.watch(lambda _: heard.append(StopReason.SHUTDOWN))
+        forget()
+        stop.stop(StopReason.CANCELLED)
+        stop.stop(StopReason.CLIENT_GONE)
+        assert heard == [StopReason.CANCELLED]
+        stop.watch(heard.append)
+        assert heard == [StopReason.CANCELLED] * 2
+
+    asyncio.run(main())

@@ -27,6 +27,9 @@ def logger_of(journal: Journal) -> logging.Logger:
         ("password=letmein, and more", "letmein"),
         ("the key sk-abcdefghijklmnopqrstuvwxyz012345 is wrong", "abcdefghijkl"),
         ("hf_ABCDEFGHIJKLMNOPQRSTUV", "ABCDEFGH"),
+        ("PA\u017f\u017fWORD: letmein", "letmein"),
+        ("GHP-ABCDEFGHIJKLMNOPQRSTUV", "ABCDEFGH"),
+        ("/a?SIG=deadbeef", "deadbeef"),
     ],
 )
 def test_secrets_are_blotted_out(text: str, secret: str) -> None:

@@ -34,8 +34,11 @@ class Address:
     key: str | None = None
 
 
-class Talk(asyncio.Protocol):
-    """One request and its answer. Made by `open_talk`; `close` may come at any time and ends both.
+class Talk:
+    """One request and its answer over a socket. Made by `open_talk`; `close` may come at any time, ends both,
+    and must come at last.
+
+    On the loop's own readers: with a transport of asyncio's the first byte goes three of its rounds later.
 
     Attributes:
         status: of the answer, once `head` has returned. headers: with lower-case names.
@@ -43,13 +46,14 @@ class Talk(asyncio.Protocol):
         moved_s: the loop's time at which the last byte came that says that the model works.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         import httptools  # not on every system, and never needed without a language model
 
         self._loop = asyncio.get_running_loop()
         self._parser: Any = httptools.HttpResponseParser(self)
         self._refused: type[Exception] = httptools.HttpParserError
-        self._transport: asyncio.Transport | None = None
+        self._socket = connected
+        self._unsent = memoryview(b"")
         self._parts: list[bytes] = []
         self._buffered = 0
         self._paused = False
@@ -61,16 +65,19 @@ class Talk(asyncio.Protocol):
         self.status = 0
         self.headers: dict[str, str] = {}
         self.moved_s = self._loop.time()
+        self._loop.add_reader(connected, self._readable)
 
     # -- what callers do -----------------------------------------------------------------------------
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        assert self._transport is not None
         lines = [f"{method} {path} HTTP/1.1", "host: llama.cpp", "connection: close"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method != "GET":
             lines.append(f"content-length: {len(body)}")
-        self._transport.write("\r\n".join((*lines, "\r\n")).encode("latin-1") + body)
+        self._unsent = memoryview("\r\n".join((*lines, "\r\n")).encode("latin-1") + body)
+        self._writable()
+        if self._unsent:
+            self._loop.add_writer(self._socket, self._writable)
 
     async def head(self) -> None:
         """Wait for status and headers. Raises `Lost`."""
@@ -89,27 +96,44 @@ class Talk(asyncio.Protocol):
     def close(self) -> None:
         """For good, by us. The child sees it at once."""
         self.closed = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._end(EOFError("the connection was closed"))
 
     # -- what the connection tells -------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
+    def _writable(self) -> None:
         try:
-            self._parser.feed_data(data)
-        except self._refused as error:
-            self._lost = error
-            if self._transport is not None:
-                self._transport.abort()
-        self._tell()
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it takes no more: why not, its answer says, or the end of the connection
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(BUFFERED_BYTES)
+            if data:
+                self._parser.feed_data(data)
+        except BlockingIOError:
+            return
+        except (OSError, self._refused) as error:
+            self._end(error)
+        else:
+            if data:
+                self._tell()
+            else:
+                self._end(EOFError("the connection was closed"))
+
+    def _end(self, reason: BaseException) -> None:
+        """Idempotent."""
+        if self._socket.fileno() < 0:
+            return
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
         if not self._whole and self._lost is None:
-            self._lost = exc if exc is not None else EOFError("the connection was closed")
+            self._lost = reason
         self._tell()
 
     # -- what the parser tells -----------------------------------------------------------------------
@@ -126,9 +150,9 @@ class Talk(asyncio.Protocol):
         self._buffered += len(body)
         if body != PING:
             self.moved_s = self._loop.time()
-        if self._buffered > BUFFERED_BYTES and not self._paused and self._transport is not None:
+        if self._buffered > BUFFERED_BYTES and not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self._loop.remove_reader(self._socket)
 
     def on_message_complete(self) -> None:
         self._whole = True
@@ -139,9 +163,10 @@ class Talk(asyncio.Protocol):
         taken = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._buffered = 0
-        if self._paused and self._transport is not None:
+        if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if self._socket.fileno() >= 0:
+                self._loop.add_reader(self._socket, self._readable)
         return taken
 
     async def _wait(self) -> None:
@@ -160,15 +185,24 @@ class Talk(asyncio.Protocol):
 
 async def open_talk(address: Address) -> Talk:
     """Connect. Raises `Lost`."""
-    loop = asyncio.get_running_loop()
     try:
         if address.socket is None:
-            _, talk = await loop.create_connection(Talk, "127.0.0.1", address.port or 0)
-        else:
-            _, talk = await loop.create_unix_connection(Talk, sock=await _connected(address.socket))
+            return Talk(await _connected_to_port(address.port or 0))
+        return Talk(await _connected(address.socket))
     except (OSError, TimeoutError) as error:
         raise Lost(str(error)) from error
-    return talk
+
+
+async def _connected_to_port(port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 async def _connected(path: str) -> socket.socket:
@@ -177,14 +211,20 @@ async def _connected(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.setblocking(False)
-        async with asyncio.timeout(QUEUE_TIMEOUT_S):
-            while True:
-                try:
-                    made.connect(path)
-                except BlockingIOError:
+        if not _connects(made, path):
+            async with asyncio.timeout(QUEUE_TIMEOUT_S):
+                while not _connects(made, path):  # noqa: ASYNC110 - nothing tells us that there is room again
                     await asyncio.sleep(QUEUE_POLL_S)
-                else:
-                    return made
     except BaseException:
         made.close()
         raise
+    return made
+
+
+def _connects(made: socket.socket, path: str) -> bool:
+    """Whether there was room in the queue."""
+    try:
+        made.connect(path)
+    except BlockingIOError:
+        return False
+    return True

@@ -6,7 +6,8 @@ Everybody else posts an event and waits. A read that gates a change happens only
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,6 +132,7 @@ class Scheduler:
         self._unfit: dict[ResidentId, Failure] = {}
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
+        self._submitted: list[RequestId] = []
         self._left: dict[LeaseId, _Remains] = {}
         self._notes: dict[LeaseId, str] = {}
         self._order = 0
@@ -155,6 +157,7 @@ class Scheduler:
                 self._handle(await self._inbox.get())
                 self._take_events()
                 self._settle()
+                self._note_estimates()
                 self._read_ahead()
         finally:
             self.alive = False
@@ -209,25 +212,35 @@ class Scheduler:
             ChildFailed: the model could not be loaded.
             Unavailable: the server is stopping.
         """
+        with self.submitted(request, stop) as answer:
+            return await answer
+
+    @contextmanager
+    def submitted(self, request: Request, stop: StopToken) -> "Iterator[asyncio.Future[Lease]]":
+        """A request in the queue, and its lease to come: for who does something else while it waits. Whoever
+        leaves the context by an exception, or finds `stop` set, has no lease. Raises as `acquire`."""
         if self._closing:
             raise _stopping()
         answer: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+
+        def stopped(reason: StopReason) -> None:
+            if not answer.done():
+                answer.set_exception(LeaseStopped(reason))
+
+        forget = stop.watch(stopped)
         self._inbox.put_nowait(Submit(request, answer))
-        stopped = asyncio.ensure_future(stop.wait())
         try:
-            either: set[asyncio.Future[Any]] = {answer, stopped}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                raise LeaseStopped(stopped.result())
-            return answer.result()
-        except (asyncio.CancelledError, LeaseStopped):
+            yield answer
+            if stop.reason is not None:
+                raise LeaseStopped(stop.reason)  # although the lease came in the same moment
+        except BaseException:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
                 answer.result().release()
             answer.cancel()
             self._inbox.put_nowait(Withdraw(request.id))
             raise
         finally:
-            stopped.cancel()
+            forget()
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -329,7 +342,7 @@ class Scheduler:
                 if not answer.done():
                     self._ledger.submit(request)
                     self._answers[request.id] = answer
-                    self._note_estimate(request)
+                    self._submitted.append(request.id)
             case Withdraw(request_id):
                 self._ledger.withdraw(request_id)
                 self._answers.pop(request_id, None)
@@ -369,14 +382,18 @@ class Scheduler:
             self._measured_s = now_s
             self._lives.measure({r.id: r.device for r in self._ledger.residents.values()})
 
-    def _note_estimate(self, request: Request) -> None:
-        """Remember what we would have told, to learn how far off we were. Skipped in a long queue: it costs
-        a walk over all of it."""
-        if len(self._ledger.waiting) > 100:
+    def _note_estimates(self) -> None:
+        """Remember what those who have come and must wait are told, to learn how far off we were. Skipped in
+        a long queue: it costs a walk over all of it."""
+        waiting = [request for request in self._submitted if request in self._ledger.waiting]
+        self._submitted.clear()
+        if not waiting or len(self._ledger.waiting) > 100:
             return
-        explained = policy.explain_all(self._ledger, self._clock.monotonic(), self._rules).get(request.id)
-        if explained is not None and explained.estimate_s is not None:
-            self._estimates[request.id] = explained.estimate_s
+        explained = policy.explain_all(self._ledger, self._clock.monotonic(), self._rules)
+        for request in waiting:
+            told = explained.get(request)
+            if told is not None and told.estimate_s is not None:
+                self._estimates[request] = told.estimate_s
 
     def _gone(self, resident_id: ResidentId, failure: Failure | None, now_s: float) -> None:
         resident = self._ledger.residents[resident_id]

@@ -24,22 +24,12 @@ async def acquire_told(scheduler: Scheduler, request: Request, stop: StopToken, 
 
     Raises as `Scheduler.acquire`.
     """
-    acquiring = asyncio.ensure_future(scheduler.acquire(request, stop))
-    try:
+    with scheduler.submitted(request, stop) as answer:
         pause_s = FIRST_TOLD_S
-        while not acquiring.done():
-            await asyncio.wait({acquiring}, timeout=pause_s if hear is not None else None)
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=pause_s if hear is not None else None)
             pause_s = TOLD_EVERY_S
-            explanation = None if acquiring.done() else scheduler.explain(request.id)
+            explanation = None if answer.done() else scheduler.explain(request.id)
             if hear is not None and explanation is not None:
                 await hear(explanation_json(explanation))
-        return acquiring.result()
-    except BaseException:
-        acquiring.add_done_callback(_give_back)
-        acquiring.cancel()
-        raise
-
-
-def _give_back(acquiring: "asyncio.Future[Lease]") -> None:
-    if not acquiring.cancelled() and acquiring.exception() is None:
-        acquiring.result().release()
+        return answer.result()
