@@ -118,6 +118,20 @@ def test_only_the_named_places_catch_everything() -> None:
     assert found <= BROAD_EXCEPT_ALLOWED
 
 
+def test_a_mark_for_a_whole_file_of_tests_is_code_and_not_part_of_a_text() -> None:
+    mark = re.compile(r"^pytestmark\b", re.MULTILINE)
+    said = [path for path in tracked(".py") if mark.search(path.read_text("utf-8"))]
+    assert len(said) > 20
+    for path in said:
+        names = [
+            ast.unparse(target)
+            for statement in ast.parse(path.read_text("utf-8")).body
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+        ]
+        assert "pytestmark" in names, f"{path} has it inside a text: nothing is marked"
+
+
 def test_no_package_is_a_junk_drawer() -> None:
     names = {part for name, _ in python_modules() for part in Path(name).with_suffix("").parts}
     assert names.isdisjoint({"utils", "util", "core", "common", "helpers", "managers", "misc"})
