@@ -23,6 +23,8 @@ BROAD_EXCEPT_ALLOWED = {
     "workers/image/worker.py",  # a worker's main
     "workers/speech/worker.py",
     "workers/vision/worker.py",
+    "workers/studio/worker.py",
+    "workers/dataset/worker.py",
 }
 
 

@@ -54,7 +54,7 @@ class Watched:
         return page
 
     def _said(self, kind: str, text: str) -> None:
-        """A page that is left while a request is under way makes htmx report two errors: it ended, aborted."""
+        """A page that is left while a request is under way makes htmx report two errors: aborted."""
         if kind != "error":
             return
         if text.startswith("htmx:sendAbort"):
