@@ -2,12 +2,17 @@
 """Listings of data sets that exist only in memory, and small pictures as bytes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from inglenook.base.errors import InglenookError
 from inglenook.vision.formats.model import FormatError, Tree
+from inglenook.workers.dataset.errors import BadFile
+
+T = TypeVar("T")
 
 
 def tree(files: Mapping[str, str | bytes], *, empty: tuple[str, ...] = ()) -> Tree:
@@ -42,3 +47,13 @@ def scene(seed: int = 0, *, size: tuple[int, int] = (64, 48)) -> Image.Image:
     """A picture with large shapes, as photographs have them: what is like it has a hash like it."""
     values = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
     return Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
+
+
+def unless_refused(work: Callable[[], T]) -> T | None:
+    """What `work` returns; None where it refused with words. Any other error is one of ours."""
+    try:
+        return work()
+    except (InglenookError, BadFile) as error:
+        if not str(error).strip():
+            raise
+        return None

@@ -158,10 +158,10 @@ def test_hostile_and_broken_uploads_are_refused_with_words_and_leave_the_set(
     slip = packed({"../../slip.png": picture(5), "/abs.png": picture(6)})
     for name, data, status, says in (
         ("bomb.zip", bomb.getvalue(), 413, "times its size"),
-        ("slip.zip", slip, 422, "no picture here"),
+        ("slip.zip", slip, 422, "its name leads out of the archive"),
         ("no.zip", b"no archive", 422, "no zip archive"),
         ("no.txt", b"text", 422, "no zip, parquet"),
-        ("large.zip", b"\0" * (33 * 2**20), 413, "studio.max_upload_bytes"),
+        ("large.zip", b"\0" * (33 * 2**20), 413, "max_upload_bytes"),
     ):
         answer = client.post(path, files={"uploaded_file": (name, data)})
         assert (answer.status_code, answer.json()["status"]) == (status, "error"), (name, answer.text)

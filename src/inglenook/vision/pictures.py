@@ -4,12 +4,14 @@
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FLAT_LEVELS: Final = 3
 """A picture whose reduced greys (0 to 255) differ by less is the same everywhere: it has no hash."""
+SIGNATURE_SIDE_PX: Final = 16
 _WIDE_MODES: Final = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -45,6 +47,19 @@ def _narrowed(values: "np.ndarray") -> "np.ndarray":
     if wide.max(initial=0) <= 255 and values.dtype.itemsize > 2:
         return np.asarray(np.clip(wide, 0, 255), np.uint8)
     return np.asarray(np.clip(wide, 0, 65535) // 257, np.uint8)
+
+
+def signature(image: "Image") -> "npt.NDArray[np.float32]":
+    """A 16 x 16 reduction in grey as a vector of mean 0 and length 1, shape (256,): the product of two is how
+    much the pictures correlate. All zero for a flat picture.
+    """
+    from PIL.Image import Resampling
+
+    side = SIGNATURE_SIDE_PX
+    small = np.asarray(image.convert("L").resize((side, side), Resampling.BILINEAR), np.float32).reshape(-1)
+    small = small - small.mean()
+    length = float(np.linalg.norm(small))
+    return np.asarray(small / length if length > 0 else small, np.float32)
 
 
 def dhash(image: "Image") -> str | None:

@@ -16,13 +16,13 @@ class CheckRules(msgspec.Struct, frozen=True, kw_only=True):
     """From when on something is told.
 
     Attributes:
-        distance: bits of 64 in which the hashes of pictures that look alike may differ.
+        distance: bits of 64 in which the hashes of pictures may differ that are looked at a second time.
         tiny_px: a picture with a shorter side is tiny. aspect: a side so many times the other is odd.
         imbalance: so many times the pictures of the smallest class in the largest.
         read_files: also read every file again, to find those that are damaged or gone.
     """
 
-    distance: Annotated[int, msgspec.Meta(ge=0, le=MAX_DISTANCE)] = 3
+    distance: Annotated[int, msgspec.Meta(ge=0, le=MAX_DISTANCE)] = 4
     tiny_px: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 32
     aspect: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 4.0
     imbalance: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0

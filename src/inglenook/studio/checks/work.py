@@ -82,6 +82,7 @@ class CheckWork:
             job=str(job.id),
             manifest=str(spool / MANIFEST),
             images=str(self.datasets.book.folder(order.project) / "images"),
+            thumbnails=str(self.datasets.book.folder(order.project) / ".thumbs" / "256"),
             into=str(spool / FOUND),
             classes=head.classes,
             distance=rules.distance,

@@ -9,9 +9,14 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+Signatures = npt.NDArray[np.float32]
 
 BITS: Final = 64
 MAX_DISTANCE: Final = 12
+LIKENESS: Final = 0.985
+"""Correlation of 16 x 16 greys from which on two pictures look the same. Copies that were halved and saved as
+JPEG of quality 20 have 0.998; of 1.6 million pairs of scikit-learn's digits 200 have more, all of one digit.
+"""
 _PAIRS_AT_ONCE: Final = 4_000_000
 _EDGES_AT_ONCE: Final = 1_000_000
 
@@ -47,6 +52,28 @@ def near_groups(hashes: Hashes, distance: int, *, look: Callable[[], None] = lam
             edges, waiting = [], 0
     _join(parent, edges)
     return groups_of(parent[inverse].tolist())
+
+
+def confirmed(
+    hashes: Hashes, signatures: Signatures, distance: int, *, look: Callable[[], None] = lambda: None
+) -> list[list[int]]:
+    """The groups of a group that a second look leaves: pictures are connected where their hashes are near and
+    their signatures correlate by `LIKENESS` at least.
+
+    Args:
+        hashes: (n,). signatures: (n, 256), unit vectors; zero where a picture could not be looked at.
+    """
+    parent = np.arange(len(hashes), dtype=np.int64)
+    rows = max(1, _PAIRS_AT_ONCE // max(1, len(hashes)))
+    for start in range(0, len(hashes), rows):
+        look()
+        some = slice(start, start + rows)
+        differ: Any = np.bitwise_count(hashes[some, None] ^ hashes[None, :])
+        alike = (differ <= distance) & (signatures[some] @ signatures.T >= LIKENESS)
+        first, second = np.nonzero(alike)
+        ahead = second > first + start
+        _join(parent, [(first[ahead] + start, second[ahead])])
+    return groups_of(parent.tolist())
 
 
 def _near_pairs(unique: Hashes, distance: int, look: Callable[[], None]) -> Iterator[tuple[Indices, Indices]]:

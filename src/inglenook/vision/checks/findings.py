@@ -8,9 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from inglenook.vision.checks.alike import groups_of, near_groups
+from inglenook.vision.checks.alike import Signatures, confirmed, groups_of, near_groups
 from inglenook.vision.checks.model import Finding, Findings, Item
 
+Signs = Callable[[Sequence[int]], Signatures]
+MOST_LOOKED_AT: Final = 20_000
 SUBSETS: Final = ("train", "val", "test")
 
 
@@ -38,7 +40,7 @@ class Rules:
         imbalance: so many times the pictures of the smallest class in the largest.
     """
 
-    distance: int = 3
+    distance: int = 4
     tiny_px: int = 32
     aspect: float = 4.0
     imbalance: float = 10.0
@@ -52,14 +54,20 @@ def all_findings(
     damaged: Sequence[Item],
     files_read: bool,
     look: Callable[[], None] = lambda: None,
+    signatures: Signs | None = None,
 ) -> Findings:
-    """Everything that the pictures themselves tell. `look` is called now and then and may raise."""
+    """Everything that the pictures themselves tell.
+
+    Args:
+        damaged: what reading the files has found. look: called now and then; may raise.
+        signatures: of the pictures at these places, to look a second time at those whose hashes are near.
+    """
     exact = groups_of(known.sha256)
-    near = _near(known, rules.distance, look)
+    near = _near(known, rules.distance, look, signatures)
     found = [
         _of("corrupt", damaged),
         _of("exact_duplicates", [_same(known, group) for group in exact]),
-        _of("near_duplicates", [_alike(known, group, rules.distance) for group in near]),
+        _of("near_duplicates", [_alike(known, group) for group in near]),
         _of("conflicting_labels", [*_conflicts(known, exact, "the same file")]),
         _of("conflicting_labels_near", [*_conflicts(known, near, "pictures that look alike")]),
         _of("tiny", _tiny(known, rules.tiny_px)),
@@ -92,11 +100,29 @@ def leakage(
     return _of("leakage" if exact else "leakage_near", items, source=f"split {split}")
 
 
-def _near(known: Known, distance: int, look: Callable[[], None]) -> list[list[int]]:
+def _near(known: Known, distance: int, look: Callable[[], None], signatures: Signs | None) -> list[list[int]]:
     at = [index for index, value in enumerate(known.dhashes) if value is not None]
     hashes = np.array([int(known.dhashes[index] or "0", 16) for index in at], np.uint64)
-    groups = ([at[index] for index in group] for group in near_groups(hashes, distance, look=look))
+    groups = [[at[index] for index in group] for group in near_groups(hashes, distance, look=look)]
+    if signatures is not None:
+        groups = [
+            [group[index] for index in part]
+            for group in groups
+            for part in _second_look(known, group, distance, look, signatures)
+        ]
     return [group for group in groups if len({known.sha256[index] for index in group}) > 1]
+
+
+def _second_look(
+    known: Known, group: list[int], distance: int, look: Callable[[], None], signatures: Signs
+) -> list[list[int]]:
+    """Places in the group. A group of very many is one of pictures that hashes cannot tell apart; what is
+    the same in it are exact duplicates.
+    """
+    if len(group) > MOST_LOOKED_AT:
+        return []
+    hashes = np.array([int(known.dhashes[index] or "0", 16) for index in group], np.uint64)
+    return confirmed(hashes, signatures(group), distance, look=look)
 
 
 def _same(known: Known, group: Sequence[int]) -> Item:
@@ -104,11 +130,11 @@ def _same(known: Known, group: Sequence[int]) -> Item:
     return Item(ids=ids, why=f"{len(ids)} times the same file", classes=_classes(known, group), keep=ids[0])
 
 
-def _alike(known: Known, group: Sequence[int], distance: int) -> Item:
+def _alike(known: Known, group: Sequence[int]) -> Item:
     """The largest picture is the one to keep."""
     ids = tuple(known.ids[at] for at in group)
     best = max(group, key=lambda at: (known.sides[at][0] * known.sides[at][1], -at))
-    why = f"{len(ids)} pictures look alike (steps of at most {distance} of 64 bits)"
+    why = f"{len(ids)} pictures look alike"
     return Item(ids=ids, why=why, classes=_classes(known, group), keep=known.ids[best])
 
 

@@ -214,6 +214,7 @@ class CheckDataset(DatasetWork, frozen=True, kw_only=True, tag="check_dataset"):
 
     Attributes:
         manifest: a file with one `Checked` a line (JSON). images: the folder of the pictures.
+        thumbnails: a folder of small ones, `<id>.webp`, as far as there are some.
         into: the file that the findings are written to (JSON, `vision.checks.model.Findings`).
         distance: pictures whose hashes differ in at most so many of 64 bits look alike.
         read_files: also read every file again, to find those that are damaged or gone.
@@ -221,6 +222,7 @@ class CheckDataset(DatasetWork, frozen=True, kw_only=True, tag="check_dataset"):
 
     manifest: str
     images: str
+    thumbnails: str
     into: str
     classes: tuple[str, ...]
     distance: int

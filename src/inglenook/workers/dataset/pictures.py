@@ -3,16 +3,22 @@
 
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from inglenook.vision.formats.tables import iso_date
-from inglenook.vision.pictures import dhash, viewable
+from inglenook.vision.pictures import dhash, signature, viewable
 from inglenook.workers.dataset.errors import BadFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+T = TypeVar("T")
 
 ENDINGS: Final = {
     "JPEG": ".jpg",
@@ -65,6 +71,21 @@ def look(path: Path, *, pixels: int, thumbnail: Path | None, thumbnail_px: int) 
         BadFile: it is no picture, or none that can be taken.
         MemoryError
     """
+    return _opened(path, pixels, lambda image: _look(image, thumbnail, thumbnail_px))
+
+
+def looked_at(path: Path, *, pixels: int) -> "npt.NDArray[np.float32]":
+    """The picture's `signature`, upright. Raises as `look`."""
+
+    def sign(image: "Image") -> "npt.NDArray[np.float32]":
+        turn, _ = _exif(image)
+        return signature(viewable(image) if turn is None else viewable(image).transpose(turn))
+
+    return _opened(path, pixels, sign)
+
+
+def _opened(path: Path, pixels: int, use: "Callable[[Image], T]") -> T:
+    """What `use` makes of the picture, which is whole in memory then. Raises BadFile, MemoryError."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
@@ -73,7 +94,9 @@ def look(path: Path, *, pixels: int, thumbnail: Path | None, thumbnail_px: int) 
         warnings.simplefilter("ignore")
         try:
             with Pillow.open(path, formats=_READ) as image:
-                return _look(image, pixels, thumbnail, thumbnail_px)
+                _require_size(image, pixels)
+                image.load()
+                return use(image)
         except (BadFile, MemoryError):
             raise
         except UnidentifiedImageError:
@@ -83,14 +106,17 @@ def look(path: Path, *, pixels: int, thumbnail: Path | None, thumbnail_px: int) 
             raise BadFile("corrupt", f"it is damaged and cannot be decoded: {text[:160]}") from None
 
 
-def _look(image: "Image", pixels: int, thumbnail: Path | None, thumbnail_px: int) -> Seen:
+def _require_size(image: "Image", pixels: int) -> None:
     width, height = image.size
     if width * height > pixels:
         raise BadFile("too_many_pixels", f"it has {width} × {height} pixels; {pixels} are allowed in all")
     if width < 1 or height < 1:
         raise BadFile("corrupt", "it has no pixels")
+
+
+def _look(image: "Image", thumbnail: Path | None, thumbnail_px: int) -> Seen:
+    width, height = image.size
     ending = ENDINGS[image.format or ""]
-    image.load()
     turn, taken_at = _exif(image)
     seen = viewable(image)
     if turn is not None:

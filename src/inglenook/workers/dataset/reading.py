@@ -13,6 +13,7 @@ from inglenook.vision.formats.huggingface import TABLES, table_files
 from inglenook.vision.formats.model import (
     CLASSIFICATION,
     Entry,
+    Format,
     FormatError,
     Issue,
     Tree,
@@ -86,7 +87,7 @@ class Reading:
     def _files(self, files: Files) -> None:
         try:
             self._send(Progress(job=self._work.job, stage="list", done=0, total=0))
-            form, tree = choose(files.tree(), self._work.task, self._work.format)
+            form, tree = self._chosen(files)
             if form is TABLES:
                 tables = [(path, files.local(tree.prefix + path, self._spool)) for path in table_files(tree)]
                 self._tables(tables, files.issues, form.title)
@@ -103,6 +104,18 @@ class Reading:
                     taking.take(row, row.path, partial(files.open, tree.prefix + row.path))
         finally:
             files.close()
+
+    def _chosen(self, files: Files) -> tuple[Format, Tree]:
+        """As `choose`; where nothing fits because of what the listing left out, the error says so."""
+        tree = files.tree()
+        try:
+            return choose(tree, self._work.task, self._work.format)
+        except FormatError as error:
+            if not files.issues:
+                raise
+            first = files.issues[0]
+            left = f"{len(files.issues)} entries were left out; {first.path}: {first.message}."
+            raise FormatError(f"{error.message} {left}", hint=error.hint) from None
 
     def _tables(self, tables: list[tuple[str, Path]], issues: list[Issue], title: str) -> None:
         if self._work.task != CLASSIFICATION:

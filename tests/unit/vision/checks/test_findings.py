@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what is known of pictures to what is wrong with them."""
 
+import numpy as np
+
 from inglenook.vision.checks.findings import Known, Rules, all_findings, leakage
 from inglenook.vision.checks.model import Item
 
@@ -15,6 +17,17 @@ def known(*rows):
         found.sides.append(side if isinstance(side, tuple) else (side, side))
         found.labels.append(label)
     return found
+
+
+def test_a_second_look_tells_pictures_apart_whose_hashes_are_near():
+    rows = [(name, name, ONE, 64, "cat") for name in "abc"]
+    looks = {"a": [1.0, 0.0], "b": [0.999, 0.0447], "c": [0.0, 1.0]}
+
+    def signatures(places):
+        return np.array([looks["abc"[at]] for at in places], np.float32)
+
+    found = all_findings(known(*rows), (), Rules(), damaged=(), files_read=False, signatures=signatures)
+    assert found.near == (("a", "b"),)
 
 
 def check(*rows, classes=("cat", "dog"), damaged=(), **rules):
