@@ -80,7 +80,7 @@ def ai_studio(folder: Path, as_json: bool, config: Path | None, data: Path | Non
             f"{one.project.name} ({one.project.id}): {one.pictures} pictures, {len(one.splits)} splits,"
             f" {len(one.experiments)} experiments, {len(one.exports)} exports"
         )
-    put(f"{len(report.projects)} projects copied, {len(report.left)} things left")
+    put(f"copied: {len(report.projects)}, left: {len(report.left)}")
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from inglenook.api.projects.envelope import EnvelopeRoute, answer, invalid_field, parsed
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
+from inglenook.studio.foreign.contents import contents_of
 from inglenook.studio.projects.model import Project, Share
 from inglenook.studio.studio import Studio
 
@@ -37,6 +38,12 @@ def projects_router(studio: Studio) -> APIRouter:
     router = APIRouter(
         prefix="/api/projects", tags=["projects"], dependencies=[Depends(caller)], route_class=EnvelopeRoute
     )
+    _reading_routes(router, studio)
+    _changing_routes(router, studio)
+    return router
+
+
+def _reading_routes(router: APIRouter, studio: Studio) -> None:
     projects = studio.projects
 
     @router.get("", summary="The caller's projects, in the order in which they were made")
@@ -46,6 +53,30 @@ def projects_router(studio: Studio) -> APIRouter:
         if found.problems:
             data["problems"] = list(found.problems)
         return await answer(request, who, "projects.list", data)
+
+    @router.get("/{project_id}", summary="One project")
+    async def one(request: Request, who: FromCaller, project_id: str) -> Response:
+        found = await asyncio.to_thread(projects.get, who.person, project_id)
+        return await answer(request, who, "projects.get", as_json(found))
+
+    @router.get("/{project_id}/counts", summary="How much the project holds: pictures, splits, experiments …")
+    async def counts(request: Request, who: FromCaller, project_id: str) -> Response:
+        await asyncio.to_thread(projects.get, who.person, project_id)
+        found = await asyncio.to_thread(projects.counts, project_id)
+        return await answer(request, who, "projects.counts", dict(found))
+
+    @router.get("/{project_id}/ai-studio", summary="What was copied from an AI Studio beside the pictures")
+    async def archive(request: Request, who: FromCaller, project_id: str) -> Response:
+        def found() -> dict[str, Any]:
+            projects.require(who.person, project_id, write=False)
+            said: dict[str, Any] = msgspec.to_builtins(contents_of(studio, project_id))
+            return said
+
+        return await answer(request, who, "projects.ai-studio", await asyncio.to_thread(found))
+
+
+def _changing_routes(router: APIRouter, studio: Studio) -> None:
+    projects = studio.projects
 
     @router.post("", summary="Make a project")
     async def create(request: Request, who: FromCaller) -> Response:
@@ -58,17 +89,6 @@ def projects_router(studio: Studio) -> APIRouter:
             raise _about(error) from None
         headers = {"HX-Redirect": f"/projects/{made.id}/dataset"}
         return await answer(request, who, "projects.create", as_json(made), fragment_headers=headers)
-
-    @router.get("/{project_id}", summary="One project")
-    async def one(request: Request, who: FromCaller, project_id: str) -> Response:
-        found = await asyncio.to_thread(projects.get, who.person, project_id)
-        return await answer(request, who, "projects.get", as_json(found))
-
-    @router.get("/{project_id}/counts", summary="How much the project holds: pictures, splits, experiments …")
-    async def counts(request: Request, who: FromCaller, project_id: str) -> Response:
-        await asyncio.to_thread(projects.get, who.person, project_id)
-        found = await asyncio.to_thread(projects.counts, project_id)
-        return await answer(request, who, "projects.counts", dict(found))
 
     @router.patch("/{project_id}", summary="Call it otherwise, describe it otherwise")
     async def update(request: Request, who: FromCaller, project_id: str) -> Response:
@@ -95,8 +115,6 @@ def projects_router(studio: Studio) -> APIRouter:
         await asyncio.to_thread(projects.delete, who.person, project_id)
         data = {"project_id": project_id, "deleted": True}
         return await answer(request, who, "projects.delete", data)
-
-    return router
 
 
 def _about(error: Invalid) -> Invalid:

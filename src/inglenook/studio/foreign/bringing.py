@@ -12,59 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from inglenook.base.errors import InglenookError
 from inglenook.store.files import write_error
 from inglenook.studio.datasets.model import ImageRecord, NewImage, Subset
-from inglenook.studio.documents import Document
 from inglenook.studio.foreign.ai_studio import ForeignDataset, ForeignImage, ForeignProject, Reader
 from inglenook.studio.foreign.checkpoints import not_loadable
+from inglenook.studio.foreign.contents import CONTENTS, Contents, OldCheckpoint, OldExperiment, OldExport
 from inglenook.studio.projects.model import Project
 from inglenook.studio.studio import Studio
 
 ARCHIVE: Final = "ai-studio"
-CONTENTS: Final = "ai-studio.json"
 _DOCUMENTS: Final = ("experiment.json", "metrics.json")
 _EVALUATION: Final = ("evaluation.json", "aggregate.json", "results.json")
-
-
-class OldCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """`problem`: why it cannot be loaded; None where its weights can."""
-
-    file: str
-    size_bytes: int
-    problem: str | None = None
-
-
-class OldExperiment(msgspec.Struct, frozen=True, kw_only=True):
-    """`status`, `best_metric`: as AI Studio says; its accuracy is the mean over classes."""
-
-    id: str
-    name: str
-    status: str
-    split_name: str | None
-    best_metric: dict[str, float | None] | None
-    checkpoints: tuple[OldCheckpoint, ...]
-
-
-class OldExport(msgspec.Struct, frozen=True, kw_only=True):
-    """`file`: below the archive; None where there was none."""
-
-    id: str
-    experiment_id: str | None
-    format: str
-    status: str
-    file: str | None
-
-
-class Contents(Document, frozen=True, kw_only=True):
-    """`ai-studio.json` in a project."""
-
-    source: str
-    project: str
-    experiments: tuple[OldExperiment, ...]
-    exports: tuple[OldExport, ...]
 
 
 @dataclass(frozen=True, slots=True)
