@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.testclient import TestClient
+from tests.ai_studio import write_workspace
 from tests.studio_bench import add, fill, label, png
 
 from inglenook.app import Workshop, create_app, open_workshop
@@ -21,6 +22,7 @@ from inglenook.base.ids import OWNER
 from inglenook.base.journal import Journal
 from inglenook.door.caller import Caller
 from inglenook.settings import load
+from inglenook.studio.foreign.bringing import bring_ai_studio
 from inglenook.studio.projects.model import Share
 
 BASE = "http://127.0.0.1:8190"
@@ -159,6 +161,16 @@ def test_a_project_is_shared_and_says_what_it_holds(client: TestClient, pets: st
     assert shared["shared_with"] == people
     error_of(client.put(f"/api/projects/{pets}/sharing", json={"people": [{}]}), 422, "VALIDATION_ERROR")
     assert data_of(client.get(f"/api/projects/{pets}/counts"))["images"] == 40
+
+
+def test_what_was_copied_from_an_ai_studio_can_be_looked_at(
+    workshop: Workshop, client: TestClient, pets: str, tmp_path: Path
+) -> None:
+    error_of(client.get(f"/api/projects/{pets}/ai-studio"), 404, "NOT_FOUND")
+    report = bring_ai_studio(workshop.studio, write_workspace(tmp_path), person=OWNER)
+    data = data_of(client.get(f"/api/projects/{report.projects[0].project.id}/ai-studio"))
+    assert [it["name"] for it in data["experiments"]] == ["Experiment 1", "Two"]
+    assert data["experiments"][0]["checkpoints"][0]["problem"] is None
 
 
 def test_unknown_paths_below_are_in_the_envelope_too(client: TestClient) -> None:
