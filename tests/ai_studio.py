@@ -41,8 +41,8 @@ def image(filename: str, split: list[str], class_id: int, name: str) -> dict[str
 
 
 def write_workspace(root: Path, *, count: int = 4) -> Path:
-    """One project: `count` cats and as many dogs, two splits, an experiment that is done and one that hangs, an
-    export. Each picture has other bytes.
+    """One project: `count` cats and as many dogs, two splits, an experiment that is done and one that hangs,
+    an export. Each picture has other bytes.
     """
     folder = root / "projects" / PROJECT
     put(

@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 

@@ -121,7 +121,8 @@ class DatasetBook:
         if self.splits is not None and not index.knows_split(split):
             assignments = self.splits.assignments(project_id, split)
             with self.workspace.locked(project_id):
-                index.add_split(split, assignments)
+                if not index.knows_split(split):  # nor has another thread loaded it meanwhile
+                    index.add_split(split, assignments)
 
     def forget_split(self, project_id: str, split: str) -> None:
         with self.workspace.locked(project_id):

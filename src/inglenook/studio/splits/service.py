@@ -47,6 +47,8 @@ class SplitsService:
     datasets: DatasetsService
     clock: Clock
     _users: list[Users] = field(default_factory=list)
+    _known: dict[Path, tuple[int, SplitSummary]] = field(default_factory=dict)
+    """By document: when it was written (ns), and what it says: each may have a line for every picture."""
     _counted: dict[tuple[str, str], tuple[int, SplitState]] = field(default_factory=dict)
     """By project and split: of which version of the data set, and what was counted."""
 
@@ -104,12 +106,21 @@ class SplitsService:
         )
         for path in paths:
             try:
-                found.append(self.workspace.read(path, SplitSummary))
-            except NotFound:
+                found.append(self._summary(path))
+            except (NotFound, FileNotFoundError):
                 continue  # deleted meanwhile
             except InglenookError as error:
                 problems.append(error.message)
         return sorted(found, key=lambda it: (it.index, it.id)), problems
+
+    def _summary(self, path: Path) -> SplitSummary:
+        """Raises NotFound, FileNotFoundError, CorruptDocument."""
+        written = path.stat().st_mtime_ns
+        known = self._known.get(path)
+        if known is None or known[0] != written:
+            known = (written, self.workspace.read(path, SplitSummary))
+            self._known[path] = known
+        return known[1]
 
     def _state(self, project_id: str, split: SplitSummary, place: int) -> SplitState:
         """With the counts of now; counted once for each version of the data set."""
@@ -252,6 +263,7 @@ class SplitsService:
                 )
             (self._folder(project_id) / f"{split.id}.json").unlink(missing_ok=True)
             self._counted.pop((project_id, split.id), None)
+            self._known.pop(self._folder(project_id) / f"{split.id}.json", None)
             self.datasets.forget_split(project_id, split.id)
             return found
 
