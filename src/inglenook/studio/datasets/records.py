@@ -7,6 +7,7 @@ time, which the project's lock sees to.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -69,6 +70,8 @@ _INSERT = f"""INSERT INTO images (id, filename, folded, label, label_folded, are
 _UPDATE = """UPDATE images SET id = ?, filename = ?, folded = ?, label = ?, label_folded = ?, area = ?,
   side = ?, width = ?, height = ?, ending = ?, added_at = ?, sha256 = ?, family = ?, record = ?
   WHERE id = ?"""
+_COUNT = """INSERT INTO labels (label, count) VALUES (?, ?)
+  ON CONFLICT (label) DO UPDATE SET count = count + excluded.count"""
 _FEW: Final = 5000
 """A part of a split with fewer pictures is looked up picture by picture; of a larger one, pages are filled
 in the list's order."""
@@ -150,22 +153,15 @@ class ImageIndex:
 
     def apply(self, dataset: str, version: int, changes: Iterable[Change]) -> None:
         """Bring it from the version before to this one."""
+        labels: Counter[str] = Counter()
         with self._writing() as connection:
             for change in changes:
-                _count_label(connection, change.before, -1)
-                _count_label(connection, change.after, 1)
-                connection.execute("DELETE FROM tags WHERE id = ?", (change.id,))
-                if change.after is None:
-                    _delete(connection, change.id)
-                    continue
-                if change.before is None:
-                    connection.execute(_INSERT, _row(change.after))
-                    # A split may know the picture of old: what was loaded of splits is loaded again.
-                    connection.execute("DELETE FROM splits")
-                else:
-                    connection.execute(_UPDATE, (*_row(change.after), change.id))
-                _tag(connection, change.after)
+                for record, more in ((change.before, -1), (change.after, 1)):
+                    if record is not None:
+                        labels[primary_class(record.annotations) or ""] += more
+                _apply(connection, change)
             connection.execute("DELETE FROM parts WHERE no NOT IN (SELECT no FROM splits)")
+            connection.executemany(_COUNT, [(label, more) for label, more in labels.items() if more])
             _set_version(connection, dataset, version)
 
     # -- splits ------------------------------------------------------------------------------------------
@@ -209,15 +205,20 @@ class ImageIndex:
         """By picture, the subset by split; a split that has the picture nowhere is left out."""
         found: dict[str, dict[str, str]] = {image: {} for image in images}
         with self._reading() as connection:
+            splits = connection.execute("SELECT no, split FROM splits").fetchall()
             for some in _batches(images):
                 marks = ", ".join("?" * len(some))
-                rows = connection.execute(
-                    "SELECT id, split, subset FROM images CROSS JOIN splits"  # noqa: S608 - question marks
-                    f" JOIN parts ON parts.no = splits.no AND parts.seq = images.seq WHERE id IN ({marks})",
-                    some,
+                ids = dict(
+                    connection.execute(f"SELECT seq, id FROM images WHERE id IN ({marks})", some).fetchall()  # noqa: S608 - question marks
                 )
-                for image, split, subset in rows:
-                    found[image][split] = subset
+                marks = ", ".join("?" * len(ids))
+                for number, split in splits:
+                    rows = connection.execute(
+                        f"SELECT seq, subset FROM parts WHERE no = ? AND seq IN ({marks})",  # noqa: S608
+                        (number, *ids),
+                    )
+                    for seq, subset in rows:
+                        found[ids[seq]][split] = subset
         return found
 
     # -- asking ------------------------------------------------------------------------------------------
@@ -364,19 +365,36 @@ def _row(record: ImageRecord) -> tuple[Any, ...]:
     )
 
 
-def _delete(connection: sqlite3.Connection, image: str) -> None:
-    connection.execute("DELETE FROM parts WHERE seq = (SELECT seq FROM images WHERE id = ?)", (image,))
-    connection.execute("DELETE FROM images WHERE id = ?", (image,))
-
-
-def _count_label(connection: sqlite3.Connection, record: ImageRecord | None, more: int) -> None:
-    if record is not None:
-        label = primary_class(record.annotations) or ""
+def _apply(connection: sqlite3.Connection, change: Change) -> None:
+    before, after = change.before, change.after
+    if after is None or before is None or before.tags != after.tags:
+        connection.execute("DELETE FROM tags WHERE id = ?", (change.id,))
+        if after is not None:
+            _tag(connection, after)
+    if after is None:
         connection.execute(
-            "INSERT INTO labels (label, count) VALUES (?, ?)"
-            " ON CONFLICT (label) DO UPDATE SET count = count + excluded.count",
-            (label, more),
+            "DELETE FROM parts WHERE seq = (SELECT seq FROM images WHERE id = ?)", (change.id,)
         )
+        connection.execute("DELETE FROM images WHERE id = ?", (change.id,))
+    elif before is None:
+        connection.execute(_INSERT, _row(after))
+        # A split may know the picture of old: what was loaded of splits is loaded again.
+        connection.execute("DELETE FROM splits")
+    else:
+        _update(connection, before, after)
+
+
+def _update(connection: sqlite3.Connection, before: ImageRecord, after: ImageRecord) -> None:
+    """Each column that is set costs the indexes in which it is, changed or not: so no more than differ."""
+    label = primary_class(after.annotations) or ""
+    same = msgspec.structs.replace(before, annotations=after.annotations, tags=after.tags)
+    if same != after:
+        connection.execute(_UPDATE, (*_row(after), after.id))
+    elif label != (primary_class(before.annotations) or ""):
+        values = (label, label.casefold(), _encode(after), after.id)
+        connection.execute("UPDATE images SET label = ?, label_folded = ?, record = ? WHERE id = ?", values)
+    else:
+        connection.execute("UPDATE images SET record = ? WHERE id = ?", (_encode(after), after.id))
 
 
 def _forget_split(connection: sqlite3.Connection, split: str) -> None:
