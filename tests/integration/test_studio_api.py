@@ -18,11 +18,12 @@ from tests.ai_studio import write_workspace
 from tests.studio_bench import add, fill, label, png
 
 from inglenook.app import Workshop, create_app, open_workshop
-from inglenook.base.errors import Failed
+from inglenook.base.errors import Conflict, Failed
 from inglenook.base.ids import OWNER
 from inglenook.base.journal import Journal
 from inglenook.door.caller import Caller
 from inglenook.settings import load
+from inglenook.store.lock import DataLock, this_process
 from inglenook.studio.foreign.bringing import bring_ai_studio
 from inglenook.studio.projects.model import Share
 
@@ -497,3 +498,16 @@ async def test_other_requests_are_answered_while_a_data_set_is_changed(
                 assert (await asyncio.wait_for(http.get(path), 10)).status_code == 200
             assert not change.done()
         assert (await change).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_second_server_on_one_workspace_does_not_start(
+    workshop: Workshop, tmp_path: Path, anyio_backend: str
+) -> None:
+    flags = {"server.data": str(tmp_path), "studio.workspace": str(workshop.settings.studio_folder)}
+    with pytest.raises(Conflict, match="already uses the studio's workspace"):
+        async with open_workshop(load(file=None, environ={}, flags=flags)):
+            pass
+    lock = DataLock(tmp_path)  # and it has given back what it took
+    lock.acquire(this_process("", workshop.clock.now()))
+    lock.release()

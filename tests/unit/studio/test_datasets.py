@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.studio_bench import ANNA, add, fill, ids, label, project, studio_in
 
-from inglenook.base.errors import Conflict, Failed, Invalid, NotFound
+from inglenook.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable
 from inglenook.studio.datasets.model import ImageQuery, ImageRecord
 from inglenook.studio.datasets.names import free_name, safe_name
 from inglenook.studio.datasets.records import ImageIndex
@@ -397,6 +397,41 @@ def test_an_index_that_is_not_right_is_made_again(
         connection.close()
     assert studio.datasets.class_counts(pets) == {"cats": 2, "dogs": 3}
     assert ImageIndex(path).state() == (studio.datasets.head(pets).id, 2)
+
+
+def test_an_index_that_is_damaged_inside_is_told_of_once_and_made_again(
+    studio: Studio, tmp_path: Path
+) -> None:
+    pets = project(studio)
+    fill(studio, pets.id, {"cats": 300})
+    path = index_of(tmp_path, pets.id)
+    with path.open("r+b") as file:  # all but its first pages, which say what it is of
+        file.seek(3 * 4096)
+        file.write(b"\xff" * (path.stat().st_size - 3 * 4096))
+    with pytest.raises(Unavailable, match="ask again"):
+        list(studio.datasets.iterate(pets.id))
+    assert len(list(studio.datasets.iterate(pets.id))) == 300
+
+
+def test_an_index_without_room_leaves_the_version_before(
+    studio: Studio, pets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ImageIndex._connect
+
+    def small(index: ImageIndex) -> sqlite3.Connection:
+        connection = real(index)
+        connection.execute("PRAGMA max_page_count = 1")  # no larger than it is
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageIndex, "_connect", small)
+        with pytest.raises(Failed, match="no room on the disk"):
+            fill(studio, pets, {"birds": 200}, mode="add")
+    assert studio.datasets.head(pets).current == 1
+    assert studio.datasets.class_counts(pets) == {"cats": 3, "dogs": 2}
+    assert [it.number for it in studio.datasets.versions(pets)] == [1]
+    fill(studio, pets, {"birds": 200}, mode="add")
+    assert studio.datasets.count(pets) == 205
 
 
 def test_a_corrupt_version_is_named(studio: Studio, pets: str, tmp_path: Path) -> None:

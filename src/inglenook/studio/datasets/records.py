@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from inglenook.base.errors import Failed, Unavailable
 from inglenook.studio.datasets.model import ANY_IMAGE, Change, ImageQuery, ImageRecord, ImageStats, Page
 from inglenook.studio.datasets.sql import SORTS, closed, conditions, opened, select, where_of
 from inglenook.vision.annotations import primary_class
@@ -89,21 +90,47 @@ class ImageIndex:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as connection:
-            yield connection
+        """Raises Unavailable: the file is damaged; it is thrown away, and the next who asks makes it anew."""
+        try:
+            with closing(self._connect()) as connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+            self._throw_away()
+            raise Unavailable(
+                f"The index {self._path} was damaged.",
+                code="dataset.index_damaged",
+                hint="ask again: it is made anew from the data set's own files",
+                retry_after_s=1,
+            ) from error
+
+    def _throw_away(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it or nothing."""
-        with closing(self._connect()) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
+        """One transaction: all of it or nothing. Raises Failed: no room on the disk (`store.disk_full`)."""
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    if connection.in_transaction:  # SQLite itself may have ended it
+                        connection.rollback()
+                    raise
+                connection.commit()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            connection.commit()
+            raise Failed(
+                f"There is no room on the disk for {self._path}.",
+                code="store.disk_full",
+                hint="free some room, then try again",
+            ) from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -121,7 +148,7 @@ class ImageIndex:
         if not self._path.exists():
             return None
         try:
-            with self._reading() as connection:
+            with closing(self._connect()) as connection:
                 meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         except sqlite3.DatabaseError:
             return None
@@ -132,8 +159,7 @@ class ImageIndex:
     def rebuild(self, dataset: str, version: int, records: Iterable[ImageRecord]) -> None:
         """Make it anew. A damaged file is thrown away first."""
         if self.state() is None:
-            for ending in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+            self._throw_away()
         with self._writing() as connection:
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
@@ -331,9 +357,14 @@ class ImageIndex:
         )
 
     def _conditions(self, query: ImageQuery) -> tuple[list[str], list[Any]]:
-        """For a page: a large part of a split is not collected first."""
-        if query.split is None or query.subset in (None, "none"):
+        """For a page: a large part of a split is not collected first, and nothing is looked for in vain."""
+        if query.split is None or query.subset is None:
             return conditions(query)
+        if query.subset == "none":
+            in_some = "SELECT COUNT(*) FROM parts WHERE no = (SELECT no FROM splits WHERE split = ?)"
+            rest = f"SELECT (SELECT COUNT(*) FROM images) - ({in_some})"  # noqa: S608 - our own words
+            every = self._rows(rest, (query.split,))[0][0] == 0
+            return (["FALSE"], []) if every else conditions(query)
         size = self._rows(
             "SELECT COUNT(*) FROM parts WHERE no = (SELECT no FROM splits WHERE split = ?) AND subset = ?",
             (query.split, query.subset),
