@@ -2,10 +2,10 @@
 """Our training loop against a bare Lightning script, and our reading of pictures against a plain torchvision
 loader.
 
-Both sides of a pair get the same pictures, batches, network, optimizer and one thread, in turn. CPU seconds, so
-that a busy machine does not blur them. `python -m benchmarks.training` prints one JSON object; a ratio above 1
-means that ours is faster. Ours counts metrics, watches the loss, logs, and can be parked and resumed; the bare one
-does none of that. Both write a checkpoint at the end of each epoch.
+Both sides of a pair get the same pictures, batches, network, optimizer and one thread, in turn. CPU seconds,
+so that a busy machine does not blur them. `python -m benchmarks.training` prints one JSON object; a ratio
+above 1 means that ours is faster. Ours counts metrics, watches the loss, logs, and can be parked and resumed;
+the bare one does none of that. Both write a checkpoint at the end of each epoch.
 """
 
 import json
@@ -19,9 +19,9 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-LOOP_ROUNDS = 7
-LOADING_ROUNDS = 9
-EPOCHS = 3
+LOOP_ROUNDS = 5
+LOADING_ROUNDS = 5
+EPOCHS = 2
 """The first one warms up and is not counted."""
 
 
@@ -38,8 +38,8 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        small = _pictures(root / "small", count=320, size=(32, 32), form="png")
-        large = _pictures(root / "large", count=96, size=(480, 360), form="jpg")
+        small = _pictures(root / "small", count=256, size=(32, 32), form="png")
+        large = _pictures(root / "large", count=64, size=(480, 360), form="jpg")
         return {
             "loop, small_cnn 32x32, batch 16": _compare(
                 _bare(root, small, "small_cnn"), _ours(root, small, "small_cnn"), LOOP_ROUNDS

@@ -58,10 +58,10 @@ def load_first_weights(
             else spec.weights
         )
     if spec.weights in {"package", "auto"}:
-        path = _in_package(facts)
-        if path is not None:
-            put_in(backbone, facts, _of_lite0(read_tensors(path), backbone), path.name)
-            return Origin(f"package {facts.package} (sha256 {_sha256(path)[:16]}, {facts.licence})", True)
+        packed = _in_package(facts)
+        if packed is not None:
+            put_in(backbone, facts, _of_lite0(read_tensors(packed), backbone), packed.name)
+            return Origin(f"package {facts.package} (sha256 {_sha256(packed)[:16]}, {facts.licence})", True)
         tried.append(f"no package {facts.package}" if facts.package else "no package carries them")
     if spec.weights in {"hub", "auto"}:
         if hub:
