@@ -55,8 +55,13 @@ class Bench:
         return train(self.asked(Train, manifest, spec, folder=str(self.folder / run), **fields), self.context)
 
     def asked(self, kind: type, manifest: Path, spec: TrainSpec, **fields: Any) -> Any:
-        given = {"job": "job", "task": "classification", "classes": CLASSES, "manifest": str(manifest)}
-        return kind(**given, **{"spec": spec, **fields})
+        given: dict[str, Any] = {
+            "job": "job",
+            "task": "classification",
+            "classes": CLASSES,
+            "manifest": str(manifest),
+        }
+        return kind(**given | {"spec": spec} | fields)
 
     def stop(self) -> None:
         self.stopping = True

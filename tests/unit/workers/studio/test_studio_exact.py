@@ -12,7 +12,7 @@ from tests.studio_pictures import SHAKEN, draw_pictures, read_examples, spec, wr
 from tests.unit.workers.studio.bench import Bench, same, weights
 
 from inglenook.wire.message import Message
-from inglenook.wire.studio.spec import TrainSpec
+from inglenook.wire.studio.spec import Step, TrainSpec
 from inglenook.wire.studio.training import Batch, Parked, Trained, TrainFailed, TrainStopped, Unparked
 
 pytestmark = pytest.mark.slow
@@ -183,3 +183,24 @@ def test_a_run_is_not_resumed_with_what_it_did_not_begin_with(
 
 def changed(**chosen: Any) -> TrainSpec:
     return replace(EVERYTHING, hyperparameters=replace(EVERYTHING.hyperparameters, **chosen))
+
+
+def test_parking_on_a_processor_gives_the_memory_back(tmp_path: Path) -> None:
+    """A network of 45 MB, with Adam's two moments and the gradients of a window: four times that."""
+    manifest = draw_pictures(tmp_path / "pictures", 16)
+    steps = (Step(name="Resize", params={"size": [32, 32]}), Step(name="ToImage"))
+    big = spec(backbone="resnet18", batch_size=4, batch_multiplier=4, max_epochs=2)
+    big = replace(big, augmentations=replace(big.augmentations, train=steps, val=steps))
+    park = at("train", 2, 2, Bench.park)
+
+    def on(message: Message, bench: Bench) -> None:
+        park(message, bench)
+        if isinstance(message, Parked):
+            bench.unpark()
+
+    bench = Bench(tmp_path, on=on)
+    assert isinstance(bench.train(manifest, big), Trained)
+    (receipt,) = bench.of(Parked)
+    assert receipt.before_bytes - receipt.after_bytes > 140_000_000
+    (back,) = bench.of(Unparked)
+    assert back.memory_bytes > receipt.after_bytes + 140_000_000

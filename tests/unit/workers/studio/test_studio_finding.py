@@ -29,7 +29,7 @@ from inglenook.workers.studio.finding.batch_size import choose, find_batch_size,
 from inglenook.workers.studio.finding.learning_rate import find_learning_rate, steepest
 from inglenook.workers.studio.finding.preview import preview
 
-slow = pytest.mark.slow
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_pictures(tmp_path_factory.mktemp("pictures"), 44, val=4)
 
 
-@slow
 def test_batches_are_tried_until_the_pictures_are_used_up(tmp_path: Path, manifest: Path) -> None:
     bench = Bench(tmp_path)
     found = find_batch_size(bench.asked(FindBatchSize, manifest, spec(), steps=2), bench.context)
@@ -48,7 +47,6 @@ def test_batches_are_tried_until_the_pictures_are_used_up(tmp_path: Path, manife
     assert [message.tried for message in bench.of(BatchSizeTried)] == list(found.tried)
 
 
-@slow
 def test_a_batch_that_takes_more_than_may_be_taken_does_not_fit(tmp_path: Path, manifest: Path) -> None:
     bench = Bench(tmp_path)
     found = find_batch_size(bench.asked(FindBatchSize, manifest, spec(), limit_bytes=1), bench.context)
@@ -76,7 +74,6 @@ def test_the_smallest_batch_that_is_nearly_as_fast_as_the_fastest_is_suggested()
     assert choose([TriedBatch(size=2, fits=False)]) == (0, 0)
 
 
-@slow
 def test_the_learning_rate_is_suggested_where_the_loss_falls(tmp_path: Path, manifest: Path) -> None:
     bench = Bench(tmp_path)
     work = bench.asked(FindLearningRate, manifest, spec(), lowest=1e-6, highest=10.0, steps=60)
@@ -91,7 +88,6 @@ def test_the_learning_rate_is_suggested_where_the_loss_falls(tmp_path: Path, man
     assert len(bench.of(LearningRateTried)) == len(found.points)
 
 
-@slow
 def test_a_search_is_parked_and_stopped_like_a_run(tmp_path: Path, manifest: Path) -> None:
     def on(message: object, bench: Bench) -> None:
         if isinstance(message, LearningRateTried) and message.step == 3:
@@ -105,7 +101,6 @@ def test_a_search_is_parked_and_stopped_like_a_run(tmp_path: Path, manifest: Pat
     assert len(bench.of(LearningRateTried)) == 3
 
 
-@slow
 def test_a_parked_search_finds_what_it_would_have_found(tmp_path: Path, manifest: Path) -> None:
     def on(message: object, bench: Bench) -> None:
         if isinstance(message, LearningRateTried) and message.step == 3:

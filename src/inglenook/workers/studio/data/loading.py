@@ -54,14 +54,21 @@ class Batches:
             self._loader = self._make()
         try:
             yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self._is_of_a_dead_process(error):
                 raise
             self._loader = None
             raise LoaderDied(
                 f"One of the {self._workers} processes that read pictures has ended: {error}",
                 hint="its memory may have run out, or the shared memory (/dev/shm): try hardware.workers = 0",
             ) from error
+
+    def _is_of_a_dead_process(self, error: Exception) -> bool:
+        """What a transform raises in a loader process comes with `Caught …` before it. The rest is torch's own
+        word for a process that has gone, or the connection to it that broke while a batch was on its way."""
+        if self._workers == 0 or str(error).startswith("Caught "):
+            return False
+        return not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
 
     def close(self) -> None:
         """End the loader processes; the next pass starts new ones."""

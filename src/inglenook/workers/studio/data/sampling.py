@@ -63,5 +63,6 @@ def batched(keys: Sequence[Key], size: int) -> list[list[Key]]:
     cannot learn from one."""
     batches = [list(keys[start : start + size]) for start in range(0, len(keys), size)]
     if len(batches) > 1 and len(batches[-1]) == 1 < size:
-        batches[-2] += batches.pop()
+        left_over = batches.pop()
+        batches[-1] += left_over
     return batches

@@ -11,6 +11,8 @@ from torchvision.transforms import v2
 
 from inglenook.wire.studio.backbones import BackboneFacts
 from inglenook.wire.studio.spec import Step
+from inglenook.workers.image.device import Device
+from inglenook.workers.image.memory import evidence_of
 from inglenook.workers.studio.errors import BadAugmentation
 
 
@@ -73,6 +75,8 @@ class Pipeline:
             try:
                 value = step(value)
             except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+                if evidence_of(error, Device("cpu")) is not None:
+                    raise
                 raise BadAugmentation(
                     f"Step {number} of the {self.part} pipeline, {name}, cannot be done to a picture of"
                     f" {picture.width} x {picture.height} pixels: {error}"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from inglenook.wire.studio.backbones import BackboneFacts
@@ -58,10 +60,10 @@ def load_first_weights(
             else spec.weights
         )
     if spec.weights in {"package", "auto"}:
-        path = _in_package(facts)
-        if path is not None:
-            put_in(backbone, facts, _of_lite0(read_tensors(path), backbone), path.name)
-            return Origin(f"package {facts.package} (sha256 {_sha256(path)[:16]}, {facts.licence})", True)
+        packed = _in_package(facts)
+        if packed is not None:
+            put_in(backbone, facts, _of_lite0(read_tensors(packed), backbone), packed.name)
+            return Origin(f"package {facts.package} (sha256 {_sha256(packed)[:16]}, {facts.licence})", True)
         tried.append(f"no package {facts.package}" if facts.package else "no package carries them")
     if spec.weights in {"hub", "auto"}:
         if hub:
@@ -100,16 +102,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file. Raises `NoWeights` when it cannot be read, or holds anything but tensors."""
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise NoWeights(f"{path.name} cannot be read as weights: {str(error)[:300]}") from error
-    except Exception as error:  # safetensors has an error type of its own that derives from Exception
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise NoWeights(f"{path.name} cannot be read as weights: {error}") from error
     for inner in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(inner), dict):
             found = found[inner]

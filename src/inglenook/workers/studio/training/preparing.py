@@ -147,7 +147,7 @@ def _try(train: Pipeline, val: Pipeline, examples: Sequence[Example]) -> tuple[i
     """Both pipelines on the first picture that can be read, and on one of another shape; height and width
     of what comes out. Raises `BadAugmentation`, `NoData`."""
     picture = _first_readable(examples)
-    other = picture.resize((max(8, picture.height // 2), max(8, picture.width)))
+    other = picture.resize((2 * picture.width, picture.height))  # no side is smaller, so what is cropped fits
     sides = {}
     for pipeline in (train, val):
         channels, *first = pipeline.tried(picture).shape
