@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenAI's own client asks for fine-tuning, and a real worker trains."""
+"""Training from other doors, by a real worker: OpenAI's own client, and the terminal."""
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -93,3 +98,47 @@ def test_what_is_wrong_is_said_as_openai_s_client_reads_it(client: OpenAI, http:
     with pytest.raises(openai.NotFoundError):
         client.fine_tuning.jobs.retrieve("ftjob-nothing")
     assert not [one for one in http.data("GET", http.path)["experiments"] if one["status"] == "created"]
+
+
+def terminal(server: RunningServer, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "inglenook", "studio", *arguments, "--data", str(server.data)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_the_terminal_splits_trains_shows_and_stops_on_ctrl_c(
+    server: RunningServer, http: Http, tmp_path: Path
+) -> None:
+    code, out, _ = said(
+        terminal(server, "split", "halves", "by hand", "--train", "0.5", "--val", "0.3", "--test", "0.2")
+    )
+    assert code == 0
+    assert "by hand" in out
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({part: TINY[part] for part in ("model", "hyperparameters", "augmentations")}))
+    train = ("train", "halves", "--spec", str(spec), "--split", "by hand")
+    code, out, err = said(terminal(server, *train, "--name", "short", "--epochs", "1"))
+    assert code == 0, err
+    assert out.startswith("exp-")
+    assert "epoch 1 (best): " in err
+    assert "best: epoch 1, val_accuracy" in err
+
+    endless = terminal(server, *train, "--name", "endless", "--epochs", "900")
+    assert endless.stderr is not None
+    for line in endless.stderr:
+        if line.startswith("epoch 1"):
+            break
+    endless.send_signal(signal.SIGINT)
+    code, _, err = said(endless)
+    assert code == 130
+    assert "endless was stopped after epoch" in err
+    code, out, _ = said(terminal(server, "list", "halves", "--json"))
+    listed = {one["name"]: one["status"] for one in json.loads(out)["experiments"]}
+    assert (listed["short"], listed["endless"]) == ("completed", "cancelled")
+    code, _, err = said(terminal(server, "train", "halves", "--backbone", "resnet17"))
+    assert code == 1
+    assert "Did you mean resnet18?" in err
