@@ -604,6 +604,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.metrics import MeasureRequests, Metrics
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
+    from inglenook.api.openai.fine_tuning import fine_tuning_router
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
@@ -747,6 +748,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             page_size=workshop.settings.gallery.page_size,
             public_hours=workshop.settings.gallery.public_hours,
         ),
+        fine_tuning_router(workshop.studio),
         project_router(
             workshop.studio,
             jobs=jobs,

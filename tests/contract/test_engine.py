@@ -23,6 +23,7 @@ from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
 from inglenook.engines.onnx import OnnxEngine
+from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
 from inglenook.runtime.worker_child import WorkerChild
@@ -254,6 +255,35 @@ class OnnxBench(WorkerBench):
         return await self._start(model=vision_model(STARTER / "nothing-here"))
 
 
+class StudioBench(WorkerBench):
+    """The studio's worker itself; what it trains comes later."""
+
+    module = "inglenook.workers.studio"
+
+    def engine_with(self, start_timeout_s: float, module: str | None = None) -> Engine:
+        assert self.spool_root is not None
+        return StudioEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+            module=self.module if module is None else module,
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    async def dies_at_start(self) -> Child:
+        return await self.engine_with(WAIT_S, "inglenook.workers.nothing").start(plan(), CPU)
+
+
+class ScriptedStudioBench(StudioBench):
+    """The same with a worker that only plays."""
+
+    module = "inglenook.testing.studio"
+
+
 def vision_model(path: Path) -> dict[str, Any]:
     return {
         "path": str(path),
@@ -381,6 +411,8 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "llama.cpp": lambda: LlamaBench(spool_root),
         "faster-whisper": lambda: WhisperBench(spool_root),
         "onnxruntime": lambda: OnnxBench(spool_root),
+        "studio": lambda: StudioBench(spool_root),
+        "scripted studio": lambda: ScriptedStudioBench(spool_root),
     }[name]()
     yield made
 
@@ -401,10 +433,12 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
         "fake",
         "scripted",
         "scripted llama",
+        "scripted studio",
         pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
         pytest.param("faster-whisper", marks=pytest.mark.slow),
         pytest.param("onnxruntime", marks=pytest.mark.slow),
+        pytest.param("studio", marks=pytest.mark.slow),
     ]
 )
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:

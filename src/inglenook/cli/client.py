@@ -203,6 +203,8 @@ def error_of(status: int, body: bytes) -> InglenookError:
     try:
         said = json.loads(body)["error"]
         message, code, hint = str(said["message"]), said.get("code"), said.get("hint")
+        if said.get("details"):  # AI Studio's way: the message alone says only that something is wrong
+            message = " ".join(str(it["msg"]) for it in said["details"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return kind(f"The server answered {status} without saying why.", code="server.answer")
     if hint is not None:  # the API repeats it in the message, for clients that show nothing else

@@ -5,6 +5,7 @@ import click
 
 from inglenook.cli.studio_export import export_model
 from inglenook.cli.studio_import import import_pictures
+from inglenook.cli.studio_train import listing, resume, split, stop, train, watch
 
 
 @click.group()
@@ -12,5 +13,6 @@ def studio() -> None:
     """From a folder of pictures to a trained model."""
 
 
-studio.add_command(import_pictures)
+for command in (listing, import_pictures, split, train, watch, stop, resume):
+    studio.add_command(command)
 studio.add_command(export_model)

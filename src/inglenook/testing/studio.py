@@ -75,6 +75,8 @@ class ScriptedStudio:
         threading.Thread(target=self._read, daemon=True).start()
         if not isinstance(self._next(), OpenStudio):
             return 0
+        sys.stdout.write("ready to play\n")
+        sys.stdout.flush()
         self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
         while isinstance(work := self._next(), Train):
             self._channel.send(_Run(work, self).go())

@@ -19,12 +19,12 @@ def tasks_router() -> APIRouter:
     )
 
     @router.get("", summary="All tasks, and which of them can be trained")
-    async def listing() -> Response:
+    def listing() -> Response:
         names = [{"name": it.name, "title": it.title, "available": it.available} for it in TASKS.values()]
         return ok({"tasks": names})
 
     @router.get("/{task}", summary="Networks, losses, metrics, transforms, defaults and presets of a task")
-    async def one(task: str) -> Response:
+    def one(task: str) -> Response:
         found = TASKS.get(task)
         if found is None:
             raise NotFound(f"There is no task {task[:60]!r}.", code="task.unknown")

@@ -161,6 +161,7 @@ class Experiment(Document, frozen=True, kw_only=True):
             measured.
         ended: `epochs` or `early_stopping`, where it ran to its end.
         owner: who made it.
+        metadata: what a client of OpenAI's dialect wants kept with it.
     """
 
     id: str
@@ -199,6 +200,7 @@ class Experiment(Document, frozen=True, kw_only=True):
     job: str | None = None
     started_by: str | None = None
     copied_from: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def spec(self) -> TrainSpec:

@@ -32,7 +32,7 @@ STOP_WAIT_S: Final = 3.0
 SETTLE_AGAIN_S: Final = 5.0
 _LASTING: Final = (
     *("id", "name", "description", "created_at", "split_name", "model", "hyperparameters", "augmentations"),
-    *("hardware", "task", "owner", "split_id", "copied_from"),
+    *("hardware", "task", "owner", "split_id", "copied_from", "metadata"),
 )
 """Fields of an experiment that a restart keeps."""
 

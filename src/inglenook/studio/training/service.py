@@ -146,6 +146,7 @@ class ExperimentsService:
                 hyperparameters=spec.hyperparameters,
                 augmentations=spec.augmentations,
                 hardware=spec.hardware,
+                metadata=dict(asked.get("metadata") or {}),
             )
 
         return self._documents.add(project_id, make)

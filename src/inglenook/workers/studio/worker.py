@@ -81,7 +81,9 @@ class Worker:
             )
             return None
         self._inbox.loaded()
-        self._channel.send(Loaded(seconds=self._clock.monotonic() - began, weights_bytes=0))
+        seconds = self._clock.monotonic() - began
+        log.info("ready on %s after %.1f s", request.device, seconds)
+        self._channel.send(Loaded(seconds=seconds, weights_bytes=0))
         return Context(
             send=self._channel.send,
             should_stop=self._inbox.should_stop,

@@ -60,19 +60,19 @@ def test_places_go_to_people_in_turn_and_a_stop_leaves_the_queue() -> None:
 
         tasks = [
             asyncio.create_task(work(person, job, stop if job == "a3" else StopToken()))
-            for person, job in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"))
+            for person, job in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a4"), ("b", "b1"))
         ]
         await begun.wait()
         assert order == ["a1"]
         assert slots.explain(JobId("a1")) is None
         said = slots.explain(JobId("a2"))
         assert said is not None
-        assert said["waiting"] == 3
+        assert said["waiting"] == 4
         assert said["reason"]["text"].startswith("1 training runs")
         stop.stop(StopReason.CANCELLED)
         gate.set()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert order == ["a1", "b1", "a2"]
+        assert order == ["a1", "a2", "b1", "a4"]
         assert [type(one) for one in ended if one is not None] == [LeaseStopped]
 
     asyncio.run(main())
