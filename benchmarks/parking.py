@@ -111,8 +111,8 @@ class _World:
                 ledger.drain(resident, reason, request)
             case Park(resident, request, reason):
                 ledger.park(resident, reason, now_s, request)
-            case Resume(resident):
-                ledger.resume(resident, now_s)
+            case Resume(resident, _, due_s):
+                ledger.resume(resident, now_s, due_s)
             case _:
                 raise AssertionError(decision)
 

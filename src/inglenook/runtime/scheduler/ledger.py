@@ -315,7 +315,7 @@ class Ledger(Queue, Figures):
             resident.parking.working_since_s = now_s
         return resident
 
-    def resume(self, resident_id: ResidentId, now_s: float) -> Resident:
+    def resume(self, resident_id: ResidentId, now_s: float, due_s: float | None = None) -> Resident:
         """A parked training is to come back: its memory counts in full from now on."""
         resident = self.residents[resident_id]
         growth = resident.owed_bytes
@@ -325,7 +325,7 @@ class Ledger(Queue, Figures):
             raise LedgerError(f"{resident_id} needs {growth} more: that is not free on {resident.device}")
         self._move(resident, ResidentState.RESUMING)
         self._reserve(resident, growth)
-        resident.parking.asked_s = now_s
+        resident.parking.asked_s, resident.parking.due_s = now_s, due_s
         return resident
 
     def resumed(self, resident_id: ResidentId, now_s: float) -> Resident:
@@ -333,7 +333,9 @@ class Ledger(Queue, Figures):
         resident = self.residents[resident_id]
         self._move(resident, ResidentState.READY)
         parking = resident.parking
-        self.learn_resume(resident, now_s - (now_s if parking.asked_s is None else parking.asked_s))
+        asked_s = now_s if parking.asked_s is None else parking.asked_s
+        since_due_s = None if parking.due_s is None else now_s - parking.due_s
+        self.learn_resume(resident, now_s - asked_s, since_due_s)
         parking.resumed_s = now_s
         if resident.leases:
             parking.working_since_s = now_s

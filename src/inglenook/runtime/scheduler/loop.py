@@ -548,7 +548,7 @@ class Scheduler:
         self._lives.park(resident.id, resident.plan, resident.device)
 
     def _resume(self, decision: Resume) -> None:
-        resident = self._ledger.resume(decision.resident, self._clock.monotonic())
+        resident = self._ledger.resume(decision.resident, self._clock.monotonic(), decision.due_s)
         log.info("bringing %s back to %s: %s", resident.plan.model, resident.device, decision.reason)
         self._note("resuming", resident, decision.reason)
         self._tell(resident, LeaseChange(ResidentState.RESUMING, decision.reason))

@@ -491,14 +491,14 @@ class Walk:
 
     def _bring_back(self, resident: Resident, asking: Request) -> Evict | Resume | None:
         device = self.ledger.devices[resident.device]
-        if device.id in self.claimed:
+        if device.id in self.claimed or self._must_another_end_first(resident):
             return None
         reason = f"{asking.label} was parked for long enough: it has its turn on {device.id}"
         missing = resident.owed_bytes - self.ledger.free_bytes(device.id)
         most = self.rules.max_loaded
         places = self.ledger.places()
         if missing <= 0 and (most is None or len(places) < most):
-            return Resume(resident.id, reason)
+            return Resume(resident.id, reason, asking.arrived_s)
         self.claimed[device.id] = asking
         if missing > 0:
             coming = self.ledger.draining_bytes(device.id) + self.ledger.parking_bytes(device.id)
@@ -514,6 +514,22 @@ class Walk:
         if not going and not victims:
             self.place_starved = asking
         return Evict(victims[0].id, reason, turn=resident.id) if victims else None
+
+    def _must_another_end_first(self, resident: Resident) -> bool:
+        """Whether other trainings hold the memory or the place that it needs, which may take hours: then it
+        lays no claim. What is parked can keep too much for two to be there at once."""
+        trainings = [r for r in self.ledger.residents.values() if r.is_training and r is not resident]
+        most = self.rules.max_loaded
+        taken = [r for r in self._staying() if not r.is_training]
+        taken += [r for r in trainings if r.state in (ResidentState.READY, ResidentState.RESUMING)]
+        if most is not None and len(taken) >= most:
+            return True
+        device = self.ledger.devices[resident.device]
+        beside = [r for r in trainings if r.device == device.id and not r.stays]
+        kept = sum(r.reserved_bytes for r in beside)
+        kept -= sum(self.ledger.gain_bytes(r) for r in beside if r.state is ResidentState.PARKING)
+        room = device.budget_bytes - self.ledger.pinned_bytes(device.id, but=resident)
+        return resident.whole_bytes > room - kept
 
     def resume_calm(self) -> Evict | Resume | None:
         """Those that may come back because nobody of a higher class wants room. What is idle makes room for
