@@ -243,6 +243,47 @@ def scheduler(found: Found) -> list[str]:
     ]
 
 
+def parking(found: Found) -> list[str]:
+    """An hour played with fakes, and a real training."""
+    real = found["training"]
+    same = "the same, bit for bit" if real["losses_equal"] and real["weights_equal"] else "NOT the same"
+    return [
+        "## Training that steps aside",
+        "",
+        f"An hour in which {found['people']} people ask for two other models without a pause, played with fakes (loads "
+        "and parking take a second, other work three): what a training gets of the device, and how long others wait.",
+        "",
+        *_table(
+            (
+                "share asked for",
+                "slice, s",
+                "got",
+                "times parked",
+                "others wait, s (mean / most)",
+                "decisions per CPU s",
+            ),
+            [
+                (
+                    f"{hour['share']:.0%}",
+                    hour["slice_s"],
+                    f"{hour['got']:.1%}",
+                    hour["parked"],
+                    f"{hour['wait_mean_s']} / {hour['wait_most_s']}",
+                    hour["decisions_per_s"],
+                )
+                for hour in found["hours"]
+            ],
+        ),
+        "",
+        f"A real training on the CPU ({real['backbone']}, {real['parameters']:,} values, batches of {real['batch_size']} at "
+        f"{real['side_px']} px, {real['device']}), parked {real['parked']} times: free after {real['park_s']} s, back after "
+        f"{real['resume_s']} s (medians, from the wish); the process held {real['before_mib']} MiB before and "
+        f"{real['after_mib']} MiB after (resident memory). The figures of its {real['epochs']} epochs and its weights at the "
+        f"end are {same} as without parking.",
+        "",
+    ]
+
+
 def gallery(found: Found) -> list[str]:
     """A column for each database that is installed."""
     databases = [name for name in ("sqlite", "postgresql") if name in found]
@@ -479,5 +520,6 @@ SECTIONS: Mapping[str, Callable[[Found], list[str]]] = {
     "loading": loading,
     "fire": fire,
     "scheduler": scheduler,
+    "parking": parking,
 }
 """In the order of the page. Each is a module beside this one, run as a process of its own."""

@@ -9,7 +9,7 @@ from inglenook.runtime.contracts import NothingToPark, ParkReceipt, UnparkReceip
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Ear, LastT, Tell, WorkerChild
 from inglenook.wire.message import Message
-from inglenook.wire.studio.training import Park, Parked, Unpark, Unparked
+from inglenook.wire.studio.training import Park, Parked, Train, Unpark, Unparked
 
 AnswerT = TypeVar("AnswerT", Parked, Unparked)
 
@@ -35,6 +35,9 @@ class _Asked(Generic[AnswerT]):
 class ParkableChild(WorkerChild[LastT]):
     """One worker with one piece of work at a time that may be parked. What is said about parking is heard
     here; `tell` gets the rest."""
+
+    parkable_work: tuple[type[Message], ...] = (Train,)
+    """The messages whose work passes the gate at which it can be parked; other work has nothing to park."""
 
     def __init__(self, worker: WorkerProcess, load: Message, **options: Any) -> None:
         """Args: as `WorkerChild` takes them."""
@@ -80,7 +83,8 @@ class ParkableChild(WorkerChild[LastT]):
         return UnparkReceipt(0.0) if said is None else UnparkReceipt(said.seconds, said.memory_bytes)
 
     async def converse(self, asked: Message, job: str, ear: Ear) -> LastT:
-        self._job = job  # what asks for parking follows the work on the wire
+        if isinstance(asked, self.parkable_work):
+            self._job = job  # what asks for parking follows the work on the wire
         try:
             return await super().converse(asked, job, ear)
         finally:

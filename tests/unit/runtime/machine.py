@@ -210,13 +210,13 @@ class Machine:
                 assert reason
                 self._check_park(self.ledger.residents[resident_id], self.ledger.waiting[request_id])
                 self.ledger.park(resident_id, reason, self.now_s, request_id)
-            case Resume(resident_id, reason):
+            case Resume(resident_id, reason, due_s):
                 assert reason
                 training = self.ledger.residents[resident_id]
                 assert training.parking.parked_s is not None
                 rested_s = self.now_s - training.parking.parked_s
                 assert rested_s >= self.rules.training_slice_s, "it comes back within a slice"
-                self.ledger.resume(resident_id, self.now_s)
+                self.ledger.resume(resident_id, self.now_s, due_s)
             case Evict(resident_id, reason, request_id, turn):
                 victim = self.ledger.residents[resident_id]
                 assert victim.is_idle or victim.is_left_parked, "only what is idle is evicted"

@@ -402,7 +402,8 @@ def test_an_hour_of_work_that_never_ends_leaves_a_training_its_share(share: floa
     slack_s = 15  # a lease in flight, patience, unloading, coming back
     least = min(sum(ran[at : at + int(window) + slack_s]) for at in range(len(ran) - int(window) - slack_s))
     assert least >= turn - 1
-    assert sum(ran) / len(ran) <= share + 0.1, "the rest is for the others"
+    less = 0.03 if share < 0.5 else 0.12  # from one half on, the way back comes on top of a rest of one slice
+    assert share - less <= sum(ran) / len(ran) <= share + 0.05, "the rest is for the others"
     assert longest_s <= turn + people * 15 + slack_s
     changes = [at for at in range(1, len(ran)) if ran[at] != ran[at - 1]]
     apart = [later - earlier for earlier, later in pairwise(changes)]
@@ -425,3 +426,27 @@ def test_every_coming_back_has_its_reason() -> None:
     machine.advance(30.0)
     machine.gone(machine.resident("chat").id)
     assert machine.decisions[-1] == Resume(training.id, "nobody else needs the memory of cuda:0")
+
+
+def test_two_that_keep_too_much_to_be_there_at_once_come_back_one_after_the_other() -> None:
+    """A walk found it: the first was due, waited for what the second keeps when it is parked, and so the
+    second waited too."""
+    machine = one_gpu()
+    machine.kept = {ModelId("second"): 0.7}
+    first, _ = parked(machine, plan_of("chat", 8), plan_of("first", 6, parkable=True))
+    done(machine, "chat")
+    machine.ask(plan_of("second", 8, parkable=True))  # loaded for other work, which parks nobody
+    machine.gone(machine.resident("chat").id)
+    second = machine.load("second")
+    machine.ask(plan_of("second", 8, parkable=True), work_class=WorkClass.TRAINING)
+    done(machine, "second")
+    assert second.is_training
+    machine.advance(50.0)
+    machine.ask(plan_of("chat", 4))
+    machine.parked(second.id)
+    machine.load("chat")
+    assert second.reserved_bytes == 5
+    machine.advance(200.0)
+    done(machine, "chat")
+    machine.gone(machine.resident("chat").id)
+    assert (state_of(first), state_of(second)) == (ResidentState.PARKED, ResidentState.RESUMING)

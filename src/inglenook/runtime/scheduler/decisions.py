@@ -81,10 +81,12 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Bring a parked training back; its memory is reserved from now on."""
+    """Bring a parked training back; its memory is reserved from now on. `due_s`: since when it was due; None
+    where it comes back before that."""
 
     resident: ResidentId
     reason: str
+    due_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Figures:
         """Seconds to free the device, by engine and kind of device."""
         self.resume_s: dict[tuple[str, str], float] = {}
         """Seconds to have it again."""
+        self.return_s: dict[tuple[str, str], float] = {}
+        """The same from the moment at which it was due: others end their work first."""
         self.kept_bytes: dict[tuple[PlanKey, str], int] = {}
         """What a training still holds on a kind of device when it is parked."""
         self.estimate_error_s: float | None = None
@@ -66,6 +68,10 @@ class Figures:
     def expected_resume_s(self, resident: Resident) -> float | None:
         return self.resume_s.get(self._engine_on(resident))
 
+    def expected_return_s(self, resident: Resident) -> float:
+        """Seconds from being due to being back."""
+        return self.return_s.get(self._engine_on(resident), self.expected_resume_s(resident) or 0.0)
+
     def expected_kept_bytes(self, resident: Resident) -> int:
         """What it will still hold when it is parked: as it was the last time, else nothing."""
         return self.kept_bytes.get((resident.plan.key, self.devices[resident.device].kind), 0)
@@ -75,9 +81,11 @@ class Figures:
         self.park_s[where] = smooth(self.park_s.get(where), seconds)
         self.kept_bytes[resident.plan.key, where[1]] = kept_bytes
 
-    def learn_resume(self, resident: Resident, seconds: float) -> None:
+    def learn_resume(self, resident: Resident, seconds: float, since_due_s: float | None) -> None:
         where = self._engine_on(resident)
         self.resume_s[where] = smooth(self.resume_s.get(where), seconds)
+        if since_due_s is not None:
+            self.return_s[where] = smooth(self.return_s.get(where), since_due_s)
 
     def _engine_on(self, resident: Resident) -> tuple[str, str]:
         return (resident.plan.key[0], self.devices[resident.device].kind)

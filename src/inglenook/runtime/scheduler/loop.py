@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.clock import Clock
@@ -24,17 +23,15 @@ from inglenook.runtime.contracts import (
     DeviceProbe,
     DeviceUsage,
     Engine,
-    Explanation,
     Failure,
     FootprintBook,
     Lease,
-    LeaseChange,
     LoadPlan,
     Request,
     ResidentState,
 )
 from inglenook.runtime.readahead import ReadAhead
-from inglenook.runtime.scheduler import policy, words
+from inglenook.runtime.scheduler import policy
 from inglenook.runtime.scheduler.decisions import Evict, Park, Refuse, Resume, Rules, Serve, Start
 from inglenook.runtime.scheduler.events import (
     Begun,
@@ -58,19 +55,16 @@ from inglenook.runtime.scheduler.events import (
 from inglenook.runtime.scheduler.history import History, What
 from inglenook.runtime.scheduler.ledger import Ledger
 from inglenook.runtime.scheduler.lives import Lives
+from inglenook.runtime.scheduler.readings import Readings
 from inglenook.runtime.scheduler.resident import Keeping, Resident
 from inglenook.runtime.scheduler.snapshot import (
-    ResidentNow,
-    parked_in_words,
-    residents_now,
     saving_reason,
-    snapshot,
 )
+from inglenook.runtime.scheduler.trainings import Trainings
 
 log = logging.getLogger(__name__)
 
 MEASURE_EVERY_S = 1.0
-EXPLAIN_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,7 @@ class LeaseStopped(Cancelled):
         self.reason = reason
 
 
-class Scheduler:
+class Scheduler(Readings):
     """Args:
     engines: by name, as plans name them.
     ledger: empty but for its devices and what was learned; owned by this object from now on.
@@ -114,12 +108,9 @@ class Scheduler:
         park_grace_s: float = 60.0,
     ) -> None:
         self._engines = frozenset(engines)
-        self._ledger = ledger
-        self._rules = rules
-        self._clock = clock
         self._ahead = ahead
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
-        self._lives = Lives(
+        lives = Lives(
             engines=engines,
             probe=probe,
             book=book,
@@ -127,19 +118,15 @@ class Scheduler:
             stop_grace_s=stop_grace_s,
             park_grace_s=park_grace_s,
         )
-        self._children = self._lives.children
-        self._news: dict[LeaseId, asyncio.Queue[LeaseChange]] = {}
-        self._unfit: dict[ResidentId, Failure] = {}
+        history = History()
+        super().__init__(ledger=ledger, lives=lives, rules=rules, clock=clock, history=history)
+        self._trainings = Trainings(ledger=ledger, lives=lives, rules=rules, clock=clock, history=history)
         self._answers: dict[RequestId, asyncio.Future[Lease]] = {}
         self._estimates: dict[RequestId, float] = {}
         self._submitted: list[RequestId] = []
         self._left: dict[LeaseId, _Remains] = {}
-        self._notes: dict[LeaseId, str] = {}
         self._order = 0
         self._measured_s = float("-inf")
-        self._explained: tuple[float, dict[RequestId, Explanation]] = (float("-inf"), {})
-        self._usage: dict[DeviceId, DeviceUsage] = {}
-        self._history = History()
         self._closing = False
         self._queue_changed = False
         self.alive = False
@@ -247,23 +234,6 @@ class Scheduler:
         """In the order of preference."""
         return tuple(self._ledger.devices.values())
 
-    def explain(self, request: RequestId) -> Explanation | None:
-        """Why it waits, at most a quarter of a second old; None when it does not wait."""
-        if request not in self._ledger.waiting:
-            return None
-        now_s = self._clock.monotonic()
-        if now_s - self._explained[0] >= EXPLAIN_EVERY_S or request not in self._explained[1]:
-            self._explained = (now_s, policy.explain_all(self._ledger, now_s, self._rules))
-        return self._explained[1].get(request)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Devices, residents, leases, the queue with reasons, and what was decided lately, as JSON."""
-        now_s = self._clock.monotonic()
-        explained = policy.explain_all(self._ledger, now_s, self._rules)
-        logs = {resident: child.log() for resident, child in self._children.items()}
-        found = snapshot(self._ledger, now_s, explained, self._usage, logs, self._notes, self._rules)
-        return found | {"recent": self._history.as_json()}
-
     def note(self, lease: Lease, text: str) -> None:
         """How far the work with a lease is, for people. For its holder; gone with the lease."""
         self._notes[lease.id] = text
@@ -289,24 +259,6 @@ class Scheduler:
     def keep_loaded(self, model: ModelId, keep_s: float) -> None:
         """How long what is loaded of a model stays unused, until a request says something else."""
         self._inbox.put_nowait(KeepLoaded(model, keep_s))
-
-    def residents(self, model: ModelId | None = None) -> list[ResidentNow]:
-        """What is loaded, being loaded or being unloaded; of one model, or all."""
-        return residents_now(self._ledger, self._clock.monotonic(), self._rules, model)
-
-    def failure(self, model: ModelId) -> Failure | None:
-        """Why the model's last child is gone, where it was not asked to go and none was ready since."""
-        found = [backoff for key, backoff in self._ledger.backoff.items() if key[1] == model]
-        return max(found, key=lambda backoff: backoff.until_s).failure if found else None
-
-    def load_seconds(self, model: ModelId) -> float | None:
-        """How long it took to load the model lately; None where it never was."""
-        found = [seconds for (key, _), seconds in self._ledger.load_s.items() if key[1] == model]
-        return min(found) if found else None
-
-    def waiting(self, model: ModelId) -> int:
-        """How many requests wait for the model."""
-        return sum(counts.total() for key, counts in self._ledger.wanted.items() if key[1] == model)
 
     async def used_bytes(self, lease: Lease) -> int | None:
         """What the lease's child uses now; None when it cannot be told."""
@@ -350,7 +302,7 @@ class Scheduler:
             case Release(lease_id):
                 self._ledger.release(lease_id, now_s)
                 self._notes.pop(lease_id, None)
-                self._news.pop(lease_id, None)
+                self._trainings.forget(lease_id)
                 self._clear_away(lease_id)
             case Begun(resident_id, child):
                 self._children[resident_id] = child
@@ -363,7 +315,7 @@ class Scheduler:
             case Gone(resident_id, failure):
                 self._gone(resident_id, failure, now_s)
             case Parked() | Stayed() | Resumed() | Unfit():
-                self._turned(event, now_s)
+                self._trainings.turned(event, now_s)
             case Measured(usage):
                 self._measured(usage)
             case Unload(resident_id, unloaded):
@@ -405,8 +357,8 @@ class Scheduler:
         elif child is not None:
             self._lives.discard(child)
         for lease_id in leases:
-            self._news.pop(lease_id, None)
-        unfit = self._unfit.pop(resident_id, None)
+            self._trainings.forget(lease_id)
+        unfit = self._trainings.why_ended(resident_id)
         failure = unfit if failure is None else failure
         failed = self._ledger.gone(resident_id, now_s, failure)
         self._learn(resident, 0.0)
@@ -478,11 +430,11 @@ class Scheduler:
                 case Park(resident_id) if not self._children[resident_id].alive:
                     self._ledger.lost(resident_id)
                 case Park():
-                    self._park(decision)
+                    self._trainings.park(decision)
                 case Resume(resident_id) if not self._children[resident_id].alive:
                     self._ledger.lost(resident_id)
                 case Resume():
-                    self._resume(decision)
+                    self._trainings.resume(decision)
 
     def _serve(self, decision: Serve) -> None:
         answer = self._answers.pop(decision.request, None)
@@ -497,7 +449,6 @@ class Scheduler:
         estimate = self._estimates.pop(decision.request, None)
         if estimate is not None:
             self._ledger.note_estimate(estimated_s=estimate, actual_s=waited_s)
-        news = self._news[lease_id] = asyncio.Queue()
         lease = Lease(
             id=lease_id,
             request=held.request,
@@ -508,7 +459,7 @@ class Scheduler:
             granted_s=now_s,
             waited_s=waited_s,
             release=lambda: self._inbox.put_nowait(Release(lease_id)),
-            changes=news,
+            changes=self._trainings.listen(lease_id),
             saving=resident.saving,
             saving_reason=saving_reason(self._ledger, resident),
             loaded=resident.plan,
@@ -537,56 +488,6 @@ class Scheduler:
         log.info("unloading %s from %s: %s", resident.plan.model, resident.device, decision.reason)
         self._note("unloading", resident, decision.reason)
         self._lives.stop(decision.resident)
-
-    def _park(self, decision: Park) -> None:
-        now_s = self._clock.monotonic()
-        who = self._ledger.waiting[decision.request].label
-        resident = self._ledger.park(decision.resident, f"parked for {who}", now_s, decision.request)
-        log.info("parking %s on %s: %s", resident.plan.model, resident.device, decision.reason)
-        self._note("parking", resident, decision.reason)
-        self._tell(resident, LeaseChange(ResidentState.PARKING, decision.reason, (who,)))
-        self._lives.park(resident.id, resident.plan, resident.device)
-
-    def _resume(self, decision: Resume) -> None:
-        resident = self._ledger.resume(decision.resident, self._clock.monotonic())
-        log.info("bringing %s back to %s: %s", resident.plan.model, resident.device, decision.reason)
-        self._note("resuming", resident, decision.reason)
-        self._tell(resident, LeaseChange(ResidentState.RESUMING, decision.reason))
-        self._lives.unpark(resident.id, resident.plan, resident.device)
-
-    def _turned(self, event: Parked | Stayed | Resumed | Unfit, now_s: float) -> None:
-        """What came of parking a training, or of bringing it back. It may have gone meanwhile."""
-        resident = self._ledger.residents.get(event.resident)
-        if resident is None or resident.state not in (ResidentState.PARKING, ResidentState.RESUMING):
-            return
-        match event:
-            case Parked(_, receipt, measured_bytes):
-                self._ledger.parked(resident.id, now_s, receipt, measured_bytes)
-                text = parked_in_words(resident)
-                self._note("parked", resident, text)
-                reason = words.parked(self._ledger, resident, now_s, self._rules)
-                others = [r for r in self._ledger.on_device(resident.device) if r is not resident]
-                who = words.who_holds(self._ledger, others)
-                self._tell(resident, LeaseChange(ResidentState.PARKED, reason, who, receipt))
-            case Stayed(_, reason, ever):
-                again_s = now_s + self._rules.patience_s if ever else float("inf")
-                self._ledger.stayed(resident.id, now_s, again_s)
-                self._note("ready", resident, f"not parked: {reason}")
-                self._tell(resident, LeaseChange(ResidentState.READY, reason))
-            case Resumed(_, receipt):
-                self._ledger.resumed(resident.id, now_s)
-                self._note("resumed", resident, f"back in {receipt.seconds:.1f} s")
-                self._tell(resident, LeaseChange(ResidentState.READY, "it has the device again"))
-            case Unfit(_, failure):
-                self._ledger.lost(resident.id)
-                self._unfit[resident.id] = failure
-                self._tell(resident, LeaseChange(ResidentState.FAILED, failure.message, failure=failure))
-                self._lives.stop(resident.id)
-
-    def _tell(self, resident: Resident, change: LeaseChange) -> None:
-        for lease_id in resident.leases:
-            if lease_id in self._news:
-                self._news[lease_id].put_nowait(change)
 
     def _note(self, what: What, resident: Resident, reason: str) -> None:
         self._history.note(self._clock.now(), what, resident.plan.model, resident.device, reason)

@@ -54,7 +54,7 @@ def due_s(ledger: Ledger, resident: Resident, rules: Rules) -> float:
     parking = resident.parking
     parked_s = parking.parked_s if parking.parked_s is not None else 0.0
     aged_s = parked_s + CLASSES_TO_THE_TOP * rules.aging_s
-    back_s = ledger.expected_resume_s(resident) or 0.0
+    back_s = ledger.expected_return_s(resident)
     window = window_s(rules)
     short_s = math.inf if window == math.inf else _share_from_s(resident, turn_s(rules)) + window - back_s
     return max(parked_s + rules.training_slice_s, min(aged_s, short_s))

@@ -39,6 +39,7 @@ from inglenook.base.ids import RequestId
 from inglenook.base.units import format_seconds
 from inglenook.runtime.contracts import Explanation, LoadPlan, Request, WaitKind
 from inglenook.runtime.scheduler import words
+from inglenook.runtime.scheduler.claims import RANK
 from inglenook.runtime.scheduler.decisions import (
     Decision,
     Evict,
@@ -55,7 +56,7 @@ from inglenook.runtime.scheduler.decisions import (
 from inglenook.runtime.scheduler.forecast import Forecast
 from inglenook.runtime.scheduler.ledger import Ledger
 from inglenook.runtime.scheduler.resident import Resident
-from inglenook.runtime.scheduler.walk import RANK, Walk
+from inglenook.runtime.scheduler.walk import Walk
 
 __all__ = [
     "RANK",

@@ -35,6 +35,7 @@ class Parking:
         working_since_s: since when it is at work; None while it is not.
         resumed_s: when it last came back; None where it was never parked.
         asked_s: when it was last asked to park or to come back.
+        due_s: since when it was due when it was last asked to come back; None where it was not.
         parked_s: when its device was last freed.
         not_before_s: it is not asked to park again before that: it had nothing to park.
         whole_bytes: what is reserved for it when it is not parked; 0 before it ever was.
@@ -46,6 +47,7 @@ class Parking:
     working_since_s: float | None = None
     resumed_s: float | None = None
     asked_s: float | None = None
+    due_s: float | None = None
     parked_s: float | None = None
     not_before_s: float = float("-inf")
     whole_bytes: int = 0
