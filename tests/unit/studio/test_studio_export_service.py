@@ -219,6 +219,9 @@ def test_an_export_is_in_the_library_once_and_again_when_somebody_deleted_it_the
     with pytest.raises(ExportBusy, match="in the library as one"):
         it.exports.register(ME, it.project, record.id, "two")
     (it.models / "one.onnx").unlink()
+    (it.models / "one.onnx").write_bytes(colours())
+    assert it.exports.registered(ME, it.project, record.id) is None, "it is somebody else's file"
+    (it.models / "one.onnx").unlink()
     assert it.exports.registered(ME, it.project, record.id) is None
     assert it.exports.register(ME, it.project, record.id, "two").registered is not None
     assert it.exports.unregistered(ME, it.project, record.id).registered is None
