@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -316,8 +317,9 @@ def test_a_worker_that_is_killed_is_a_failed_export_that_says_so(
 ) -> None:
     told = begun(api, project, experiment)
     (pid,) = [
-        pid for one in api.client.get("/v1/runtime").json()["residents"] if one["engine"] == "studio"
-        for pid in one["pids"]
+        one.pid for one in psutil.process_iter(["cmdline"])
+        if "inglenook.workers.studio" in (one.info["cmdline"] or []) and one.cwd().startswith(str(data))
+        and "guard" not in str(one.info["cmdline"])
     ]  # fmt: skip
     os.kill(pid, signal.SIGKILL)
     record = ended(api, project, told)

@@ -277,3 +277,17 @@ def test_any_bytes_give_a_record_and_no_error(tmp_path: Path, data: bytes) -> No
     (tmp_path / "m.onnx").write_bytes(data)
     record = the_record(tmp_path)
     assert record.problem is not None
+
+
+def test_classifiers_that_come_with_the_onnx_package_are_recognised(tmp_path: Path) -> None:
+    known = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    files = sorted(known.glob("light_*.onnx"))
+    assert len(files) >= 5
+    for file in files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    records = CatalogService(roots=[tmp_path], builtin=tmp_path / "none").list()
+    for record in records:
+        facts = record.vision
+        assert record.kind is ModelKind.VISION, record.problem
+        assert facts is not None
+        assert (facts.height, facts.width, len(facts.labels), facts.batch) == (224, 224, 1000, 1)

@@ -80,7 +80,8 @@ def exports_router(*, exports: ExportsService, jobs: JobsService, deleting: Dele
             return json_response({"status": "ok", "data": described}, status_code=202)
         _require_made(await jobs.wait(job.id))
         done = await asyncio.to_thread(exports.get, who.person, project_id, record.id)
-        return await answer(request, who, "exports.get", as_json(done))
+        headers = {"HX-Push-Url": f"/projects/{project_id}/export?export_id={record.id}"}
+        return await answer(request, who, "exports.get", as_json(done), fragment_headers=headers)
 
     @router.get("/{project_id}/{export_id}", summary="An export")
     async def one(request: Request, who: FromCaller, project_id: str, export_id: str) -> Response:

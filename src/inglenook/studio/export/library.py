@@ -60,11 +60,12 @@ class Library:
         self._catalog.refresh()
         return self._catalog.at(target)
 
-    def find(self, file: str) -> ModelRecord | None:
-        """The model of a file of the folder; None where it is gone."""
+    def find(self, file: str, digest: str) -> ModelRecord | None:
+        """The model of a file of the folder; None where it is gone, or another file by now."""
         self._catalog.refresh()
         with contextlib.suppress(ModelNotFound):
-            return self._catalog.at(self._folder / file)
+            record = self._catalog.at(self._folder / file)
+            return record if record.digest == digest else None
         return None
 
 

@@ -47,10 +47,12 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """`model`: its id in the library. `file`: below the models folder."""
+    """`model`: its id in the library. `file`: below the models folder. `digest`: as the library read it, so
+    that nobody else's file under that name is taken for it."""
 
     model: str
     file: str
+    digest: str
     at: str
     by: str
 

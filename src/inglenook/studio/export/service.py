@@ -208,7 +208,7 @@ class ExportsService:
                     field="format",
                     hint="make an export to ONNX of the same checkpoint",
                 )
-            if old.registered is not None and self._library.find(old.registered.file) is not None:
+            if old.registered is not None and self._found(old.registered) is not None:
                 raise ExportBusy(
                     f"{old.id} is in the library as {old.registered.model}.",
                     code="export.registered",
@@ -218,7 +218,13 @@ class ExportsService:
             if not source.is_file():
                 raise ExportFileMissing(f"The file of {old.id} is gone.", hint="make the export again")
             record = self._library.put(source, chosen)
-            done = Registered(model=record.id, file=record.path.name, at=self._documents.now(), by=person)
+            done = Registered(
+                model=record.id,
+                file=record.path.name,
+                digest=record.digest,
+                at=self._documents.now(),
+                by=person,
+            )
             return replace(old, registered=done)
 
         return self._documents.change(project_id, export_id, put)
@@ -233,7 +239,10 @@ class ExportsService:
         record = self._documents.read(project_id, export_id)
         if record.registered is None:
             raise NotRegistered(f"The export {export_id} is not in the library.")
-        return self._library.find(record.registered.file)
+        return self._found(record.registered)
+
+    def _found(self, registered: Registered) -> ModelRecord | None:
+        return self._library.find(registered.file, registered.digest)
 
     def unregistered(self, person: str, project_id: str, export_id: str) -> ExportRecord:
         """Note that its copy in the library is gone."""

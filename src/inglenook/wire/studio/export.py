@@ -6,7 +6,8 @@
       │  ◄──────── Exporting …        │   what it does now
       │  ◄──────── Exported / ExportFailed / ExportStopped   exactly one, last
 
-The worker writes the model into the export's own folder and nothing else; every figure comes in the last word.
+The worker writes the model into the export's own folder and nothing else; every figure comes in the last
+word.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -45,8 +46,8 @@ class ExportOptions(Spec, frozen=True, kw_only=True):
         dynamic_axes: `{"input": {"0": "batch"}, "output": {"0": "batch"}}` or None: any number of pictures at
             a time, or always the same.
         simplify: constants are folded and needless operators removed.
-        baked_preprocessing: the model takes uint8 (N, H, W, 3), 0 to 255, of its own size, and normalises them
-            itself; resizing stays outside.
+        baked_preprocessing: the model takes uint8 (N, H, W, 3), 0 to 255, of its own size, and normalises
+            them itself; resizing stays outside.
         quantization: weights (`dynamic`), or weights and what is computed (`static`), as 8-bit integers.
         calibration_images: pictures of the training part by which `static` finds its ranges.
         max_accuracy_loss: an export that loses more by quantisation fails; in [0, 1].

@@ -3,7 +3,8 @@
 from."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,24 @@ from inglenook.workers.studio.export.errors import NoPictures, Untraceable
 from inglenook.workers.studio.export.pictures import Picture, Pictures
 
 GROUP = 16
+NARROW = True
+"""Weights of 7 bits. With 8, sums of two products overflow on x86 processors without VNNI (AVX2's 16-bit
+`vpmaddubsw`): on scikit-learn's digits that cost 3 of 98.6 % accuracy on such a machine, 7 bits nothing."""
 
 
 class _Reader(CalibrationDataReader):
-    """One batch after another; the last is filled up where the model takes a fixed number."""
+    """One batch after another, none of which is kept. `count`: pictures so far."""
 
-    def __init__(self, batches: Iterator[npt.NDArray[Any]]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Iterable[tuple[list[Picture], npt.NDArray[Any]]]) -> None:
+        self._batches = iter(batches)
+        self.count = 0
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
+        if batch is None:
+            return None
+        self.count += len(batch[0])
+        return {INPUT: batch[1]}
 
 
 def groups(
@@ -68,22 +76,24 @@ def quantise(
     try:
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         if options.quantization == "dynamic":
-            quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8)
+            quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8, reduce_range=NARROW)
             return 0
-        some = pictures.some("train", options.calibration_images)
-        read = list(groups(some, wanted, options))
-        if not read:
+        batches = groups(pictures.some("train", options.calibration_images), wanted, options)
+        first = next(batches, None)
+        if first is None:
             raise NoPictures("None of the pictures of the training part can be read, which set the ranges.")
+        reader = _Reader(chain([first], batches))
         quantize_static(
             str(prepared),
             str(target),
-            _Reader(given for _, given in read),
+            reader,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=NARROW,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return sum(len(group) for group, _ in read)
+        return reader.count
     except (ValueError, RuntimeError, NotImplementedError, AssertionError) as error:
         raise Untraceable(f"The network could not be quantised: {str(error).strip()[:500]}") from error
     finally:
