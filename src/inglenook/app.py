@@ -625,6 +625,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.web.pages import web_router
     from inglenook.web.reference import reference_router
     from inglenook.web.settings_pages import settings_router
+    from inglenook.web.studio import studio_pages
     from inglenook.web.templating import STATIC, render_problem
 
     app = FastAPI(title="Inglenook", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
@@ -764,6 +765,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
+        studio_pages(workshop.studio, jobs=jobs, gallery=gallery, fragments=app.state.fragments),
     )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     frame(

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All pages of the studio, put together."""
+
+import asyncio
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from inglenook.door.caller import FromCaller
+from inglenook.door.fragments import Fragments
+from inglenook.door.routes import add_routes
+from inglenook.door.services import Gallery, Jobs
+from inglenook.studio.studio import WorkingStudio
+from inglenook.web.studio.frame import frame_of
+from inglenook.web.studio.project_pages import project_pages
+from inglenook.web.templating import HEADERS
+
+
+def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragments: Fragments) -> APIRouter:
+    """`fragments`: where the pages put the pieces that the API answers with when HTMX asks."""
+    router = APIRouter(include_in_schema=False)
+    add_routes(router, project_pages(studio, fragments), _entrance(studio))
+    return router
+
+
+def _entrance(studio: WorkingStudio) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/projects/{project_id}")
+    async def project(request: Request, caller: FromCaller, project_id: str) -> Response:  # noqa: ARG001
+        found = await asyncio.to_thread(frame_of, studio, caller.person, project_id)
+        return RedirectResponse(f"{found.place}/dataset", status_code=303, headers=HEADERS)
+
+    return router
