@@ -228,6 +228,14 @@ def test_the_fire_tells_who_holds_how_much_of_the_budget() -> None:
     assert [(holder.from_percent, holder.percent) for holder in device.holders] == [(0, 25), (25, 25)]
 
 
+def test_the_fire_tells_of_a_training_that_is_parked_what_it_has_set_aside() -> None:
+    runtime = Runtime()
+    aside = resident("run", "parked", leases=1) | {"parking": {"host_bytes": 3 * 1024**3}}
+    runtime.residents = [aside, resident("other", "resuming", leases=1)]
+    device = fire_of(runtime.snapshot()).devices[0]
+    assert [holder.words for holder in device.holders] == ["parked with 3 GiB set aside", "coming back"]
+
+
 def test_the_line_is_told_in_order_and_cut_when_it_is_long() -> None:
     runtime = Runtime()
     runtime.queue = [
