@@ -364,7 +364,7 @@ with studio_in(Path(sys.argv[1]), SystemClock()) as studio:
 @pytest.mark.slow
 def test_a_writer_that_is_killed_again_and_again_leaves_a_workspace_that_can_be_read(tmp_path: Path) -> None:
     before = 0
-    for attempt in range(12):
+    for attempt in range(8):
         child = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
         )
@@ -373,7 +373,7 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_workspace_that_can_be_
         # Killed after more and more lines of its own, and a little work beyond the last of them.
         for _ in range(attempt % 3):
             assert child.stdout.readline() == "round\n"
-        sum(range(attempt * 150_000))
+        sum(range(attempt * 200_000))
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
