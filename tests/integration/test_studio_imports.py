@@ -17,7 +17,7 @@ from tests.dataset_trees import picture, scene
 from tests.studio_imports import workbench
 from tests.unit.workers.dataset.reading import put
 
-from inglenook.base.errors import Denied, Invalid, NotFound
+from inglenook.base.errors import Denied, Invalid
 from inglenook.base.ids import OWNER
 from inglenook.base.units import MIB
 from inglenook.base.work import WorkClass
@@ -26,7 +26,8 @@ from inglenook.store.database import Database
 from inglenook.studio.checks.model import KIND as CHECK
 from inglenook.studio.imports.service import How, SentFile
 from inglenook.studio.imports.work import ImportWork
-from inglenook.vision.checks.findings import finding
+from inglenook.studio.splits.model import Options, Plan
+from inglenook.vision.checks.kinds import finding
 from inglenook.vision.checks.model import Item
 
 pytestmark = pytest.mark.slow
@@ -76,7 +77,9 @@ def test_a_folder_becomes_a_version_and_its_job_tells_what_was_left_out(
             assert {line["path"] for line in lines} == {"cats/bad.png", "dogs/x.txt"}
             assert bench.staged() == []
             assert list((tmp_path / "spool").iterdir()) == []
-            record = bench.studio.datasets.get(bench.project, "1.png")
+            scene(1, size=(400, 300)).save(source / "birds" / "large.png")
+            await bench.bring("pets")
+            record = bench.studio.datasets.get(bench.project, "large.png")
             thumbs = bench.studio.datasets.book.folder(bench.project) / ".thumbs" / "256"
             assert (thumbs / f"{record.id}.webp").is_file()
 
@@ -244,7 +247,7 @@ def test_folders_outside_of_the_roots_are_refused(sqlite: Database, tmp_path: Pa
             for path in (outside, root / "link", root / ".." / "outside", "../../outside", "/"):
                 with pytest.raises(Denied, match="in no folder from which"):
                     await bench.submit(path)
-            with pytest.raises(NotFound):
+            with pytest.raises(Invalid, match="There is no"):
                 await bench.submit(root / "nothing")
             (root / "x.txt").write_text("x")
             with pytest.raises(Invalid, match="no folder, zip"):
@@ -299,7 +302,7 @@ async def checked(bench, **rules):
     return {one.kind: one for one in bench.studio.checks.overview(bench.project).findings}
 
 
-def test_checks_find_copies_likes_and_damage_as_pictures_to_act_on(sqlite: Database, tmp_path: Path) -> None:
+def test_checks_find_copies_likes_leaks_and_damage(sqlite: Database, tmp_path: Path) -> None:
     async def main() -> None:
         async with workbench(sqlite, tmp_path) as bench:
             source = put(
@@ -324,6 +327,13 @@ def test_checks_find_copies_likes_and_damage_as_pictures_to_act_on(sqlite: Datab
             ((item, records),) = page.items
             assert [record.original for record in records] == ["cats/s.png", "dogs/t.png"]
             assert item.keep == records[1].id  # the larger one
+
+            sides = {"s.png": "train", "t.png": "test", "n1.png": "train", "copy.png": "val"}
+            plan = Plan(method="manual", options=Options(assignments=sides))
+            bench.studio.splits.create(bench.project, "leaky", plan, by=OWNER)
+            leaks = {one.kind: one for one in bench.studio.checks.overview(bench.project, "leaky").findings}
+            assert leaks["leakage"].items[0].why == "the same file in train and val"
+            assert leaks["leakage_near"].items[0].why == "pictures that look alike in train and test"
 
             damaged = bench.studio.datasets.get(bench.project, "n5.png")
             bench.studio.datasets.file(bench.project, damaged).write_bytes(b"rot")

@@ -6,8 +6,7 @@ from typing import Annotated, Final
 import msgspec
 
 from inglenook.studio.documents import Document
-from inglenook.vision.checks.alike import MAX_DISTANCE
-from inglenook.vision.checks.model import Finding, Findings
+from inglenook.vision.checks.model import MAX_DISTANCE, Finding, Findings
 
 KIND: Final = "studio.check"
 

@@ -13,7 +13,7 @@ from inglenook.studio.checks.model import CheckDocument, SourceDocument
 from inglenook.studio.datasets.model import ImageRecord
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.documents import read_document, stamp, write_document
-from inglenook.vision.checks.findings import leakage
+from inglenook.vision.checks.kinds import leakage
 from inglenook.vision.checks.model import Finding, Item
 
 FOLDER: Final = "checks"

@@ -38,7 +38,7 @@ class Roots:
 
         Raises:
             Denied: it lies below no allowed root; whether it exists is not told.
-            NotFound: there is no such folder or file. Invalid: it is something else.
+            Invalid: there is no such folder or file, or it is something else.
         """
         if not given.strip() or "\0" in given:
             raise Invalid("source_path is empty.", field="source_path", hint="name a folder or a zip file")
@@ -52,7 +52,7 @@ class Roots:
                 hint=f"allowed: {allowed}; studio.import_roots names more",
             )
         if not path.exists():
-            raise NotFound(f"There is no {str(asked)[:200]}.", code="dataset.no_source")
+            raise Invalid(f"There is no {str(asked)[:200]}.", field="source_path", code="dataset.no_source")
         if not path.is_dir() and path.suffix.lower() not in (".zip", *TABLES):
             raise Invalid(
                 f"{path.name[:100]} is no folder, zip, parquet or Arrow file.",

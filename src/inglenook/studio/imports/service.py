@@ -12,7 +12,7 @@ import msgspec
 from inglenook.base.errors import Invalid, NotFound
 from inglenook.base.ids import PersonId, PictureId
 from inglenook.gallery.model import Picture
-from inglenook.gallery.service import GalleryService
+from inglenook.gallery.service import MAX_AT_ONCE, GalleryService
 from inglenook.store.files import write_error
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.imports.model import (
@@ -25,7 +25,6 @@ from inglenook.studio.imports.places import SENT, TABLES, Roots, Uploads, write_
 from inglenook.studio.imports.work import report_path
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.vision.formats.model import class_name, safe_path
-from inglenook.vision.formats.registry import named
 from inglenook.wire.studio.dataset import Listed
 
 Mode = Literal["add", "replace"]
@@ -67,7 +66,7 @@ class ImportsService:
     # -- orders ------------------------------------------------------------------------------------------
 
     def from_folder(self, person: str, project_id: str, source_path: str, how: How) -> ImportOrder:
-        """Raises ProjectNotFound, Denied, NotFound, Invalid."""
+        """Raises ProjectNotFound, Denied, Invalid."""
         self._require(person, project_id, how)
         path = self.roots.allowed(source_path)
         return _order(person, project_id, LocalFolder(path=str(path)), how)
@@ -136,10 +135,11 @@ class ImportsService:
             )
         label = _class(class_)
         wanted = list(dict.fromkeys(PictureId(one) for one in pictures))
-        found = gallery.some(wanted, caller=person)
-        if len(found) < len(wanted):
-            missing = sorted(set(wanted) - {one.id for one in found})
-            raise NotFound(f"The gallery has no picture {missing[0][:60]!r}.", code="gallery.not_found")
+        found = [
+            picture
+            for start in range(0, len(wanted), MAX_AT_ONCE)
+            for picture in gallery.some(wanted[start : start + MAX_AT_ONCE], caller=person)
+        ]
         folder = self.uploads.new()
         try:
             rows = [_of_gallery(gallery, picture, person, folder, label, class_tags) for picture in found]
@@ -164,6 +164,8 @@ class ImportsService:
     def _require(self, person: str, project_id: str, how: How) -> None:
         self.projects.require(person, project_id, write=True)
         if how.format is not None:
+            from inglenook.vision.formats.registry import named
+
             named(how.format)
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from inglenook.vision.checks.model import MAX_DISTANCE
+
 Indices = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 Signatures = npt.NDArray[np.float32]
 
 BITS: Final = 64
-MAX_DISTANCE: Final = 12
 LIKENESS: Final = 0.985
 """Correlation of 16 x 16 greys from which on two pictures look the same. Copies that were halved and saved as
 JPEG of quality 20 have 0.998; of 1.6 million pairs of scikit-learn's digits 200 have more, all of one digit.

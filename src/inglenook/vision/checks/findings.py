@@ -2,18 +2,18 @@
 """From what is known of the pictures to what is wrong with them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from inglenook.vision.checks.alike import Signatures, confirmed, groups_of, near_groups
+from inglenook.vision.checks.kinds import finding_of
 from inglenook.vision.checks.model import Finding, Findings, Item
 
 Signs = Callable[[Sequence[int]], Signatures]
 MOST_LOOKED_AT: Final = 20_000
-SUBSETS: Final = ("train", "val", "test")
 
 
 @dataclass(slots=True)
@@ -65,13 +65,13 @@ def all_findings(
     exact = groups_of(known.sha256)
     near = _near(known, rules.distance, look, signatures)
     found = [
-        _of("corrupt", damaged),
-        _of("exact_duplicates", [_same(known, group) for group in exact]),
-        _of("near_duplicates", [_alike(known, group) for group in near]),
-        _of("conflicting_labels", [*_conflicts(known, exact, "the same file")]),
-        _of("conflicting_labels_near", [*_conflicts(known, near, "pictures that look alike")]),
-        _of("tiny", _tiny(known, rules.tiny_px)),
-        _of("odd_aspect", _odd(known, rules.aspect)),
+        finding_of("corrupt", damaged),
+        finding_of("exact_duplicates", [_same(known, group) for group in exact]),
+        finding_of("near_duplicates", [_alike(known, group) for group in near]),
+        finding_of("conflicting_labels", [*_conflicts(known, exact, "the same file")]),
+        finding_of("conflicting_labels_near", [*_conflicts(known, near, "pictures that look alike")]),
+        finding_of("tiny", _tiny(known, rules.tiny_px)),
+        finding_of("odd_aspect", _odd(known, rules.aspect)),
         *_about_classes(known, classes, rules.imbalance),
     ]
     return Findings(
@@ -82,22 +82,6 @@ def all_findings(
         exact=tuple(tuple(known.ids[at] for at in group) for group in exact),
         near=tuple(tuple(known.ids[at] for at in group) for group in near),
     )
-
-
-def leakage(
-    groups: Sequence[tuple[str, ...]], subset_of: Mapping[str, str], split: str, *, exact: bool
-) -> Finding | None:
-    """Groups of the same or like pictures that a split has put into several parts; None where it has none."""
-    items = []
-    for group in groups:
-        members = [(id_, subset_of.get(id_, "none")) for id_ in group]
-        parts = [part for part in SUBSETS if any(where == part for _, where in members)]
-        if len(parts) > 1:
-            inside = tuple(id_ for id_, where in members if where in SUBSETS)
-            keep = next(id_ for id_, where in members if where == parts[0])
-            how = "the same file" if exact else "pictures that look alike"
-            items.append(Item(ids=inside, why=f"{how} in {' and '.join(parts)}", keep=keep))
-    return _of("leakage" if exact else "leakage_near", items, source=f"split {split}")
 
 
 def _near(known: Known, distance: int, look: Callable[[], None], signatures: Signs | None) -> list[list[int]]:
@@ -182,9 +166,9 @@ def _about_classes(known: Known, classes: Sequence[str], imbalance: float) -> li
         if label is None
     ]
     return [
-        _of("singleton_classes", singles),
-        _of("empty_classes", empty),
-        _of("unlabelled", unlabelled),
+        finding_of("singleton_classes", singles),
+        finding_of("empty_classes", empty),
+        finding_of("unlabelled", unlabelled),
         _imbalance(counts, imbalance),
         _one_class(counts),
     ]
@@ -197,86 +181,13 @@ def _imbalance(counts: Counter[str], limit: float) -> Finding | None:
     if largest <= limit * smallest:
         return None
     why = f"{most} has {largest} pictures, {least} has {smallest}: {largest / smallest:.0f} times as many"
-    return _of("imbalance", [Item(why=why, classes=(most, least))])
+    return finding_of("imbalance", [Item(why=why, classes=(most, least))])
 
 
 def _one_class(counts: Counter[str]) -> Finding | None:
     if len(counts) != 1:
         return None
     (name, count), *_ = counts.items()
-    return _of("one_class", [Item(why=f"all {count} labelled pictures are of {name}", classes=(name,))])
-
-
-_SORTS: Final = {
-    # kind: severity, title, help, actions
-    "corrupt": ("error", "Damaged or missing files", "Training would stop at them.", ("remove",)),
-    "conflicting_labels": (
-        "error",
-        "The same picture with different labels",
-        "No model can learn both.",
-        ("relabel", "remove"),
-    ),
-    "exact_duplicates": (
-        "warning",
-        "Exact duplicates",
-        "One of each is enough; copies in different parts of a split make results look better than they are.",
-        ("remove", "tag"),
-    ),
-    "near_duplicates": (
-        "warning",
-        "Pictures that look alike",
-        "Keep one, or give them one group so that a split keeps them together.",
-        ("remove", "tag"),
-    ),
-    "conflicting_labels_near": (
-        "warning",
-        "Pictures that look alike with different labels",
-        "One of the labels may be wrong.",
-        ("relabel", "remove", "tag"),
-    ),
-    "leakage": (
-        "error",
-        "The same file in several parts of the split",
-        "What is tested was trained on. Remove copies, or make a grouped split.",
-        ("remove", "tag"),
-    ),
-    "leakage_near": (
-        "warning",
-        "Pictures that look alike in several parts of the split",
-        "Results may look better than they are. A split grouped by likeness keeps them together.",
-        ("remove", "tag"),
-    ),
-    "label_noise": ("warning", "Labels that may be wrong", "A trained model disagrees.", ("relabel", "tag")),
-    "tiny": ("note", "Tiny pictures", "There may be too little in them to learn from.", ("remove", "tag")),
-    "odd_aspect": ("note", "Long or tall pictures", "Cropping cuts much of them off.", ("remove", "tag")),
-    "imbalance": (
-        "warning",
-        "Classes of very different size",
-        "Use balanced sampling or class weights, and look at the macro metrics.",
-        (),
-    ),
-    "singleton_classes": ("warning", "Classes of one picture", "It cannot be split.", ("relabel", "remove")),
-    "empty_classes": ("note", "Classes without pictures", "Nothing can be learnt of them.", ()),
-    "unlabelled": ("note", "Pictures without a class", "They are not trained on.", ("relabel", "remove")),
-    "one_class": ("warning", "Only one class", "There is nothing to tell apart.", ()),
-}  # fmt: skip
-
-
-def _of(kind: str, items: Sequence[Item], source: str = "check") -> Finding | None:
-    return finding(kind, items, source) if items else None
-
-
-def finding(kind: str, items: Sequence[Item], source: str) -> Finding:
-    """A finding of one of the kinds above; an evaluation makes its `label_noise` with it too."""
-    severity, title, why, actions = _SORTS[kind]
-    pictures = len({id_ for item in items for id_ in item.ids})
-    return Finding(
-        kind=kind,
-        source=source,
-        severity=severity,  # type: ignore[arg-type]  # of the table above
-        title=title,
-        help=why,
-        pictures=pictures,
-        actions=actions,  # type: ignore[arg-type]  # of the table above
-        items=tuple(items),
+    return finding_of(
+        "one_class", [Item(why=f"all {count} labelled pictures are of {name}", classes=(name,))]
     )

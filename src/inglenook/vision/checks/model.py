@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Findings as values. They are kept as JSON."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+MAX_DISTANCE: Final = 12
+"""Bits of 64 from which on hashes are not near any more, whatever is asked for."""
 
 Severity = Literal["error", "warning", "note"]
 Action = Literal["remove", "relabel", "tag"]

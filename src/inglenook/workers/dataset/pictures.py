@@ -58,6 +58,7 @@ class Seen:
     dhash: str | None
     taken_at: str | None
     animated: bool
+    has_thumbnail: bool
 
 
 def look(path: Path, *, pixels: int, thumbnail: Path | None, thumbnail_px: int) -> Seen:
@@ -65,7 +66,8 @@ def look(path: Path, *, pixels: int, thumbnail: Path | None, thumbnail_px: int) 
 
     Args:
         pixels: a picture with more is refused by its header, before anything is decoded.
-        thumbnail: where the small one is written, as WebP, upright; None for none.
+        thumbnail: where the small one is written, as WebP, upright; None for none. A picture that is small
+            itself gets none: one is quickly made when somebody looks at it.
 
     Raises:
         BadFile: it is no picture, or none that can be taken.
@@ -121,12 +123,14 @@ def _look(image: "Image", thumbnail: Path | None, thumbnail_px: int) -> Seen:
     seen = viewable(image)
     if turn is not None:
         seen = seen.transpose(turn)
-    if thumbnail is not None:
+    has_small = thumbnail is not None and max(image.size) > thumbnail_px
+    if thumbnail is not None and has_small:
         clear = seen
         if image.has_transparency_data:
             clear = image.convert("RGBA") if turn is None else image.convert("RGBA").transpose(turn)
         _shrink(clear, thumbnail, thumbnail_px)
-    return Seen(width, height, ending, dhash(seen), taken_at, bool(getattr(image, "is_animated", False)))
+    animated = bool(getattr(image, "is_animated", False))
+    return Seen(width, height, ending, dhash(seen), taken_at, animated, has_small)
 
 
 def _exif(image: "Image") -> tuple["Image.Transpose | None", str | None]:  # type: ignore[name-defined]
@@ -155,9 +159,8 @@ def _exif(image: "Image") -> tuple["Image.Transpose | None", str | None]:  # typ
 
 def _shrink(image: "Image", into: Path, side_px: int) -> None:
     small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
-    if max(image.size) > side_px:
-        small = small.copy()
-        small.thumbnail((side_px, side_px), reducing_gap=2.0)
+    small = small.copy()
+    small.thumbnail((side_px, side_px), reducing_gap=2.0)
     small.save(into, "WEBP", quality=80, method=2)
 
 

@@ -177,7 +177,7 @@ class Taking:
                 group=entry.group,
                 taken_at=entry.taken_at or seen.taken_at,
                 tags=tuple(sorted(set(entry.tags))),
-                thumbnail=None if small is None else small.name,
+                thumbnail=small.name if small is not None and seen.has_thumbnail else None,
             )
         )
         if seen.animated:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from tests.dataset_trees import scene
 
-from inglenook.vision.checks.alike import MAX_DISTANCE, groups_of, near_groups
+from inglenook.vision.checks.alike import groups_of, near_groups
+from inglenook.vision.checks.model import MAX_DISTANCE
 from inglenook.vision.pictures import dhash, viewable
 
 

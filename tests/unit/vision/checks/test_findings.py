@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from inglenook.vision.checks.findings import Known, Rules, all_findings, leakage
+from inglenook.vision.checks.findings import Known, Rules, all_findings
+from inglenook.vision.checks.kinds import leakage
 from inglenook.vision.checks.model import Item
 
 
