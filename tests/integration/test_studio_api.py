@@ -22,6 +22,7 @@ from inglenook.base.errors import Conflict, Failed
 from inglenook.base.ids import OWNER
 from inglenook.base.journal import Journal
 from inglenook.door.caller import Caller
+from inglenook.door.fragments import Fragments
 from inglenook.settings import load
 from inglenook.store.lock import DataLock, this_process
 from inglenook.studio.foreign.bringing import bring_ai_studio
@@ -51,6 +52,7 @@ def client(workshop: Workshop) -> Iterator[TestClient]:
     async def grid(request: Request, caller: Caller, data: Any) -> Response:
         return HTMLResponse(f"<div id='project-grid'>{caller.person} {len(data)}</div>")
 
+    app.state.fragments = Fragments()  # instead of what the pages have registered
     app.state.fragments.register("projects.create", grid)
     with TestClient(app, base_url=BASE, raise_server_exceptions=False) as made:
         yield made
