@@ -35,13 +35,19 @@ MAX_RESIZED_PX: Final = 64_000_000
 """A strip of 1 x 30,000 pixels whose shorter side becomes 256 would have two billion."""
 
 
+_ORIENTATION: Final = 0x0112
+_AS_IT_IS: Final = 1
+
+
 def upright(picture: Image.Image) -> Image.Image:
     """RGB, turned as its EXIF says; what is transparent and what has more than eight bits as
     `vision.pictures.viewable` shows it.
 
     Raises OSError, ValueError, SyntaxError: as Pillow, where the file is cut off or damaged.
     """
-    return viewable(ImageOps.exif_transpose(picture)).convert("RGB")
+    if picture.getexif().get(_ORIENTATION, _AS_IT_IS) != _AS_IT_IS:  # or it would be copied once more
+        picture = ImageOps.exif_transpose(picture)
+    return viewable(picture).convert("RGB")
 
 
 def pixels(picture: Image.Image, wanted: Preprocessing) -> npt.NDArray[np.uint8]:

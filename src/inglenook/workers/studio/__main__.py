@@ -15,6 +15,7 @@ from inglenook.workers.inbox import Inbox
 from inglenook.workers.studio.gate import Gate
 
 QUIET = {
+    "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "YES",
     "DO_NOT_TRACK": "1",

@@ -32,6 +32,11 @@ class StudioDevice(Device):
         return {"cuda": "gpu"}.get(self.torch.type, self.torch.type)
 
     @property
+    def sums(self) -> torch.dtype:
+        """In which sums over an epoch are kept. Metal has no double precision."""
+        return torch.float32 if self.torch.type == "mps" else torch.float64
+
+    @property
     def title(self) -> str:
         """For people: the card's name, or the processor's."""
         if self.torch.type == "cuda":

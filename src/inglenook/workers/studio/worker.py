@@ -2,12 +2,12 @@
 """The worker's main thread: make ready once, then one piece of work after another until told to end."""
 
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from huggingface_hub import constants
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
@@ -70,8 +70,7 @@ class Worker:
         began = self._clock.monotonic()
         if request.threads is not None:
             torch.set_num_threads(request.threads)
-        # Read by huggingface_hub when it is first imported, which is with the first network that timm builds.
-        os.environ["HF_HUB_OFFLINE"] = "0" if request.hub else "1"
+        constants.HF_HUB_OFFLINE = not request.hub  # __main__ has forbidden it; this is asked at each request
         try:
             device = StudioDevice(request.device)
             torch.zeros(1, device=device.torch)

@@ -64,8 +64,8 @@ class Batches:
             ) from error
 
     def _is_of_a_dead_process(self, error: Exception) -> bool:
-        """What a transform raises in a loader process comes with `Caught …` before it. The rest is torch's own
-        word for a process that has gone, or the connection to it that broke while a batch was on its way."""
+        """What a transform raises in a loader process comes with `Caught …` before it. The rest is torch's
+        own word for a process that has gone, or a connection to it that broke while a batch came."""
         if self._workers == 0 or str(error).startswith("Caught "):
             return False
         return not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)

@@ -2,13 +2,13 @@
 """Which example comes when. A function of (seed, epoch) alone, so a run can go on in the middle of an
 epoch."""
 
+import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
-PARTS = {"order": 1, "augment": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Key:
 
 def seed_of(seed: int, key: Key) -> int:
     """64 bits for what is drawn at random for this showing; neighbours share nothing."""
-    words = np.random.SeedSequence([seed, PARTS["augment"], key.epoch, key.index, key.repeat])
-    return int(words.generate_state(1, np.uint64)[0])
+    words = struct.pack("<4Q", seed, key.epoch, key.index, key.repeat)
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8, person=b"augment").digest(), "little")
 
 
 def order(
@@ -43,7 +43,7 @@ def order(
         within one),
             its examples in turn, again in another order when they are used up.
     """
-    draw = np.random.default_rng([seed, PARTS["order"], epoch])
+    draw = np.random.default_rng([seed, epoch])
     if sampling == "shuffle" or labels is None:
         return [Key(epoch, int(index)) for index in draw.permutation(count)]
     keys = []

@@ -46,7 +46,7 @@ class ClassMetrics(nn.Module):
         self.right.index_add_(0, truth, (guess == truth).long())
 
     def values(self) -> dict[str, float]:
-        right, predicted, there = (sums.double().cpu() for sums in (self.right, self.predicted, self.there))
+        right, predicted, there = (sums.cpu().double() for sums in (self.right, self.predicted, self.there))
         occurs = (predicted + there) > 0
         macro = {
             "precision": right / predicted.clamp(min=1),

@@ -40,10 +40,10 @@ class Sums(nn.Module):
     loss: torch.Tensor
     examples: torch.Tensor
 
-    def __init__(self, metrics: Any) -> None:
+    def __init__(self, metrics: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.metrics = metrics
-        self.register_buffer("loss", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("loss", torch.zeros((), dtype=dtype))
         self.register_buffer("examples", torch.zeros((), dtype=torch.int64))
 
     def add(self, loss: torch.Tensor, outputs: Any, targets: Any, count: int) -> None:
@@ -88,6 +88,7 @@ class Keeper(Protocol):
 class Learner(LightningModule):
     """Args:
     progress: where it goes on from.
+    sums: in which losses are summed up over an epoch.
     parkable: what the gate parks; given afterwards, since it is made of this.
     """
 
@@ -100,6 +101,7 @@ class Learner(LightningModule):
         preprocessing: tuple[Step, ...],
         keeper: Keeper,
         reporter: Reporter,
+        sums: torch.dtype,
         gate: Gate,
         clock: Clock,
     ) -> None:
@@ -112,8 +114,8 @@ class Learner(LightningModule):
         self.mixer = built.mixer
         self.progress = progress
         self.preprocessing = preprocessing
-        self.sums = Sums(data.task.metrics())
-        self.val_sums = Sums(data.task.metrics())
+        self.sums = Sums(data.task.metrics(), sums)
+        self.val_sums = Sums(data.task.metrics(), sums)
         self.average: Average | None = None
         self.batches = len(data.plan(1))
         self.parkable: Parkable | None = None
@@ -233,6 +235,11 @@ class Learner(LightningModule):
         """After it was parked: the time does not count."""
         self._since = self._clock.monotonic() - self.progress.seconds
         self._reporter.paused()
+
+    def loose(self) -> list[torch.Tensor]:
+        """What lies on the device and belongs to no module."""
+        found = (getattr(self.scaler, name, None) for name in ("_scale", "_growth_tracker"))
+        return [tensor for tensor in found if tensor is not None]
 
     def flush(self) -> None:
         self._reporter.flush(self.progress.epoch)

@@ -22,6 +22,7 @@ class DeviceState:
         modules: parameters, their gradients, buffers.
         optimizer: asked when it is needed, since it may not be made yet; its state.
         spool: where a file for what is parked may be written.
+        loose: other tensors.
         quiet: called before, when nothing is in flight: what else refers to the device lets go of it.
     """
 
@@ -35,6 +36,7 @@ class DeviceState:
         where: Callable[[], Where],
         quiet: Callable[[], None] = lambda: None,
         resumed: Callable[[], None] = lambda: None,
+        loose: Callable[[], Iterable[torch.Tensor]] = tuple,
     ) -> None:
         self._modules = list(modules)
         self._optimizer = optimizer
@@ -43,6 +45,7 @@ class DeviceState:
         self._where = where
         self._quiet = quiet
         self._resumed = resumed
+        self._loose = loose
         self._moved: list[torch.Tensor] = []
 
     def where(self) -> Where:
@@ -95,6 +98,7 @@ class DeviceState:
                 if parameter.grad is not None:
                     yield parameter.grad
             yield from module.buffers()
+        yield from self._loose()
         optimizer = self._optimizer()
         if optimizer is not None:
             for state in optimizer.state.values():

@@ -91,6 +91,7 @@ class Run:
             device=context.device,
         )
         del content
+        context.device.reset_peak()
         learner = self._learner = Learner(
             data,
             built,
@@ -98,6 +99,7 @@ class Run:
             preprocessing=data.val_pipeline.steps,
             keeper=self._keeper,
             reporter=reporter,
+            sums=context.device.sums,
             gate=context.gate,
             clock=context.clock,
         )
@@ -109,6 +111,7 @@ class Run:
             where=learner.where,
             quiet=learner.flush,
             resumed=learner.resumed,
+            loose=learner.loose,
         )
         learner.parkable = state
         self._tell_began(data, learner, precision, _notes(data, note, context))
@@ -231,11 +234,26 @@ def _notes(data: Data, precision: str | None, context: Context) -> tuple[str, ..
         notes.append(
             "The backbone is frozen and nobody has trained it: only its random view is learned from."
         )
+    if model.pretrained and (note := _other_normalisation(data)) is not None:
+        notes.append(note)
     if chosen.warmup_epochs >= chosen.max_epochs > 1:
         notes.append(f"The warm-up of {chosen.warmup_epochs} epochs is cut to {chosen.max_epochs - 1}.")
     if len(data.spec.hardware.selected_devices) > 1:
         notes.append(f"One run uses one device: {context.device.torch}.")
     return tuple(notes)
+
+
+def _other_normalisation(data: Data) -> str | None:
+    """When pictures are normalised in another way than those that the first weights were trained on."""
+    facts = data.facts
+    for step in data.val_pipeline.steps:
+        mean, std = step.params.get("mean"), step.params.get("std")
+        if step.name == "Normalize" and (tuple(mean or ()), tuple(std or ())) != (facts.mean, facts.std):
+            return (
+                f"The weights of {facts.title} were trained on pictures normalised with mean {facts.mean} and"
+                f" std {facts.std}; here it is {mean} and {std}."
+            )
+    return None
 
 
 def _environment() -> dict[str, str]:
