@@ -71,6 +71,8 @@ def test_one_epoch_is_really_trained_and_everything_is_told_of_it(http: Http) ->
     assert events[-1][2]["status"] == "completed"
     found = http.get(experiment)
     (epoch,) = http.epochs(experiment)
+    measured = {f"val_{one['name']}" for one in http.data("GET", "/api/tasks/classification")["metrics"]}
+    assert measured <= set(epoch)
     assert found["best_epoch"] == 1
     assert found["checkpoints"]["best"]["epoch"] == 1
     assert found["best_metric"] == {"val_accuracy": epoch["val_accuracy"]}
