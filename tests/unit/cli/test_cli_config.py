@@ -51,6 +51,9 @@ runtime.start_timeout_s    120                   default
 runtime.cancel_grace_s     10                    default
 runtime.stop_grace_s       5                     default
 runtime.switch_patience_s  5                     default
+runtime.training_share  0.2  default
+runtime.training_slice_s  30  default
+runtime.park_grace_s  60  default
 runtime.aging_s            60                    default
 jobs.queue_limit           1000                  default
 jobs.person_limit          200                   default
@@ -87,6 +90,15 @@ gallery.trash_days         30                    default
 gallery.public_hours       168                   default
 gallery.page_size          100                   default
 gallery.thumbnail_px       256                   default
+studio.workspace  -  default
+studio.import_roots  []  default
+studio.max_upload_bytes  4 GiB  default
+studio.max_pixels  64000000  default
+studio.max_images  1000000  default
+studio.import_memory_bytes  4 GiB  default
+studio.trainings_at_once  auto  default
+studio.checkpoint_every_s  120  default
+studio.weights_hub  False  default
 outgoing.offline           False                 default
 outgoing.allow             []                    default
 outgoing.private_hosts     []                    default
