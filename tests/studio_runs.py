@@ -38,7 +38,7 @@ from inglenook.studio.training.watching import Watching
 from inglenook.studio.training.work import TrainWork
 from inglenook.studio.workspace import Workspace
 from inglenook.testing.devices import FakeBook, FakeProbe, fake_device
-from inglenook.testing.engines import ScriptedStudioEngine
+from inglenook.testing.engines import FakeEngine, ScriptedStudioEngine
 from inglenook.vision.annotations import Label
 
 CPU = fake_device("cpu", 10**11)
@@ -138,6 +138,7 @@ async def bench(
     *,
     devices: Sequence[Device] = (CPU,),
     slots: int = 1,
+    rules: Rules | None = None,
     project: str | None = None,
 ) -> AsyncIterator[Bench]:
     """Args:
@@ -149,9 +150,9 @@ async def bench(
     engine = ScriptedStudioEngine(spool_root=root / "spool")
     ledger = Ledger(devices)
     scheduler = Scheduler(
-        engines={"studio": engine},
+        engines={"studio": engine, "fake": FakeEngine(auto=True)},
         ledger=ledger,
-        rules=Rules(),
+        rules=Rules() if rules is None else rules,
         clock=clock,
         probe=FakeProbe(devices),
         book=FakeBook(),

@@ -223,7 +223,7 @@ async def _running(
     )
     works = [work, *studio.works, *works_of(studio, settings, scheduler=scheduler, clock=clock)]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
-    working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog)
+    working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
     images = ImagesService(
         catalog=catalog,
         jobs=jobs,

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from msgspec.structs import replace
 from tests.integration.test_jobs_restart import killed
 from tests.studio_runs import Bench, bench
 
+from inglenook.base.cancel import StopToken
 from inglenook.base.errors import InglenookError
-from inglenook.base.ids import OWNER, JobId
+from inglenook.base.ids import OWNER, JobId, ModelId
+from inglenook.base.work import WorkClass
 from inglenook.jobs.model import JobState
+from inglenook.runtime.contracts import LoadPlan
+from inglenook.runtime.scheduler.policy import Rules
 from inglenook.store.database import Database
 from inglenook.studio.training.errors import (
     CheckpointNotFound,
@@ -427,3 +431,46 @@ def test_forty_creates_from_eight_threads_leave_forty_entries(tmp_path: Path, sq
         assert sorted(names) == sorted(f"Experiment {number}" for number in range(1, 41))
 
     run(main, tmp_path, sqlite)
+
+
+def test_a_run_steps_aside_for_somebody_who_waits_says_so_and_goes_on(
+    tmp_path: Path, sqlite: Database
+) -> None:
+    async def main(it: Bench) -> None:
+        made = it.made("waits", epochs=3)
+        await it.start(made)
+        await it.until_epoch(made, 1)
+        job = JobId(it.now(made).job or "")
+        request = it.scheduler.request(
+            person=OWNER,
+            work_class=WorkClass.INTERACTIVE,
+            plan=LoadPlan(ModelId("m"), "fake", {"cpu": 10**9}),
+            label="a picture for owner",
+            keep_s=0.0,
+        )
+        async with asyncio.timeout(60):
+            lease = await it.scheduler.acquire(request, StopToken())
+            await until_job(it, job, JobState.PAUSED)
+        parked = it.now(made)
+        assert parked.status is Status.TRAINING
+        assert parked.parking.times == 1
+        assert parked.parking.since is not None
+        (it.documents.folder(it.project, made.id) / "go").touch()
+        lease.release()
+        done = await it.until(made, Status.COMPLETED)
+        assert done.parking.since is None
+        assert [one.values["train_loss"] for one in it.experiments.epochs(OWNER, it.project, made.id)] == [
+            loss_of(epoch) for epoch in (1, 2, 3)
+        ]
+        lines = [text for _, text in it.experiments.log(OWNER, it.project, made.id)]
+        assert any(line.startswith("parked: ") for line in lines)
+        assert any(line.startswith("goes on after ") for line in lines)
+
+    run(main, tmp_path, sqlite, devices=(fake_device("cpu", 17 * 10**8),), rules=Rules(training_slice_s=0.3))
+
+
+async def until_job(it: Bench, job: JobId, state: JobState) -> None:
+    async with aclosing(it.jobs.subscribe(job)) as events:
+        async for event in events:
+            if event.data.get("state") == state:
+                return

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training over HTTP with the worker itself: the smallest network, pictures of 8 x 8."""
 
+import base64
+import io
 import os
 import signal
 import statistics
@@ -11,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.studio_http import TINY, Http
+from tests.studio_pictures import SIDE_PX
 
 from inglenook.testing.server import RunningServer
 
@@ -67,6 +71,8 @@ def test_one_epoch_is_really_trained_and_everything_is_told_of_it(http: Http) ->
     assert events[-1][2]["status"] == "completed"
     found = http.get(experiment)
     (epoch,) = http.epochs(experiment)
+    measured = {f"val_{one['name']}" for one in http.data("GET", "/api/tasks/classification")["metrics"]}
+    assert measured <= set(epoch)
     assert found["best_epoch"] == 1
     assert found["checkpoints"]["best"]["epoch"] == 1
     assert found["best_metric"] == {"val_accuracy": epoch["val_accuracy"]}
@@ -190,3 +196,28 @@ def test_a_server_that_is_killed_in_the_middle_goes_on_with_the_run(tmp_path: Pa
         assert again.until(experiment)["status"] == "completed"
         assert [row["epoch"] for row in again.epochs(experiment)] == list(range(1, 41))
         assert again.get(experiment)["resumed_from"]
+
+
+def test_augmentations_are_shown_on_real_pictures_and_a_rate_and_a_batch_are_found(http: Http) -> None:
+    experiment = http.make()
+    shown = http.data(
+        "POST",
+        f"{http.path}/{experiment}/preview",
+        params={"pictures": 2, "epochs": 3},
+        json={"augmentations": {**TINY["augmentations"], "val": TINY["augmentations"]["val"]}},
+    )
+    assert [len(one["epochs"]) for one in shown["pictures"]] == [3, 3]
+    for address in shown["pictures"][0]["epochs"]:
+        picture = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
+        assert picture.size == (SIDE_PX, SIDE_PX)
+    assert http.data("POST", f"{http.path}/{experiment}/preview", 422, json={"model": {"backbone": "no"}})
+    for what, answer in (("learning-rate", "points"), ("batch-size", "tried")):
+        job = http.act(experiment, f"find-{what}")["job_id"]
+        with http.client.stream("GET", f"/v1/jobs/{job}/events") as events:
+            for _ in events.iter_lines():
+                pass
+        done = http.client.get(f"/v1/jobs/{job}").json()
+        assert done["state"] == "succeeded", done["error"]
+        assert done["result"][answer], done["result"]
+    assert 1 <= done["result"]["suggested"] <= done["result"]["largest"] <= 256
+    assert http.get(experiment)["status"] == "created"

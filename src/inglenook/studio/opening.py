@@ -30,6 +30,7 @@ from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.studio import Studio, WorkingStudio
 from inglenook.studio.training.documents import ExperimentDocuments
+from inglenook.studio.training.finding import FindingWork, Previews
 from inglenook.studio.training.material import Material
 from inglenook.studio.training.news import Newsroom
 from inglenook.studio.training.runs import Runs
@@ -151,13 +152,16 @@ def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock:
         clock=clock,
         save_every_s=settings.studio.checkpoint_every_s,
     )
+    finding = FindingWork(
+        scheduler=scheduler, documents=studio.documents, material=studio.material, clock=clock
+    )
     export = ExportWork(
         scheduler=scheduler,
         documents=studio.export_documents,
         experiments=studio.documents,
         clock=clock,
     )
-    return [train, export]
+    return [train, finding, export]
 
 
 def _accelerators(devices: tuple[Device, ...]) -> int:
@@ -166,7 +170,13 @@ def _accelerators(devices: tuple[Device, ...]) -> int:
 
 
 def at_work(
-    studio: Studio, settings: Settings, *, jobs: JobsService, scheduler: Scheduler, catalog: CatalogService
+    studio: Studio,
+    settings: Settings,
+    *,
+    jobs: JobsService,
+    scheduler: Scheduler,
+    catalog: CatalogService,
+    clock: Clock,
 ) -> WorkingStudio:
     """The studio with what needs the queue."""
     runs = Runs(
@@ -177,6 +187,9 @@ def at_work(
         newsroom=studio.newsroom,
         devices=scheduler.devices,
     )
+    previews = Previews(
+        scheduler=scheduler, documents=studio.documents, material=studio.material, clock=clock
+    )
     exports = ExportsService(
         projects=studio.projects,
         documents=studio.export_documents,
@@ -186,4 +199,4 @@ def at_work(
     studio.projects.count_with("exports", exports.count)
     studio.projects.guard_with(exports.running)
     kept = {field.name: getattr(studio, field.name) for field in fields(Studio)}
-    return WorkingStudio(**kept, runs=runs, exports=exports)
+    return WorkingStudio(**kept, runs=runs, previews=previews, exports=exports)

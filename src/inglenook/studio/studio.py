@@ -12,6 +12,7 @@ from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.training.documents import ExperimentDocuments
+from inglenook.studio.training.finding import Previews
 from inglenook.studio.training.material import Material
 from inglenook.studio.training.news import Newsroom
 from inglenook.studio.training.runs import Runs
@@ -44,4 +45,5 @@ class WorkingStudio(Studio):
     """The same with what needs the queue of jobs."""
 
     runs: Runs
+    previews: Previews
     exports: ExportsService

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.projects.envelope import BodyInvalid, EnvelopeRoute, answer, fields, ok, sentence
+from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
+from inglenook.door.disconnect import while_connected
 from inglenook.door.sse import EventStream, ServerEvent, last_event_id
 from inglenook.studio.studio import WorkingStudio
 from inglenook.studio.training.comparison import metrics_csv, spec_csv
@@ -128,6 +130,47 @@ def _queue(router: APIRouter, studio: WorkingStudio) -> None:
     async def restart(request: Request, who: FromCaller, project_id: str, experiment_id: str) -> Response:
         again = await runs.restart(who.person, project_id, experiment_id)
         return await answer(request, who, "training.restart", as_json(again))
+
+    @router.post("/{experiment_id}/find-batch-size", summary="Which batch fits and is fast; a job")
+    async def find_batch_size(who: FromCaller, project_id: str, experiment_id: str) -> Response:
+        job = await runs.find(who.person, project_id, experiment_id, "batch_size")
+        return ok({"experiment_id": experiment_id, "job_id": job.id})
+
+    @router.post("/{experiment_id}/find-learning-rate", summary="Which learning rate suits; a job")
+    async def find_rate(who: FromCaller, project_id: str, experiment_id: str) -> Response:
+        job = await runs.find(who.person, project_id, experiment_id, "learning_rate")
+        return ok({"experiment_id": experiment_id, "job_id": job.id})
+
+    @router.post("/{experiment_id}/preview", summary="What training will see of some pictures")
+    async def preview(
+        request: Request,
+        who: FromCaller,
+        project_id: str,
+        experiment_id: str,
+        pictures: Annotated[int, Query(ge=1, le=16)] = 4,
+        epochs: Annotated[int, Query(ge=1, le=16)] = 4,
+    ) -> Response:
+        changes = await _asked(request)
+        await asyncio.to_thread(studio.experiments.get, who.person, project_id, experiment_id)
+        stop = StopToken()
+
+        async def gone() -> None:
+            stop.stop(StopReason.CLIENT_GONE)
+
+        look = studio.previews.show(
+            who.person,
+            project_id,
+            experiment_id,
+            changes,
+            pictures=pictures,
+            epochs=epochs,
+            stop=stop,
+        )
+        try:
+            shown = await while_connected(request.receive, look, on_gone=gone)
+        except Invalid as error:
+            raise _about(error) from None
+        return ok(shown)
 
     @router.get("/{experiment_id}/stream", summary="What it does, as it happens (server-sent events)")
     async def stream(request: Request, who: FromCaller, project_id: str, experiment_id: str) -> Response:

@@ -14,7 +14,6 @@ ACCURACY = Metric("accuracy", "Accuracy", higher_is_better=True)
 
 METRICS = (
     ACCURACY,
-    Metric("balanced_accuracy", "Balanced accuracy", higher_is_better=True),
     Metric("precision_macro", "Precision (mean of the classes)", higher_is_better=True),
     Metric("recall_macro", "Recall (mean of the classes)", higher_is_better=True),
     Metric("f1_macro", "F1 (mean of the classes)", higher_is_better=True),

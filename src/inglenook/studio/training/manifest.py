@@ -48,12 +48,14 @@ def write_manifest(
     task: Task,
     classes: Sequence[str],
     file: Callable[[ImageRecord], Path],
+    most: int | None = None,
 ) -> Written:
     """One `Example` a line, in the order of the data set.
 
     Args:
         assignments: id of a picture → part; what is in no part is left out.
         file: where a picture lies.
+        most: the rest is left away when there are so many to learn from.
 
     Raises:
         NotTrainable: no picture to learn from.
@@ -74,6 +76,8 @@ def write_manifest(
             example = Example(id=record.id, file=str(file(record)), subset=part, target=target)
             out.write(msgspec.json.encode(example) + b"\n")
             examples[part] += 1
+            if examples["train"] == most:
+                break
     gone = sum(part in PARTS for part in assignments.values()) - met
     if not examples["train"]:
         raise NotTrainable(

@@ -46,8 +46,13 @@ class Material:
                 hint="make a split whose training part has pictures",
             )
 
-    def write(self, project_id: str, experiment: Experiment, path: Path) -> tuple[Data, list[str]]:
+    def write(
+        self, project_id: str, experiment: Experiment, path: Path, *, most: int | None = None
+    ) -> tuple[Data, list[str]]:
         """Write the manifest from the data set as it is now; what a person should know of it.
+
+        Args:
+            most: so many pictures to learn from are enough.
 
         Raises: as `write_manifest`, and SplitNotFound, DatasetNotImported.
         """
@@ -60,6 +65,7 @@ class Material:
             task=require_available(experiment.task),
             classes=head.classes,
             file=lambda record: self._datasets.file(project_id, record),
+            most=most,
         )
         data = Data(
             dataset_version=head.current,

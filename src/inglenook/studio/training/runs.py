@@ -21,6 +21,8 @@ from inglenook.studio.training.code import this_code
 from inglenook.studio.training.devices import allowed
 from inglenook.studio.training.documents import Change, ExperimentDocuments
 from inglenook.studio.training.errors import CheckpointNotFound, WrongStatus
+from inglenook.studio.training.finding import KIND as FIND
+from inglenook.studio.training.finding import What
 from inglenook.studio.training.material import Material
 from inglenook.studio.training.model import FINISHED, NEXT, Experiment, Status, require_stopped
 from inglenook.studio.training.news import Key, Newsroom
@@ -208,6 +210,24 @@ class Runs:
         tell_status(self._newsroom, project_id, queued)
         self._follow((project_id, experiment_id), job)
         return queued
+
+    async def find(self, person: PersonId, project_id: str, experiment_id: str, what: What) -> Job:
+        """Search a batch size or a learning rate for an experiment; the job's result holds it.
+
+        Raises:
+            NotTrainable, SplitNotFound, DatasetNotImported, Busy, Unavailable; as `get`.
+        """
+        await asyncio.to_thread(self._projects.require, person, project_id, write=True)
+        found = await asyncio.to_thread(self._documents.read, project_id, experiment_id)
+        await asyncio.to_thread(self._material.require_pictures, project_id, found.split_id)
+        allowed(found.hardware.selected_devices, self._devices)
+        return await self._jobs.submit(
+            kind=FIND,
+            owner=person,
+            work_class=WorkClass.BATCH,
+            title=f"Search of a {what.replace('_', ' ')} for {found.name}",
+            payload={"project": project_id, "experiment": experiment_id, "what": what},
+        )
 
     # -- after a restart, and after every end ----------------------------------------------------------------
 
