@@ -54,8 +54,10 @@ def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
         "jobs",
         "mcp",
         "models",
+        "predict",
         "serve",
         "starters",
+        "studio",
         "transcribe",
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
