@@ -24,6 +24,7 @@ from tests.studio_checkpoints import CLASSES, COLOURS
 pytestmark = pytest.mark.slow
 
 WAIT_S = 300.0
+ENVIRON = {"INGLENOOK_RUNTIME__CPU_THREADS": "1"}
 STEPS = [
     {"name": "Resize", "params": {"size": [20]}},
     {"name": "CenterCrop", "params": {"size": [16, 16]}},
@@ -51,8 +52,9 @@ def png(colour: Any) -> bytes:
 class Api:
     """AI Studio's dialect: the data of the envelope, or the error."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, server: RunningServer) -> None:
         self.client = client
+        self.server = server
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
         answer = self.client.request(method, path, **more)
@@ -77,10 +79,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def api(data: Path) -> Iterator[Api]:
     pictures(data / "studio" / "incoming" / "colours")
     with (
-        RunningServer.start(data, environ={"INGLENOOK_RUNTIME__CPU_THREADS": "1"}) as server,
+        RunningServer.start(data, environ=ENVIRON) as server,
         httpx.Client(base_url=server.base_url, trust_env=False, timeout=WAIT_S) as client,
     ):
-        yield Api(client)
+        yield Api(client, server)
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +348,19 @@ def test_a_cancelled_export_leaves_no_file(api: Api, project: str, experiment: s
     assert (record["status"], record["error_code"]) == ("failed", "export.cancelled")
     folder = data / "studio" / "projects" / project / "exports" / record["id"]
     assert [one.name for one in folder.iterdir()] == ["export.json"]
+
+
+def test_a_server_that_is_killed_makes_the_export_when_it_is_there_again(
+    api: Api, project: str, experiment: str, data: Path
+) -> None:
+    """The last test of this file: it ends the server of the others."""
+    told = begun(api, project, experiment)
+    api.server.kill()
+    with (
+        RunningServer.start(data, environ=ENVIRON) as server,
+        httpx.Client(base_url=server.base_url, trust_env=False, timeout=WAIT_S) as client,
+    ):
+        record = ended(Api(client, server), project, told)
+        assert record["status"] == "completed", record["error"]
+        folder = data / "studio" / "projects" / project / "exports" / record["id"]
+        assert {one.name for one in folder.iterdir()} == {"export.json", *record["files"]}

@@ -13,7 +13,14 @@ from inglenook.catalog.defaults import image_defaults
 from inglenook.catalog.errors import CorruptModel
 from inglenook.catalog.model import ImageDefaults
 from inglenook.catalog.service import BUILTIN_MODELS
-from inglenook.catalog.sidecar import SidecarImage, apply, parse_sidecar, read_sidecar, sidecar_path
+from inglenook.catalog.sidecar import (
+    MAX_BYTES,
+    SidecarImage,
+    apply,
+    parse_sidecar,
+    read_sidecar,
+    sidecar_path,
+)
 
 PLAIN = ImageDefaults(native_px=512, multiple=8, width=512, height=512, steps=25, guidance_scale=7.5)
 
@@ -58,7 +65,7 @@ def test_a_deep_sidecar_raises_nothing_but_our_error() -> None:
 
 
 def test_a_long_sidecar_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "inglenook.json").write_bytes(b" " * 70_000)
+    (tmp_path / "inglenook.json").write_bytes(b" " * (MAX_BYTES + 1))
     with pytest.raises(CorruptModel, match="longer than"):
         read_sidecar(tmp_path)
 
