@@ -276,8 +276,10 @@ async def _running(
     await asyncio.to_thread(studio.imports.open, lambda upload: job_records.mentions(BlobId(upload)))
     await working.runs.recover()
     await asyncio.to_thread(working.exports.recover, studio.workspace.projects())
+    await working.evaluation_runs.recover()
     await jobs.start()
     working.runs.follow_recovered()
+    working.evaluation_runs.follow_recovered()
     try:
         yield Workshop(
             loaded=loaded,
@@ -313,6 +315,7 @@ async def _running(
     finally:
         await jobs.stop(JOBS_STOP_S)
         await working.runs.close()
+        await working.evaluation_runs.close()
         await scheduler.close()
         for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()

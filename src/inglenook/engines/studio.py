@@ -14,6 +14,19 @@ from inglenook.runtime.parkable_child import ParkableChild
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell
 from inglenook.wire.message import Message
+from inglenook.wire.studio.evaluation import (
+    Embed,
+    Embedded,
+    EmbedLastWord,
+    Evaluate,
+    Evaluated,
+    EvaluateLastWord,
+    Explain,
+    Explained,
+    ExplainLastWord,
+    WorkFailed,
+    WorkStopped,
+)
 from inglenook.wire.studio.export import Export, Exported, ExportFailed, ExportLastWord, ExportStopped
 from inglenook.wire.studio.finding import (
     AugmentationsPreviewed,
@@ -37,7 +50,11 @@ from inglenook.wire.studio.training import (
 NAME: Final = "studio"
 MODULE: Final = "inglenook.workers.studio"
 WORKING: Final = "while it trained"
-WORKING_OF: Final[Mapping[str, str]] = {"export": "while it made an export"}
+WORKING_OF: Final[Mapping[str, str]] = {
+    "export": "while it made an export",
+    "evaluate": "while it looked at pictures",
+    "explain": "while it looked at a picture",
+}
 """By the plan's variant, where it does not train."""
 BY_FORCE: Final = -1
 """`TrainStopped.epoch` of a run whose process had to be ended."""
@@ -49,7 +66,13 @@ FINDING_STOPPED: Final = "finding.stopped"
 FindWork = FindBatchSize | FindLearningRate | PreviewAugmentations
 FOUND: Final = (BatchSizeFound, LearningRateFound, AugmentationsPreviewed, FindingFailed)
 EXPORT_ENDS: Final = (Exported, ExportFailed, ExportStopped)
-LAST_WORDS: Final[tuple[type[Message], ...]] = (Trained, TrainFailed, TrainStopped, *FOUND, *EXPORT_ENDS)
+LOOKED: Final = (Evaluated, Explained, Embedded, WorkFailed, WorkStopped)
+LAST_WORDS: Final[tuple[type[Message], ...]] = (
+    *(Trained, TrainFailed, TrainStopped),
+    *FOUND,
+    *EXPORT_ENDS,
+    *LOOKED,
+)
 """What ends a piece of work. Who brings another kind of work adds its last words here."""
 
 
@@ -178,3 +201,28 @@ class StudioChild(ParkableChild[Message]):
         last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
         assert isinstance(last, EXPORT_ENDS), f"{last} ends no export"
         return last
+
+    async def evaluate(self, asked: Evaluate, *, stop: StopToken, tell: Tell) -> EvaluateLastWord:
+        """Predict a manifest's pictures; see `WorkerChild.work`."""
+        cancelled = WorkStopped(job=asked.job, done=0)
+        last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
+        assert isinstance(last, Evaluated | WorkFailed | WorkStopped), f"{last} ends no evaluation"
+        return last
+
+    async def explain(self, asked: Explain, *, stop: StopToken) -> ExplainLastWord:
+        """Show where on a picture a class was found; see `WorkerChild.work`."""
+        cancelled = WorkStopped(job=asked.job, done=0)
+        last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=_nobody)
+        assert isinstance(last, Explained | WorkFailed | WorkStopped), f"{last} explains nothing"
+        return last
+
+    async def embed(self, asked: Embed, *, stop: StopToken, tell: Tell) -> EmbedLastWord:
+        """Lay pictures out on a plane; see `WorkerChild.work`."""
+        cancelled = WorkStopped(job=asked.job, done=0)
+        last = await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=tell)
+        assert isinstance(last, Embedded | WorkFailed | WorkStopped), f"{last} ends no map"
+        return last
+
+
+async def _nobody(message: Message) -> None:
+    """Is told nothing: it is over in a moment."""

@@ -19,6 +19,12 @@ from inglenook.studio.checks.work import CheckWork
 from inglenook.studio.datasets.book import DatasetBook
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.datasets.thumbnails import ThumbnailMaker
+from inglenook.studio.evaluation.documents import EvaluationDocuments
+from inglenook.studio.evaluation.runs import EvaluationRuns
+from inglenook.studio.evaluation.saliency import Saliency
+from inglenook.studio.evaluation.service import EvaluationsService
+from inglenook.studio.evaluation.views import EvaluationViews
+from inglenook.studio.evaluation.work import EvaluateWork
 from inglenook.studio.export.documents import ExportDocuments
 from inglenook.studio.export.library import Library
 from inglenook.studio.export.service import ExportsService
@@ -78,8 +84,18 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
         material = Material(datasets=datasets, splits=splits)
         experiments = ExperimentsService(projects=projects, documents=documents, material=material)
         newsroom = Newsroom()
+        evaluation_documents = EvaluationDocuments(experiments=documents)
+        evaluations = EvaluationsService(
+            projects=projects,
+            datasets=datasets,
+            checks=checks,
+            experiments=documents,
+            documents=evaluation_documents,
+        )
+        documents.before_clearing(evaluations.forget)
         projects.count_with("experiments", experiments.count)
         projects.guard_with(experiments.running)
+        projects.guard_with(evaluations.running)
         splits.use_with(experiments.users)
         datasets.need_with(experiments.files)
         yield Studio(
@@ -96,6 +112,9 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             experiments=experiments,
             watching=Watching(documents=documents, newsroom=newsroom),
             export_documents=ExportDocuments(workspace=workspace, clock=clock),
+            evaluation_documents=evaluation_documents,
+            evaluations=evaluations,
+            evaluation_views=EvaluationViews(documents=evaluation_documents),
         )
     finally:
         thumbnails.close()
@@ -161,7 +180,13 @@ def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock:
         experiments=studio.documents,
         clock=clock,
     )
-    return [train, finding, export]
+    evaluate = EvaluateWork(
+        scheduler=scheduler,
+        documents=studio.evaluation_documents,
+        checks=studio.checks,
+        clock=clock,
+    )
+    return [train, finding, export, evaluate]
 
 
 def _accelerators(devices: tuple[Device, ...]) -> int:
@@ -199,4 +224,11 @@ def at_work(
     studio.projects.count_with("exports", exports.count)
     studio.projects.guard_with(exports.running)
     kept = {field.name: getattr(studio, field.name) for field in fields(Studio)}
-    return WorkingStudio(**kept, runs=runs, previews=previews, exports=exports)
+    return WorkingStudio(
+        **kept,
+        runs=runs,
+        previews=previews,
+        exports=exports,
+        evaluation_runs=EvaluationRuns(evaluations=studio.evaluations, jobs=jobs),
+        saliency=Saliency(views=studio.evaluation_views, scheduler=scheduler),
+    )

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from inglenook.jobs.work import Work
 from inglenook.studio.checks.service import ChecksService
 from inglenook.studio.datasets.service import DatasetsService
+from inglenook.studio.evaluation.documents import EvaluationDocuments
+from inglenook.studio.evaluation.runs import EvaluationRuns
+from inglenook.studio.evaluation.saliency import Saliency
+from inglenook.studio.evaluation.service import EvaluationsService
+from inglenook.studio.evaluation.views import EvaluationViews
 from inglenook.studio.export.documents import ExportDocuments
 from inglenook.studio.export.service import ExportsService
 from inglenook.studio.imports.service import ImportsService
@@ -38,6 +43,9 @@ class Studio:
     experiments: ExperimentsService
     watching: Watching
     export_documents: ExportDocuments
+    evaluation_documents: EvaluationDocuments
+    evaluations: EvaluationsService
+    evaluation_views: EvaluationViews
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +55,5 @@ class WorkingStudio(Studio):
     runs: Runs
     previews: Previews
     exports: ExportsService
+    evaluation_runs: EvaluationRuns
+    saliency: Saliency

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from inglenook.api.deleting import Deleting
 from inglenook.api.projects.checks import checks_router
 from inglenook.api.projects.datasets import datasets_router
+from inglenook.api.projects.evaluation import evaluation_router
 from inglenook.api.projects.exports import exports_router
 from inglenook.api.projects.imports import imports_router
 from inglenook.api.projects.projects import projects_router
@@ -33,6 +34,7 @@ def project_router(
         splits_router(studio),
         tasks_router(),
         training_router(studio),
+        evaluation_router(studio, jobs=jobs),
         exports_router(exports=studio.exports, jobs=jobs, deleting=deleting),
     )
     return router

@@ -10,15 +10,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from inglenook.studio.datasets.model import Subset
+from inglenook.studio.documents import Document
 
-SCHEMA = 1
+MAX_ERROR = 4000
+MAX_UNREADABLE = 100
+"""Pictures that could not be read which are named in the document."""
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 NEXT: dict[Status, frozenset[Status]] = {
     "pending": frozenset({"running", "failed", "cancelled"}),
-    "running": frozenset({"completed", "failed", "cancelled"}),
+    # Back to pending: the server stopped in the middle, and the next one begins it again.
+    "running": frozenset({"pending", "completed", "failed", "cancelled"}),
     "completed": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+    # Its job was asked to be done once more.
+    "failed": frozenset({"pending"}),
+    "cancelled": frozenset({"pending"}),
 }
 
 
@@ -38,12 +43,26 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
 
 
-class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The document `evaluation.json`. `job`: the job that carries it out; `checkpoint_epoch`: that of the
-    weights.
+class NotSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture without an answer."""
+
+    filename: str
+    reason: str
+
+
+class EvaluationRecord(Document, frozen=True, kw_only=True):
+    """The document `evaluation.json`.
+
+    Attributes:
+        checkpoint: its name without `.ckpt`; checkpoint_epoch: of its weights, once it was read.
+        split_name: of the experiment's split. dataset_version: whose labels count.
+        job: the job that carries it out; owner: whose that is.
+        unreadable: how many pictures have no answer; `not_seen` names the first of them.
+        left_out: how many pictures of the subsets are not looked at, and why: `gone`, `unlabelled`.
+        used_device: on which it was computed. note: what a person should know.
+        error_code, error_hint: of what it failed with.
     """
 
-    version: int = SCHEMA
     id: str
     experiment_id: str
     checkpoint: str
@@ -55,12 +74,31 @@ class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True):
     split_name: str
     dataset_version: int
     job: str | None = None
+    owner: str = ""
     progress: Progress = Progress()
     started_at: str | None = None
     completed_at: str | None = None
     checkpoint_epoch: int | None = None
     unreadable: int = 0
+    not_seen: tuple[NotSeen, ...] = ()
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)
+    used_device: str | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    note: str | None = None
     error: str | None = None
+    error_code: str | None = None
+    error_hint: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.status in ("pending", "running")
+
+    def moved(self, to: Status, **changes: Any) -> "EvaluationRecord":
+        """Raises ValueError where `to` may not follow: whoever moves it looks first."""
+        if to not in NEXT[self.status]:
+            raise ValueError(f"{self.id} is {self.status}: {to} may not follow")
+        return msgspec.structs.replace(self, status=to, **changes)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,10 +159,9 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     ece_scaled: float | None = None
 
 
-class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
+class Aggregate(Document, frozen=True, kw_only=True):
     """The document `aggregate.json`. Rows of `confusion_matrix` are true classes."""
 
-    version: int = SCHEMA
     count: int
     classes: tuple[str, ...]
     accuracy: float | None

@@ -54,6 +54,11 @@ class ExperimentDocuments:
     def __init__(self, *, workspace: Workspace, clock: Clock) -> None:
         self.workspace = workspace
         self._clock = clock
+        self._clearing: list[Callable[[str, str], None]] = []
+
+    def before_clearing(self, listener: Callable[[str, str], None]) -> None:
+        """From now on, `listener` is told of a project and an experiment before all that came of it goes."""
+        self._clearing.append(listener)
 
     def now(self) -> str:
         return stamp(self._clock.now())
@@ -127,6 +132,8 @@ class ExperimentDocuments:
         with self.workspace.locked(project_id):
             folder = self.folder(project_id, experiment_id)
             allowed(self.read(project_id, experiment_id))
+            for listener in self._clearing:
+                listener(project_id, experiment_id)
             gone = folder.with_name(f".gone-{experiment_id}")
             folder.rename(gone)
             kept = tuple(one for one in self.index(project_id).experiments if one.id != experiment_id)
@@ -174,6 +181,8 @@ class ExperimentDocuments:
     def clear(self, project_id: str, experiment_id: str) -> None:
         """Remove everything that a run has made."""
         folder = self.folder(project_id, experiment_id)
+        for listener in self._clearing:
+            listener(project_id, experiment_id)
         for name in OUTPUTS:
             found = folder / name
             if found.is_dir():

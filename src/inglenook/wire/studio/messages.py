@@ -3,6 +3,17 @@
 brings work of its own adds its messages here, and its handler in `workers/studio/handlers.py`."""
 
 from inglenook.wire.message import Cancel, Hello, Loaded, LoadFailed, Shutdown
+from inglenook.wire.studio.evaluation import (
+    Embed,
+    Embedded,
+    Evaluate,
+    Evaluated,
+    Explain,
+    Explained,
+    Predicted,
+    WorkFailed,
+    WorkStopped,
+)
 from inglenook.wire.studio.export import Export, Exported, ExportFailed, Exporting, ExportStopped
 from inglenook.wire.studio.finding import (
     AugmentationsPreviewed,
@@ -33,7 +44,9 @@ from inglenook.wire.studio.training import (
     Unparked,
 )
 
-StudioWork = Train | Export | FindBatchSize | FindLearningRate | PreviewAugmentations
+StudioWork = (
+    Train | Export | Evaluate | Explain | Embed | FindBatchSize | FindLearningRate | PreviewAugmentations
+)
 """What asks for work; each has a `job` and gets exactly one last word."""
 
 ToStudioWorker = OpenStudio | StudioWork | Park | Unpark | Cancel | Shutdown
@@ -62,6 +75,12 @@ FromStudioWorker = (
     | Exported
     | ExportFailed
     | ExportStopped
+    | Predicted
+    | Evaluated
+    | Explained
+    | Embedded
+    | WorkFailed
+    | WorkStopped
 )
 TrainLastWord = Trained | TrainFailed | TrainStopped
 FindingLastWord = BatchSizeFound | LearningRateFound | AugmentationsPreviewed | FindingFailed

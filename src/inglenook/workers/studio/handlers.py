@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inglenook.wire.message import Message
+from inglenook.wire.studio.evaluation import Embed, Evaluate, Explain, WorkFailed
 from inglenook.wire.studio.export import Export, ExportFailed
 from inglenook.wire.studio.finding import (
     FindBatchSize,
@@ -16,6 +17,7 @@ from inglenook.wire.studio.finding import (
 )
 from inglenook.wire.studio.training import Train, TrainFailed
 from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.evaluation.predicting import evaluate
 from inglenook.workers.studio.finding.batch_size import find_batch_size
 from inglenook.workers.studio.finding.learning_rate import find_learning_rate
 from inglenook.workers.studio.finding.preview import preview
@@ -43,9 +45,25 @@ def _export(work: Export, context: Context) -> Message:
     return export(work, context)
 
 
+def _explain(work: Explain, context: Context) -> Message:
+    from inglenook.workers.studio.evaluation.explaining import explain
+
+    return explain(work, context)
+
+
+def _embed(work: Embed, context: Context) -> Message:
+    """Imports scikit-learn."""
+    from inglenook.workers.studio.evaluation.embedding import embed
+
+    return embed(work, context)
+
+
 HANDLERS: Mapping[type[Message], Handler] = {
     Train: Handler(train, TrainFailed, "train"),
     Export: Handler(_export, ExportFailed, "export"),
+    Evaluate: Handler(evaluate, WorkFailed, "studio"),
+    Explain: Handler(_explain, WorkFailed, "studio"),
+    Embed: Handler(_embed, WorkFailed, "studio"),
     FindBatchSize: Handler(find_batch_size, FindingFailed, "train"),
     FindLearningRate: Handler(find_learning_rate, FindingFailed, "train"),
     PreviewAugmentations: Handler(preview, FindingFailed, "train"),
