@@ -63,8 +63,11 @@ toast.addEventListener("click", async (event) => {
 });
 
 // Asked before what cannot be taken back.
-function askSure(text) {
+function askSure(text, yes = null) {
   const box = document.getElementById("sure");
+  const button = box.querySelector('[value="yes"]');
+  button.dataset.usual ??= button.textContent;
+  button.textContent = yes ?? button.dataset.usual;
   document.getElementById("sure-words").textContent = text;
   box.returnValue = "no";
   box.showModal();

@@ -12,15 +12,23 @@ from inglenook.door.fragments import Fragments
 from inglenook.door.routes import add_routes
 from inglenook.door.services import Gallery, Jobs
 from inglenook.studio.studio import WorkingStudio
+from inglenook.web.studio.dataset_pages import dataset_pages
 from inglenook.web.studio.frame import frame_of
 from inglenook.web.studio.project_pages import project_pages
+from inglenook.web.studio.split_pages import split_pages
 from inglenook.web.templating import HEADERS
 
 
 def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragments: Fragments) -> APIRouter:
     """`fragments`: where the pages put the pieces that the API answers with when HTMX asks."""
     router = APIRouter(include_in_schema=False)
-    add_routes(router, project_pages(studio, fragments), _entrance(studio))
+    add_routes(
+        router,
+        project_pages(studio, fragments),
+        _entrance(studio),
+        dataset_pages(studio, jobs=jobs, gallery=gallery, fragments=fragments),
+        split_pages(studio, fragments),
+    )
     return router
 
 
