@@ -244,6 +244,7 @@ class RuntimeSettings(Section):
         0.2,
         says="Of its device's time, what a training gets at least while others want it; 1 never parks.",
         accepts="number from 0 to 1",
+        unit="share",
         ge=0,
         le=1,
     )
@@ -595,10 +596,10 @@ class StudioSettings(Section):
     )
     trainings_at_once: WholeOrAuto = setting(
         None,
-        says="How many experiments are trained at once; the others wait for their turn. `auto` is one for "
-        "each accelerator, and one where there is none.",
+        says="How many experiments are trained at once; `auto` is one for each accelerator, and one without any.",
         accepts="whole number, or auto",
         none="auto",
+        unit="experiments",
         ge=1,
         le=64,
     )
@@ -613,8 +614,8 @@ class StudioSettings(Section):
     )
     weights_hub: bool = setting(
         False,
-        says="A training may fetch pre-trained weights that are not here from huggingface.co or "
-        "download.pytorch.org. Its process asks them itself: `GET /v1/outgoing` does not list that.",
+        says="A training's process may itself fetch weights that are not here from huggingface.co or "
+        "download.pytorch.org, which `GET /v1/outgoing` does not list.",
         accepts="true or false",
     )
 

@@ -21,7 +21,19 @@ SUFFIX_OF_UNIT = {
     "bytes": "_bytes",
     "pixels": ("_px", "_pixels"),
 }
-COUNTS = {"jobs", "pictures", "steps", "levels", "threads", "port", "models", "tokens", "conversations"}
+COUNTS = {
+    "jobs",
+    "pictures",
+    "steps",
+    "levels",
+    "threads",
+    "port",
+    "models",
+    "tokens",
+    "conversations",
+    "experiments",
+    "share",
+}
 
 
 def _numeric(annotation: object) -> bool:
