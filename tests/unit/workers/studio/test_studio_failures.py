@@ -248,7 +248,7 @@ def test_a_whole_batch_that_cannot_be_read_is_passed_over(tmp_path: Path, manife
 
 
 def test_too_many_pictures_that_cannot_be_read_fail_the_run(tmp_path: Path, manifest: Path) -> None:
-    failed = Bench(tmp_path).train(broken(tmp_path, manifest, set(range(2, 9))), spec())
+    failed = Bench(tmp_path).train(broken(tmp_path, manifest, set(range(2, 9))), spec(batch_size=24))
     assert (failed.code, failed.epoch) == ("train.unreadable", 1)
     assert "7 of the 24 pictures of the train part" in failed.message
 
