@@ -16,8 +16,8 @@ SURE: Final = 0.5
 def suspects(table: Table, source: str) -> list[Finding]:
     """One finding or none: pictures that the network surely takes for another class than their own.
 
-    Those that it has not learned from come first, then those with the greatest loss: what was learned by heart
-    is rarely contradicted, so a contradiction there says more, but there are few of them.
+    Those that it has not learned from come first, and of them those with the greatest loss: of what was
+    learned by heart, wrong labels too are given back as they are.
     """
     if not len(table):
         return []
@@ -44,8 +44,8 @@ def suspects(table: Table, source: str) -> list[Finding]:
         source=source,
         severity="warning",
         title=f"{len(against)} pictures may have the wrong label",
-        help="A trained network takes them for another class. Look at each: the label is wrong, or the network "
-        "is; only a person can tell.",
+        help="A trained network takes them for another class. Look at each: the label is wrong, or the "
+        "network is; only a person can tell.",
         pictures=len(against),
         actions=("relabel", "tag", "remove"),
         items=items,

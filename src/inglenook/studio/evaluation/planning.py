@@ -16,7 +16,7 @@ BACKWARD_SHARE: Final = 1.0
 """Of what a backward pass needs, Grad-CAM keeps all."""
 
 Use = Literal["evaluate", "explain"]
-"""Long work and short work get workers of their own, so that a look at one picture does not wait for 50,000."""
+"""Long work and short work get workers of their own: a look at one picture does not wait for 50,000."""
 
 
 def load_plan(task: str, spec: TrainSpec, *, use: Use, batch_size: int) -> LoadPlan:

@@ -132,6 +132,6 @@ def _with_places(values: torch.Tensor, backbone: nn.Module) -> torch.Tensor:
     """(1, C, h, w) or (1, tokens, C) to (C, h, w); tokens without a place are left out."""
     if values.ndim == 4:
         return values[0]
-    height, width = backbone.patch_embed.grid_size  # type: ignore[union-attr]  # a transformer of timm has it
+    height, width = backbone.patch_embed.grid_size
     tokens = values[0, values.shape[1] - height * width :]
     return tokens.T.reshape(-1, height, width)
