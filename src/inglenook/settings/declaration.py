@@ -596,7 +596,7 @@ class StudioSettings(Section):
     )
     trainings_at_once: WholeOrAuto = setting(
         None,
-        says="How many experiments are trained at once; `auto` is one for each accelerator, and one without any.",
+        says="How many experiments train at once; `auto` is one for each accelerator, or one without any.",
         accepts="whole number, or auto",
         none="auto",
         unit="experiments",

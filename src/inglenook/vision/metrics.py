@@ -139,10 +139,11 @@ def per_class(matrix: NDArray[np.int64]) -> tuple[ClassScore, ...]:
 
 
 def macro(scores: Sequence[ClassScore]) -> Averages:
-    """The plain mean over classes that have pictures. A class with pictures that was never predicted counts
-    as precision 0, as scikit-learn's `zero_division=0` has it.
+    """The plain mean over classes that have pictures or were predicted; what is not defined counts as 0.
+
+    So do torchmetrics (`average="macro"`) and scikit-learn (`zero_division=0`), and so does training.
     """
-    known = [score for score in scores if score.support]
+    known = [score for score in scores if score.support or not math.isnan(score.precision)]
     return _mean(known, [1.0] * len(known))
 
 
@@ -309,6 +310,6 @@ def _mean(scores: Sequence[ClassScore], weights: Sequence[float]) -> Averages:
 
     return Averages(
         precision=mean([0.0 if math.isnan(score.precision) else score.precision for score in scores]),
-        recall=mean([score.recall for score in scores]),
+        recall=mean([0.0 if math.isnan(score.recall) else score.recall for score in scores]),
         f1=mean([score.f1 for score in scores]),
     )

@@ -43,7 +43,7 @@ def test_a_class_that_was_never_predicted_has_no_precision_and_counts_as_0_in_th
     assert metrics.macro(scores).precision == 0.25
 
 
-def test_a_class_without_pictures_does_not_count_in_the_means() -> None:
+def test_a_class_that_is_neither_there_nor_predicted_does_not_count_in_the_means() -> None:
     scores = metrics.per_class(np.array([[3, 0, 0], [0, 3, 0], [0, 0, 0]]))
     assert metrics.macro(scores) == metrics.Averages(1.0, 1.0, 1.0)
     assert math.isnan(scores[2].recall)
@@ -76,7 +76,7 @@ def test_means_over_classes_are_those_of_scikit_learn(drawn: tuple[np.ndarray, n
     truth, logits = drawn
     predicted = logits.argmax(axis=1)
     scores = metrics.per_class(metrics.confusion(truth, predicted, CLASSES))
-    known = sorted(set(truth.tolist()))
+    known = sorted(set(truth.tolist()) | set(predicted.tolist()))
     for kind, ours in (("macro", metrics.macro(scores)), ("weighted", metrics.weighted(scores))):
         theirs = precision_recall_fscore_support(
             truth, predicted, labels=known, average=kind, zero_division=0
