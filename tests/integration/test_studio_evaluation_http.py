@@ -4,10 +4,10 @@
 import csv
 import io
 import json
+import logging
 import math
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,9 +136,10 @@ def test_accuracy_is_what_the_predictions_say_and_not_worse_than_logistic_regres
     flat = pixels.reshape(len(pixels), -1) / 255
     regression = LogisticRegression(max_iter=2000).fit(flat[numbers["train"]], targets[numbers["train"]])
     reference = regression.score(flat[numbers["test"]], targets[numbers["test"]])
-    print(f"accuracy {figures['accuracy']:.4f}, logistic regression {reference:.4f}, {len(rows)} pictures")
-    assert reference > 0.9
-    assert figures["accuracy"] >= reference - 0.02
+    told = f"accuracy {figures['accuracy']:.4f}, logistic regression {reference:.4f}, {len(rows)} pictures"
+    assert reference > 0.9, told
+    assert figures["accuracy"] >= reference - 0.02, told
+    logging.getLogger(__name__).info(told)
 
 
 def test_a_row_holds_what_the_network_said_and_rows_can_be_sorted_filtered_and_walked(
@@ -320,3 +321,25 @@ def test_suspected_labels_stand_among_the_checks_of_the_data_set(
     assert mine[0]["pictures"] == len(sure)
     said = http.data("GET", f"{path}/label_noise?source=evaluation {evaluation['evaluation']['id']}")
     assert said["items"][0]["images"][0]["filename"] in [one["filename"] for one in sure]
+
+
+def test_the_map_puts_pictures_of_a_class_together(http: Http, experiment: str) -> None:
+    path = f"/api/datasets/{http.project}/map"
+    assert http.data("GET", path) == {"map": None, "stale": False, "job": None, "points": []}
+    asked = {"experiment_id": experiment, "method": "pca", "limit": 300}
+    said = http.data("POST", f"{path}?wait=true", json=asked)
+    assert said["map"]["shown"] == len(said["points"]) == 300
+    assert said["map"]["weights"].startswith("checkpoint best")
+    places = np.array([[one["x"], one["y"]] for one in said["points"]])
+    assert np.abs(places).max() == pytest.approx(1, abs=1e-4)
+    names = np.array([one["class"] for one in said["points"]])
+    middles = {name: places[names == name].mean(axis=0) for name in set(names)}
+    inside = np.mean(
+        [np.linalg.norm(place - middles[name]) for place, name in zip(places, names, strict=True)]
+    )
+    assert inside < 0.6 * np.linalg.norm(places - places.mean(axis=0), axis=1).mean()
+    listed = f"/api/datasets/{http.project}/images/{said['points'][0]['filename']}/info"
+    assert http.data("GET", listed)["image"]["id"] == said["points"][0]["id"]
+    http.data("POST", path, status=422, json={"limit": 1})
+    http.data("POST", path, status=404, json={"experiment_id": "exp-00000000"})
+    http.data("POST", path, status=422, json={"backbone": "no_such_net"})

@@ -32,6 +32,8 @@ from inglenook.studio.export.work import ExportWork
 from inglenook.studio.imports.places import Roots, Uploads
 from inglenook.studio.imports.service import ImportsService
 from inglenook.studio.imports.work import ImportWork
+from inglenook.studio.maps.service import MapsService
+from inglenook.studio.maps.work import MapWork
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.studio import Studio, WorkingStudio
@@ -115,6 +117,8 @@ def open_studio(settings: Settings, *, clock: Clock, holder: ServerInfo) -> Iter
             evaluation_documents=evaluation_documents,
             evaluations=evaluations,
             evaluation_views=EvaluationViews(documents=evaluation_documents),
+            maps=MapsService(projects=projects, datasets=datasets, experiments=documents),
+            map_jobs={},
         )
     finally:
         thumbnails.close()
@@ -186,7 +190,8 @@ def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock:
         checks=studio.checks,
         clock=clock,
     )
-    return [train, finding, export, evaluate]
+    layout = MapWork(scheduler=scheduler, maps=studio.maps, clock=clock, running=studio.map_jobs)
+    return [train, finding, export, evaluate, layout]
 
 
 def _accelerators(devices: tuple[Device, ...]) -> int:

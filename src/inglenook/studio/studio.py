@@ -14,6 +14,7 @@ from inglenook.studio.evaluation.views import EvaluationViews
 from inglenook.studio.export.documents import ExportDocuments
 from inglenook.studio.export.service import ExportsService
 from inglenook.studio.imports.service import ImportsService
+from inglenook.studio.maps.service import MapsService
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.training.documents import ExperimentDocuments
@@ -28,7 +29,12 @@ from inglenook.studio.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
-    """What lies in the workspace. `works`: its jobs that need no accelerator."""
+    """What lies in the workspace.
+
+    Attributes:
+        works: its jobs that need no accelerator.
+        map_jobs: which job makes a project's map now.
+    """
 
     workspace: Workspace
     projects: ProjectsService
@@ -46,6 +52,8 @@ class Studio:
     evaluation_documents: EvaluationDocuments
     evaluations: EvaluationsService
     evaluation_views: EvaluationViews
+    maps: MapsService
+    map_jobs: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

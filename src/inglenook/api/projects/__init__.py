@@ -9,6 +9,7 @@ from inglenook.api.projects.datasets import datasets_router
 from inglenook.api.projects.evaluation import evaluation_router
 from inglenook.api.projects.exports import exports_router
 from inglenook.api.projects.imports import imports_router
+from inglenook.api.projects.maps import maps_router
 from inglenook.api.projects.projects import projects_router
 from inglenook.api.projects.splits import splits_router
 from inglenook.api.projects.tasks import tasks_router
@@ -30,6 +31,7 @@ def project_router(
         projects_router(studio),
         imports_router(studio, jobs=jobs, gallery=gallery),
         checks_router(studio, jobs=jobs),
+        maps_router(studio, jobs=jobs),
         datasets_router(studio),
         splits_router(studio),
         tasks_router(),

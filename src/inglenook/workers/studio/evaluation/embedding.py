@@ -91,6 +91,8 @@ def places(features: np.ndarray, method: str, seed: int) -> np.ndarray:
     Too few pictures for t-SNE are laid out by their principal components.
     """
     count, wide = features.shape
+    if count < 2 or (features == features[0]).all():
+        return np.zeros((count, 2), np.float32)
     parts = min(FIRST_COMPONENTS if method == "tsne" else 2, count, wide)
     solver = "randomized" if parts < min(count, wide) else "full"
     found = PCA(n_components=parts, svd_solver=solver, random_state=seed).fit_transform(features)
