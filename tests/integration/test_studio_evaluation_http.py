@@ -6,8 +6,11 @@ import io
 import json
 import logging
 import math
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +95,12 @@ def experiment(http: Http) -> str:
     return trained(http, "Good", EPOCHS)
 
 
+@pytest.fixture(scope="module")
+def short(http: Http) -> str:
+    """An epoch of its head only: it is often wrong."""
+    return trained(http, "Short", 1, freeze_backbone=True)
+
+
 def at(http: Http, experiment: str, more: str = "") -> str:
     return f"/api/evaluation/{http.project}/{experiment}{more}"
 
@@ -173,8 +182,8 @@ def test_a_row_holds_what_the_network_said_and_rows_can_be_sorted_filtered_and_w
     assert info["result"]["filename"] == names[1]
 
 
-def test_a_second_evaluation_is_refused_until_it_is_asked_for_again_or_reset(http: Http) -> None:
-    made = trained(http, "Short", 1)
+def test_a_second_evaluation_is_refused_until_it_is_asked_for_again_or_reset(http: Http, short: str) -> None:
+    made = short
     assert http.data("GET", at(http, made), status=404)["code"] == "NOT_FOUND"
     assert http.data("GET", at(http, made, "/checkpoints")) == {"checkpoints": ["best", "last"]}
     missing = http.data("POST", at(http, made), status=404, json={"checkpoint": "other"})
@@ -194,11 +203,6 @@ def test_a_second_evaluation_is_refused_until_it_is_asked_for_again_or_reset(htt
     gone = {"project_id": http.project, "experiment_id": made, "deleted": True}
     assert http.data("DELETE", at(http, made)) == gone
     assert http.data("DELETE", at(http, made)) == gone
-    http.data("GET", at(http, made), status=404)
-    job = http.client.post(at(http, made, "?wait=false"), json={})
-    assert job.status_code == 202
-    assert job.json()["data"]["evaluation"]["status"] == "pending"
-    http.act(made, "restart")
     http.data("GET", at(http, made), status=404)
 
 
@@ -220,12 +224,16 @@ def test_bad_orders_say_which_field(http: Http, experiment: str) -> None:
 
 
 def test_a_damaged_checkpoint_is_a_failed_evaluation_that_is_shown_and_can_be_reset(
-    http: Http, server: RunningServer
+    http: Http, server: RunningServer, short: str
 ) -> None:
-    made = trained(http, "Damaged", 1)
+    made = short
     (file,) = server.data.glob(f"studio/projects/*/experiments/{made}/checkpoints/best.ckpt")
-    file.write_bytes(file.read_bytes()[:1000])
-    error = http.data("POST", at(http, made), status=422, json={})
+    data = file.read_bytes()
+    try:
+        file.write_bytes(data[:1000])
+        error = http.data("POST", at(http, made), status=422, json={})
+    finally:
+        file.write_bytes(data)
     assert "best.ckpt" in error["message"]
     said = http.data("GET", at(http, made))
     assert said["evaluation"]["status"] == "failed"
@@ -234,6 +242,7 @@ def test_a_damaged_checkpoint_is_a_failed_evaluation_that_is_shown_and_can_be_re
     http.data("GET", at(http, made, "/results"), status=409)
     http.data("DELETE", at(http, made))
     assert http.data("POST", at(http, made), json={"checkpoint": "last"})["status"] == "completed"
+    http.data("DELETE", at(http, made))
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_the_others_count(
@@ -271,9 +280,9 @@ def test_where_it_looked_is_a_picture_of_the_same_size(
 
 
 def test_two_networks_are_compared_on_the_same_pictures(
-    http: Http, experiment: str, evaluation: dict[str, Any]
+    http: Http, experiment: str, evaluation: dict[str, Any], short: str
 ) -> None:
-    weak = trained(http, "Weak", 1, freeze_backbone=True)
+    weak = short
     http.data("POST", at(http, weak), json={})
     said = http.data("GET", at(http, experiment, f"/compare?other={weak}"))
     assert said["pictures"] == evaluation["aggregate"]["count"]
@@ -287,6 +296,7 @@ def test_two_networks_are_compared_on_the_same_pictures(
     http.data("POST", at(http, weak), json={"split_subsets": ["val"]})
     error = http.data("GET", at(http, experiment, f"/compare?other={weak}"), status=422)
     assert "share no pictures" in error["message"]
+    http.data("DELETE", at(http, weak))
 
 
 def test_everything_can_be_downloaded(http: Http, experiment: str, evaluation: dict[str, Any]) -> None:
@@ -343,3 +353,43 @@ def test_the_map_puts_pictures_of_a_class_together(http: Http, experiment: str) 
     http.data("POST", path, status=422, json={"limit": 1})
     http.data("POST", path, status=404, json={"experiment_id": "exp-00000000"})
     http.data("POST", path, status=422, json={"backbone": "no_such_net"})
+
+
+def test_the_terminal_prints_figures_and_writes_all_files(
+    http: Http, server: RunningServer, tmp_path: Path, short: str
+) -> None:
+    made = short
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "inglenook", "studio", "evaluate", "--data", str(server.data)]
+        return subprocess.run(
+            [*command, "Digits", "Short", *words], capture_output=True, text=True, timeout=120, check=False
+        )
+
+    first = run("--subset", "val", "--subset", "test", "-o", str(tmp_path / "files"))
+    assert first.returncode == 0, first.stderr
+    figures = http.data("GET", at(http, made))["aggregate"]
+    assert f"accuracy {figures['accuracy']:.2%}" in first.stdout
+    assert len(first.stdout.splitlines()) == 3 + 1 + 10
+    assert {path.name for path in (tmp_path / "files").iterdir()} >= {"results.csv", "roc.png"}
+    refused = run()
+    assert refused.returncode != 0
+    assert "evaluated already" in refused.stderr
+    shown = run("--show", "--json")
+    assert json.loads(shown.stdout)["aggregate"] == figures
+
+
+def test_an_evaluation_that_is_not_waited_for_can_be_stopped_and_a_restart_forgets_it(
+    http: Http, short: str
+) -> None:
+    http.data("DELETE", at(http, short))
+    job = http.client.post(at(http, short, "?wait=false"), json={"batch_size": 1})
+    assert job.status_code == 202
+    assert job.json()["data"]["evaluation"]["status"] == "pending"
+    http.client.post(f"/v1/jobs/{job.json()['data']['id']}/cancel").raise_for_status()
+    http.data("DELETE", at(http, short))
+    assert http.data("POST", at(http, short), json={})["status"] == "completed"
+    http.act(short, "restart")
+    http.data("GET", at(http, short), status=404)
+    sources = [one["source"] for one in http.data("GET", f"/api/datasets/{http.project}/checks")["findings"]]
+    assert len([one for one in sources if one.startswith("evaluation")]) == 1

@@ -3,6 +3,7 @@
 
 import click
 
+from inglenook.cli.studio_evaluate import evaluate_model
 from inglenook.cli.studio_export import export_model
 from inglenook.cli.studio_import import import_pictures
 from inglenook.cli.studio_train import listing, resume, split, stop, train, watch
@@ -15,4 +16,5 @@ def studio() -> None:
 
 for command in (listing, import_pictures, split, train, watch, stop, resume):
     studio.add_command(command)
+studio.add_command(evaluate_model)
 studio.add_command(export_model)

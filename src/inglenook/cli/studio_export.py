@@ -78,7 +78,7 @@ async def _export(
 
     async with ServerClient(address) as client:
         made = await project_named(client, project)
-        found = await _experiment(client, made, experiment)
+        found = await experiment_named(client, made, experiment)
         batch = asked.pop("batch")
         if batch is not None:
             channels, height, width = 3, *_side(found)
@@ -103,7 +103,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-async def _experiment(client: Any, project: str, wanted: str) -> Json:
+async def experiment_named(client: Any, project: str, wanted: str) -> Json:
     """By its id or its name. Raises NotFound, Conflict."""
     there = (await client.get(f"/api/training/{project}/experiments"))["data"]["experiments"]
     found = [one for one in there if wanted == one["id"]] or [

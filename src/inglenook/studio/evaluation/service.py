@@ -24,6 +24,7 @@ from inglenook.studio.evaluation.errors import (
 )
 from inglenook.studio.evaluation.model import MAX_ERROR, Aggregate, EvaluationRecord, EvaluationRequest
 from inglenook.studio.evaluation.pictures import Chosen, write_chosen
+from inglenook.studio.evaluation.suspecting import finding_source, tell_checks
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.tasks.registry import require_available
 from inglenook.studio.training.documents import CHECKPOINTS, ExperimentDocuments
@@ -31,11 +32,6 @@ from inglenook.studio.training.documents import MANIFEST as LEARNED
 from inglenook.studio.training.model import Experiment, Status
 
 replace = msgspec.structs.replace
-
-
-def finding_source(evaluation_id: str) -> str:
-    """Under which name the checks of the data set know what an evaluation has found."""
-    return f"evaluation {evaluation_id}"
 
 
 class EvaluationsService:
@@ -227,11 +223,13 @@ class EvaluationsService:
         """With all its files, and what the checks of the data set know of it. Idempotent."""
         self.documents.remove(key)
         self._checks.drop(key[0], finding_source(key[2]))
+        tell_checks(self.documents, self._checks, key[0], key[1])
 
     def forget(self, project: str, experiment: str) -> None:
         """The experiment is being cleared: for `ExperimentDocuments.before_clearing`."""
         for one in self.documents.all(project, experiment):
-            self.remove((project, experiment, one.id))
+            self.documents.remove((project, experiment, one.id))
+            self._checks.drop(project, finding_source(one.id))
 
     def require_writable(self, person: str, project: str, experiment: str) -> Sequence[EvaluationRecord]:
         """All of the experiment's, for somebody who may delete them. Raises as `experiment`."""

@@ -31,7 +31,7 @@ from inglenook.studio.evaluation.model import (
     Progress,
 )
 from inglenook.studio.evaluation.planning import load_plan
-from inglenook.studio.evaluation.service import finding_source
+from inglenook.studio.evaluation.suspecting import tell_checks
 from inglenook.studio.training.devices import allowed
 from inglenook.studio.training.documents import CHECKPOINTS
 from inglenook.studio.training.errors import NotTrainable
@@ -205,9 +205,8 @@ class EvaluateWork:
                 raise Stopped(self._receipt(f"stopped after {last.done} pictures"))
 
     def _completed(self, key: Key, last: Evaluated) -> EvaluationRecord:
-        """Figures, findings, then the document that says that they are there."""
+        """Figures, the document that says that they are there, then what they say of labels."""
         from inglenook.studio.evaluation import figures  # NumPy only where it is needed
-        from inglenook.studio.evaluation.noise import suspects
         from inglenook.studio.evaluation.stored import read_table
 
         folder = self.documents.folder(key)
@@ -219,7 +218,6 @@ class EvaluateWork:
         table, files = read_table(folder, last.classes)
         aggregate = figures.aggregate(last.classes, table.truth, table.logits, table.subsets)
         self.documents.workspace.write(folder / AGGREGATE, aggregate)
-        self._find(key, suspects(table, finding_source(key[2])))
         now = self.documents.now()
 
         def complete(old: EvaluationRecord) -> EvaluationRecord:
@@ -234,14 +232,9 @@ class EvaluateWork:
                 peak_bytes=last.peak_bytes,
             )
 
-        return self.documents.change(key, complete)
-
-    def _find(self, key: Key, findings: list[Any]) -> None:
-        """What the newest evaluation suspects is what counts of the experiment."""
-        for one in self.documents.all(key[0], key[1]):
-            self.checks.drop(key[0], finding_source(one.id))
-        if findings:
-            self.checks.put(key[0], finding_source(key[2]), findings)
+        done = self.documents.change(key, complete)
+        tell_checks(self.documents, self.checks, key[0], key[1])
+        return done
 
     async def _failed(self, key: Key, error: InglenookError) -> None:
         def fail(old: EvaluationRecord) -> EvaluationRecord:
