@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Projects, their pictures and their splits in a real browser, with digits as folders of PNG files."""
 
+import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -192,7 +193,7 @@ def test_a_folder_of_the_server_replaces_what_is_there_after_a_question(
     assert filled.total() == 4
     page = filled.open("dataset/versions")
     expect(page.locator(".version")).to_have_count(2)
-    page.get_by_role("button", name="Go back to this: version 1").click()
+    page.get_by_role("button", name=re.compile(r"Go back to this\s*: version 1")).click()
     page.locator("#sure").get_by_role("button", name="Go back").click()
     expect(page.locator(".version")).to_have_count(3)
     assert filled.total() == TOTAL
@@ -480,10 +481,27 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
         assert violations(page) == []
 
 
-def test_who_may_only_look_finds_no_way_to_change_anything(filled: Room) -> None:
-    """The machine's owner sees another person's project as the person's share says."""
-    document = filled.data("GET", f"/api/projects/{filled.project}")
-    assert document["owner"] == "owner"
+def test_who_may_only_look_finds_no_way_to_change_anything(filled: Room, server: RunningServer) -> None:
+    """The project becomes another person's, who shares it to be looked at."""
+    path = server.data / "studio" / "projects" / filled.project / "project.json"
+    document = json.loads(path.read_text())
+    share = {"person": document["owner"], "write": False}
+    path.write_text(json.dumps({**document, "owner": "ada", "shared_with": [share]}))
     page = filled.open()
-    expect(page.locator("[data-may-write]")).to_have_count(1)
-    expect(page.get_by_role("link", name="Label")).to_have_count(1)
+    expect(page.locator(".studio-top")).to_contain_text("read only")
+    expect(page.get_by_role("link", name="Label")).to_have_count(0)
+    shots(page).first.locator("[data-open]").click()
+    expect(page.locator("#details h2")).to_be_visible()
+    expect(page.locator("#details [data-give]")).to_have_count(0)
+    page.keyboard.press("1")
+    page.keyboard.press("Escape")
+    for part in ("dataset/classes", "dataset/versions", "dataset/checks", "split"):
+        page = filled.open(part)
+        expect(
+            page.locator("main button").filter(has_text=re.compile("Rename|Merge|Go back|New split"))
+        ).to_have_count(0)
+    page = filled.nook.open("/projects")
+    card = page.locator(f"#{filled.project}")
+    expect(card).to_contain_text("of ada, read only")
+    expect(card.get_by_role("button")).to_have_count(0)
+    assert "".join(filled.classes()) == "onetwozero"
