@@ -21,6 +21,8 @@ from inglenook.studio.checks.model import KIND as CHECK
 from inglenook.studio.errors import DatasetNotImported
 from inglenook.studio.imports.model import KIND as IMPORT
 from inglenook.studio.studio import Studio
+from inglenook.studio.tasks.registry import require_task
+from inglenook.studio.training.model import Status
 from inglenook.web.studio import dataset_room as room
 from inglenook.web.studio.frame import Frame, frame_of, studio_page
 from inglenook.web.studio.query import DataQuery
@@ -125,9 +127,13 @@ def _looking(router: APIRouter, pages: _Pages) -> None:
 
     @router.get("/map")
     async def picture_map(request: Request, caller: FromCaller, project_id: str) -> Response:
-        def read(_: Frame) -> dict[str, Any]:
-            head = studio.datasets.head(project_id)
-            return {"classes": list(head.classes), "version": head.current}
+        def read(project: Frame) -> dict[str, Any]:
+            found = reversed(studio.experiments.list(caller.person, project_id))
+            return {
+                "classes": list(studio.datasets.head(project_id).classes),
+                "experiments": [(it.id, it.name) for it in found if it.status == Status.COMPLETED],
+                "backbones": [(it.name, it.title) for it in require_task(project.task_name).backbones],
+            }
 
         return await pages.page(request, caller, project_id, "map.html", read)
 
