@@ -505,3 +505,27 @@ def test_who_may_only_look_finds_no_way_to_change_anything(filled: Room, server:
     expect(card).to_contain_text("of ada, read only")
     expect(card.get_by_role("button")).to_have_count(0)
     assert "".join(filled.classes()) == "onetwozero"
+
+
+def test_a_map_is_made_and_walked_with_the_keys(filled: Room) -> None:
+    page = filled.open("dataset/map")
+    expect(page.locator("[data-map-none]")).to_be_visible()
+    page.get_by_label("laid out by").select_option("pca")
+    page.get_by_role("button", name="Make the map").click()
+    expect(page.locator("[data-map-room]")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("[data-map-key] li")).to_have_count(3)
+    expect(page.locator("[data-map-words]")).to_contain_text(f"{TOTAL} of {TOTAL} pictures")
+    page.locator("#map-canvas").focus()
+    page.keyboard.press("ArrowRight")
+    card = page.locator("[data-map-card]")
+    expect(card).to_be_visible()
+    name = str(card.locator("figcaption").text_content()).split(" · ")[0]
+    page.keyboard.press("Enter")
+    expect(page.locator("#details h2")).to_have_text(name)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#details h2")).not_to_have_text(name)
+    page.keyboard.press("Escape")
+    expect(page.locator("#map-canvas")).to_be_focused()
+    page.get_by_role("button", name=re.compile("^two")).click()
+    expect(page.get_by_role("button", name=re.compile("^two"))).to_have_attribute("aria-pressed", "false")
+    assert violations(page) == []
