@@ -18,7 +18,10 @@ async function askApi(method, path, body) {
   }
   foundConnection();
   const said = await answer.json().catch(() => null);
-  if (answer.ok) return said;
+  if (answer.ok) {
+    document.getElementById("trouble").replaceChildren(); // what did not work before is over
+    return said;
+  }
   const text = said?.error?.message ?? `The server refused this (status ${answer.status}).`;
   tellTrouble(text);
   throw new Error(text);

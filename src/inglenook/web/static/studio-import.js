@@ -90,6 +90,7 @@ function showEnd(job) {
     if (error) end.append(element("p", `${error.message} ${error.hint ? `${error.hint[0].toUpperCase()}${error.hint.slice(1)}.` : ""}`));
   }
   const ways = element("p", "", { class: "row" });
+  if (job.state === "succeeded") document.getElementById("dataset-image-list")?.remove(); // it says that there are none
   if (job.state === "succeeded") ways.append(element("a", "See the pictures", { class: "go", href: `/projects/${projectId}/dataset` }));
   const again = element("button", job.state === "succeeded" ? "Import more" : "Try again", { class: "button", type: "button" });
   again.addEventListener("click", () => {

@@ -21,6 +21,8 @@ from inglenook.studio.checks.model import KIND as CHECK
 from inglenook.studio.errors import DatasetNotImported
 from inglenook.studio.imports.model import KIND as IMPORT
 from inglenook.studio.studio import Studio
+from inglenook.studio.tasks.registry import require_task
+from inglenook.studio.training.model import Status
 from inglenook.web.studio import dataset_room as room
 from inglenook.web.studio.frame import Frame, frame_of, studio_page
 from inglenook.web.studio.query import DataQuery
@@ -34,10 +36,10 @@ Reader = Callable[[Frame], dict[str, Any]]
 
 def dataset_pages(studio: Studio, *, jobs: Jobs, gallery: Gallery, fragments: Fragments) -> APIRouter:
     router = APIRouter(prefix="/projects/{project_id}/dataset", include_in_schema=False)
-    pages = _Pages(studio, jobs)
+    pages = _Pages(studio, jobs, gallery)
     _register(studio, fragments)
     _looking(router, pages)
-    _bringing(router, pages, gallery)
+    _bringing(router, pages)
     _mending(router, pages)
     return router
 
@@ -45,9 +47,10 @@ def dataset_pages(studio: Studio, *, jobs: Jobs, gallery: Gallery, fragments: Fr
 class _Pages:
     """How a page of a project is made: its frame and what it shows are read in one thread."""
 
-    def __init__(self, studio: Studio, jobs: Jobs) -> None:
+    def __init__(self, studio: Studio, jobs: Jobs, gallery: Gallery) -> None:
         self.studio = studio
         self._jobs = jobs
+        self._gallery = gallery
 
     async def page(
         self, request: Request, caller: Caller, project_id: str, template: str, read: Reader
@@ -74,6 +77,19 @@ class _Pages:
         found = await self._jobs.list(caller.person, states=_UNFINISHED, kind=kind, limit=_JOBS)
         return next((str(job.id) for job in found if job.payload.get("project") == project_id), "")
 
+    def importing(self, caller: Caller, project: Frame, job: str) -> dict[str, Any]:
+        """What the ways to bring pictures in need. `job`: of an import that runs. Blocks."""
+        imports = self.studio.imports
+        return {
+            "job": job,
+            "formats": room.format_choices(project.task_name),
+            "roots": [str(folder) for folder in imports.roots.folders],
+            "max_bytes": imports.max_upload_bytes,
+            "gallery_tags": [name for name, _ in self._gallery.tags(caller.person)],
+            "there": self.studio.datasets.size(project.id),
+            "known_classes": list(_classes(self.studio, project.id)),
+        }
+
 
 def _looking(router: APIRouter, pages: _Pages) -> None:
     studio = pages.studio
@@ -87,7 +103,7 @@ def _looking(router: APIRouter, pages: _Pages) -> None:
         def read(project: Frame) -> dict[str, Any]:
             summary = room.summary_of(studio, project_id)
             if summary is None:
-                return {"summary": None, **_importing(studio, project, job)}
+                return {"summary": None, **pages.importing(caller, project, job)}
             return {"summary": summary, "job": job, **room.listing(studio, project_id, query, after)}
 
         return await pages.page(request, caller, project_id, "dataset.html", read)
@@ -111,38 +127,24 @@ def _looking(router: APIRouter, pages: _Pages) -> None:
 
     @router.get("/map")
     async def picture_map(request: Request, caller: FromCaller, project_id: str) -> Response:
-        def read(_: Frame) -> dict[str, Any]:
-            head = studio.datasets.head(project_id)
-            return {"classes": list(head.classes), "version": head.current}
+        def read(project: Frame) -> dict[str, Any]:
+            found = reversed(studio.experiments.list(caller.person, project_id))
+            return {
+                "classes": list(studio.datasets.head(project_id).classes),
+                "experiments": [(it.id, it.name) for it in found if it.status == Status.COMPLETED],
+                "backbones": [(it.name, it.title) for it in require_task(project.task_name).backbones],
+            }
 
         return await pages.page(request, caller, project_id, "map.html", read)
 
 
-def _bringing(router: APIRouter, pages: _Pages, gallery: Gallery) -> None:
-    studio = pages.studio
-
+def _bringing(router: APIRouter, pages: _Pages) -> None:
     @router.get("/import")
     async def bring(request: Request, caller: FromCaller, project_id: str) -> Response:
         job = await pages.running(caller, project_id, IMPORT)
-
-        def read(project: Frame) -> dict[str, Any]:
-            tags = [name for name, _ in gallery.tags(caller.person)]
-            there = studio.datasets.size(project_id)
-            return {**_importing(studio, project, job), "gallery_tags": tags, "there": there}
-
-        return await pages.page(request, caller, project_id, "import.html", read)
-
-
-def _importing(studio: Studio, project: Frame, job: str) -> dict[str, Any]:
-    return {
-        "job": job,
-        "formats": room.format_choices(project.task_name),
-        "roots": [str(folder) for folder in studio.imports.roots.folders],
-        "max_bytes": studio.imports.max_upload_bytes,
-        "gallery_tags": [],
-        "there": 0,
-        "known_classes": list(_classes(studio, project.id)),
-    }
+        return await pages.page(
+            request, caller, project_id, "import.html", lambda project: pages.importing(caller, project, job)
+        )
 
 
 def _classes(studio: Studio, project_id: str) -> tuple[str, ...]:

@@ -32,7 +32,12 @@ GROUPINGS: Final = {
     "folder": "the folder it came from",
     "duplicates": "the same file",
 }
-PARTS: Final = (("train", "Train"), ("val", "Validation"), ("test", "Test"), ("none", "In no part"))
+PARTS: tuple[tuple[str, str], ...] = (
+    ("train", "Train"),
+    ("val", "Validation"),
+    ("test", "Test"),
+    ("none", "In no part"),
+)
 
 
 @dataclass(frozen=True, slots=True)
