@@ -16,6 +16,7 @@ from inglenook.web.studio.dataset_pages import dataset_pages
 from inglenook.web.studio.frame import frame_of
 from inglenook.web.studio.project_pages import project_pages
 from inglenook.web.studio.split_pages import split_pages
+from inglenook.web.studio.training_pages import training_pages
 from inglenook.web.templating import HEADERS
 
 
@@ -28,6 +29,7 @@ def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragmen
         _entrance(studio),
         dataset_pages(studio, jobs=jobs, gallery=gallery, fragments=fragments),
         split_pages(studio, fragments),
+        training_pages(studio, fragments),
     )
     return router
 
