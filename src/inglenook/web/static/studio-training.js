@@ -121,57 +121,13 @@ class ConfigForm {
 
   // True when the server has it.
   async keep() {
-    this.clearErrors();
-    const bad = [...this.form.elements].find((it) => it.willValidate && !it.validity.valid && !it.closest("[hidden]"));
-    if (bad) {
-      this.error(bad.dataset.param ? `augmentations.${bad.closest("[data-steps]").dataset.steps}` : bad.name, bad.validationMessage);
-      bad.focus();
-      return false;
-    }
-    const answer = await fetch(this.workspace.dataset.api, {
-      method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify(this.value()),
-    }).catch(() => null);
-    if (answer === null) {
-      lostConnection();
-      tellTrouble("The server did not answer. Nothing was kept; try again when it is back.");
-      return false;
-    }
-    const said = await answer.json().catch(() => null);
-    if (!answer.ok) {
-      this.refused(said?.error);
-      return false;
-    }
+    clearFieldErrors(this.form);
+    if (!looksRight(this.form, (it) => (it.dataset.param ? `augmentations.${it.closest("[data-steps]").dataset.steps}` : it.name))) return false;
+    const kept = await sendForm(this.form, "PATCH", this.workspace.dataset.api, this.value());
+    if (!kept) return false;
     this.dirty = false;
     this.workspace.querySelector("[data-act=keep]").disabled = true;
     return true;
-  }
-
-  clearErrors() {
-    for (const place of this.form.querySelectorAll("[data-error-of]")) place.hidden = true;
-    for (const control of this.form.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
-  }
-
-  refused(error) {
-    let first = null;
-    for (const detail of error?.details ?? []) {
-      const name = detail.loc.slice(1).join(".");
-      first ??= this.error(name, detail.msg);
-    }
-    if (first) first.focus();
-    else tellTrouble(error?.message ?? "The server refused this.");
-  }
-
-  // The words at their field; the field.
-  error(name, words) {
-    const place = [...this.form.querySelectorAll("[data-error-of]")].find((it) => name === it.dataset.errorOf || name.replace("[]", "").startsWith(it.dataset.errorOf));
-    if (!place) return null;
-    place.textContent = words;
-    place.hidden = false;
-    place.closest("[hidden]")?.removeAttribute("hidden");
-    const control = this.form.elements[name] ?? place.parentElement.querySelector("input, select, button");
-    if (control instanceof HTMLElement) control.setAttribute("aria-invalid", "true");
-    announce(words);
-    return control;
   }
 
   press(button) {
