@@ -75,7 +75,9 @@ function chartPicture(figure, points) {
   const ys = points.map((it) => it[1]);
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
   let [y0, y1] = range ?? [Math.min(...ys), Math.max(...ys)];
+  const share = !range && y0 >= 0 && y1 <= 1;
   if (y0 === y1) [y0, y1] = [y0 - (Math.abs(y0) * 0.1 || 0.5), y1 + (Math.abs(y1) * 0.1 || 0.5)];
+  if (share) [y0, y1] = [Math.max(0, y0), Math.min(1, y1)];
   const place = {
     x: (x) => CHART.left + (x1 === x0 ? 0.5 : (x - x0) / (x1 - x0)) * (width - CHART.left - CHART.right),
     y: (y) => CHART.top + (1 - (y - y0) / (y1 - y0)) * (CHART.height - CHART.top - CHART.bottom),

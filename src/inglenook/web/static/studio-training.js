@@ -185,9 +185,9 @@ class ConfigForm {
 
   found(place, said) {
     const rate = said.what === "learning_rate";
-    const value = rate ? said.suggestion : said.batch_size;
+    const value = said.suggested;
     if (value === null || value === undefined) {
-      place.textContent = "Nothing could be suggested.";
+      place.textContent = said.reason || "Nothing could be suggested.";
       return;
     }
     const words = document.createElement("p");
@@ -199,7 +199,8 @@ class ConfigForm {
       take.remove();
     });
     words.append(take);
-    place.replaceChildren(words);
+    place.replaceChildren(words, ...(rate ? [rateCurve(said.points)] : []));
+    for (const figure of place.querySelectorAll("figure")) drawChart(figure, figure.chart);
   }
 
   async preview(button) {
@@ -226,6 +227,15 @@ class ConfigForm {
     }
     return row;
   }
+}
+
+// How the loss fell while the rate rose.
+function rateCurve(points) {
+  const figure = Object.assign(document.createElement("figure"), { className: "chart" });
+  figure.dataset.chart = "found";
+  const of = (name) => points.map((it) => [Math.log10(it.learning_rate), it[name]]);
+  figure.chart = { title: "Loss while the rate rises", series: [{ name: "loss", points: of("loss") }, { name: "smoothed", points: of("smoothed") }], xTitle: "log10 of the rate", wholeX: false };
+  return figure;
 }
 
 // -- the buttons of an experiment -----------------------------------------------------------------------------

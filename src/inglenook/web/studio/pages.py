@@ -13,6 +13,7 @@ from inglenook.door.routes import add_routes
 from inglenook.door.services import Gallery, Jobs
 from inglenook.studio.studio import WorkingStudio
 from inglenook.web.studio.dataset_pages import dataset_pages
+from inglenook.web.studio.evaluation_pages import evaluation_pages
 from inglenook.web.studio.export_pages import export_pages
 from inglenook.web.studio.frame import frame_of
 from inglenook.web.studio.project_pages import project_pages
@@ -31,9 +32,8 @@ def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragmen
         dataset_pages(studio, jobs=jobs, gallery=gallery, fragments=fragments),
         split_pages(studio, fragments),
         training_pages(studio, fragments),
-        training_pages(studio, fragments),
+        evaluation_pages(studio, fragments),
         export_pages(studio, fragments),
-        _entrance(studio),
     )
     return router
 

@@ -27,7 +27,8 @@ class Wording:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`name`: as the API takes it. `low`, `high`: None for no bound. `options`: value and words of each choice."""
+    """`name`: as the API takes it. `low`, `high`: None for no bound; `open_low`, `open_high`: the bound itself is no
+    value. `options`: value and words of each choice."""
 
     name: str
     label: str
@@ -39,6 +40,8 @@ class Field:
     options: tuple[tuple[str, str], ...]
     when: str
     empty: str
+    open_low: bool = False
+    open_high: bool = False
 
     @property
     def id(self) -> str:
@@ -48,9 +51,12 @@ class Field:
     def range(self) -> str:
         if self.kind not in ("number", "whole") or (self.low is None and self.high is None):
             return ""
+        if self.low is None:
+            return f"up to {_plain(self.high or 0)}"
         if self.high is None:
-            return f"from {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"{'above' if self.open_low else 'from'} {_plain(self.low)}"
+        low = f"above {_plain(self.low)}" if self.open_low else _plain(self.low)
+        return f"{low} {'and below' if self.open_high else 'to'} {_plain(self.high)}"
 
     @property
     def shown(self) -> str:
@@ -182,7 +188,8 @@ def sections(spec: TrainSpec, task: Task, devices: tuple[tuple[str, str], ...]) 
 def _field(wording: Wording, spec: TrainSpec, task: Task, devices: tuple[tuple[str, str], ...]) -> Field:
     part, name = wording.name.split(".")
     declared = next(it for it in inspect.type_info(_PARTS[part]).fields if it.name == name)  # type: ignore[attr-defined]  # of a Struct
-    kind, low, high, options = _declared(declared.type)
+    bare = _bare(declared.type)
+    kind, low, high, options = _declared(bare)
     options = {
         "backbone": tuple((it.name, backbone_words(it)) for it in task.backbones),
         "head": ((task.head, task.head),),
@@ -204,15 +211,24 @@ def _field(wording: Wording, spec: TrainSpec, task: Task, devices: tuple[tuple[s
         options=options,
         when=wording.when,
         empty=wording.empty,
+        open_low=getattr(bare, "gt", None) is not None,
+        open_high=getattr(bare, "lt", None) is not None,
     )
+
+
+def _bare(kind: Any) -> Any:
+    """Without what may be left out, and without notes."""
+    match kind:
+        case inspect.Metadata():
+            return _bare(kind.type)
+        case inspect.UnionType():
+            return _bare(next(it for it in kind.types if not isinstance(it, inspect.NoneType)))
+        case _:
+            return kind
 
 
 def _declared(kind: Any) -> tuple[Kind, float | None, float | None, tuple[tuple[str, str], ...]]:
     match kind:
-        case inspect.Metadata():
-            return _declared(kind.type)
-        case inspect.UnionType():
-            return _declared(next(it for it in kind.types if not isinstance(it, inspect.NoneType)))
         case inspect.BoolType():
             return "switch", None, None, ()
         case inspect.IntType() | inspect.FloatType():
@@ -225,6 +241,11 @@ def _declared(kind: Any) -> tuple[Kind, float | None, float | None, tuple[tuple[
             return "list", None, None, ()
         case _:
             return "text", None, None, ()
+
+
+def _plain(value: float) -> str:
+    """``4294967295`` and ``0.9``: every digit, and no more."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def backbone_words(one: Backbone) -> str:
