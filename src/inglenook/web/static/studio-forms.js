@@ -58,3 +58,8 @@ async function sendForm(form, method, path, body) {
   }
   return null;
 }
+
+// A picture of a few pixels is shown as what it is, not as a blur.
+document.addEventListener("load", (event) => {
+  if (event.target instanceof HTMLImageElement) event.target.classList.toggle("is-tiny", event.target.naturalWidth < 48);
+}, true);

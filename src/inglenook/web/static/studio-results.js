@@ -12,8 +12,8 @@ class ResultGrid {
     this.form.addEventListener("input", () => this.begin());
     report.querySelector("[data-mistakes]").addEventListener("click", () => this.choose({ filter_correct: "incorrect", sort: "error desc", filter_class: "", filter_predicted: "" }));
     report.querySelector("[data-pages]").addEventListener("click", (event) => {
-      const button = event.target.closest("[data-page]");
-      if (button) this.load(this.page + Number(button.dataset.page));
+      const button = event.target.closest("[data-turn]");
+      if (button) this.load(this.page + Number(button.dataset.turn));
     });
     report.querySelector("[data-result-list]").addEventListener("click", (event) => {
       const button = event.target.closest("[data-filename]");
@@ -59,8 +59,8 @@ class ResultGrid {
     const pages = this.report.querySelector("[data-pages]");
     pages.hidden = found.total_pages < 2;
     pages.querySelector("[data-page-words]").textContent = `Page ${page} of ${found.total_pages}`;
-    pages.querySelector("[data-page='-1']").disabled = page <= 1;
-    pages.querySelector("[data-page='1']").disabled = page >= found.total_pages;
+    pages.querySelector("[data-turn='-1']").disabled = page <= 1;
+    pages.querySelector("[data-turn='1']").disabled = page >= found.total_pages;
   }
 
   item(one) {

@@ -53,7 +53,11 @@ def evaluation_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
 
 
 def _page(
-    studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str | None, evaluation: str | None
+    studio: WorkingStudio,
+    person: PersonId,
+    project_id: str,
+    experiment_id: str | None,
+    evaluation: str | None,
 ) -> dict[str, Any]:
     """Raises ProjectNotFound, ExperimentNotFound, EvaluationNotFound, CorruptDocument."""
     return {

@@ -74,7 +74,9 @@ def chosen_of(
     }
 
 
-def _others(studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str) -> list[tuple[str, str]]:
+def _others(
+    studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str
+) -> list[tuple[str, str]]:
     """What an evaluation can be compared with: the newest completed one of each other experiment, and the
     other ones of this."""
     found = []
@@ -181,7 +183,9 @@ def _tiles(found: Aggregate) -> list[Tile]:
     ]
     ece = found.calibration.ece
     tiles.append(Tile("Calibration error", percent(ece), "of its confidence"))
-    tiles.append(Tile("Pictures", str(found.count), ", ".join(f"{n} {part}" for part, n in found.subsets.items())))
+    tiles.append(
+        Tile("Pictures", str(found.count), ", ".join(f"{n} {part}" for part, n in found.subsets.items()))
+    )
     return tiles
 
 

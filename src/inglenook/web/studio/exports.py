@@ -96,7 +96,9 @@ def record_of(studio: WorkingStudio, person: PersonId, project_id: str, export_i
 
 
 def _facts(one: ExportRecord) -> list[Fact]:
-    facts = [Fact("Checkpoint", one.checkpoint if one.epoch is None else f"{one.checkpoint}, epoch {one.epoch}")]
+    facts = [
+        Fact("Checkpoint", one.checkpoint if one.epoch is None else f"{one.checkpoint}, epoch {one.epoch}")
+    ]
     facts.append(Fact("Format", f"{one.format}, {QUANTISED[one.options.quantization]}"))
     if one.opset is not None:
         facts.append(Fact("Opset", str(one.opset)))
@@ -121,7 +123,10 @@ def _validation(one: ExportRecord) -> list[Fact]:
     if found is None:
         return []
     return [
-        Fact("Same class as the checkpoint", f"{found.agreement:.1%} of {found.images} pictures ({found.subset})"),
+        Fact(
+            "Same class as the checkpoint",
+            f"{found.agreement:.1%} of {found.images} pictures ({found.subset})",
+        ),
         Fact("Largest difference of a logit", f"{found.max_diff:.2g} (at most {found.tolerance:g})"),
         Fact("Mean difference", f"{found.mean_diff:.2g} (at most {found.mean_tolerance:g})"),
         Fact("Batches that were tried", ", ".join(map(str, found.batches))),

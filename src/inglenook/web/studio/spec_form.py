@@ -27,8 +27,8 @@ class Wording:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`name`: as the API takes it. `low`, `high`: None for no bound; `open_low`, `open_high`: the bound itself is no
-    value. `options`: value and words of each choice."""
+    """`name`: as the API takes it. `low`, `high`: None for no bound; `open_low`, `open_high`: the bound
+    itself is no value. `options`: value and words of each choice."""
 
     name: str
     label: str
@@ -80,7 +80,11 @@ SECTIONS: Final[tuple[tuple[str, str, tuple[Wording, ...]], ...]] = (
         (
             Wording(f"{_M}.backbone", "Network"),
             Wording(f"{_M}.head", "Head"),
-            Wording(f"{_M}.pretrained", "Begin with trained weights", "They must be found; nothing takes their place."),
+            Wording(
+                f"{_M}.pretrained",
+                "Begin with trained weights",
+                "They must be found; nothing takes their place.",
+            ),
             Wording(
                 f"{_M}.weights",
                 "Weights from",
@@ -105,7 +109,9 @@ SECTIONS: Final[tuple[tuple[str, str, tuple[Wording, ...]], ...]] = (
         (
             Wording(f"{_H}.max_epochs", "Epochs", "At most."),
             Wording(f"{_H}.batch_size", "Batch size", "Pictures at a time."),
-            Wording(f"{_H}.batch_multiplier", "Batches a step", "Their gradients are added up before a step."),
+            Wording(
+                f"{_H}.batch_multiplier", "Batches a step", "Their gradients are added up before a step."
+            ),
             Wording(f"{_H}.optimizer", "Optimiser"),
             Wording(f"{_H}.learning_rate", "Learning rate"),
             Wording(f"{_H}.weight_decay", "Weight decay"),

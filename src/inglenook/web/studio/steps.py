@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of each transform that a form offers. Names and meanings are torchvision's (`transforms.v2`). Pure."""
+"""The parameters of each transform that a form offers, as torchvision's `transforms.v2` has them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -147,7 +147,10 @@ def _steps_json(spec: TrainSpec, task: Task) -> dict[str, str]:
 
 def _step_lines(spec: TrainSpec, part: str) -> list[StepLine]:
     found = getattr(spec.augmentations, part)
-    return [StepLine(steps.TITLES.get(it.name, it.name), it.name, steps.in_words(it.name, it.params)) for it in found]
+    return [
+        StepLine(steps.TITLES.get(it.name, it.name), it.name, steps.in_words(it.name, it.params))
+        for it in found
+    ]
 
 
 def device_choices(devices: tuple[Device, ...]) -> tuple[tuple[str, str], ...]:
@@ -184,7 +187,10 @@ def facts_of(one: Experiment) -> list[Fact]:
         facts.append(Fact("Most memory", format_bytes(one.peak_bytes)))
     if one.parking.times:
         facts.append(
-            Fact("Made room for others", f"{one.parking.times} times, {seconds_words(one.parking.seconds)} in all")
+            Fact(
+                "Made room for others",
+                f"{one.parking.times} times, {seconds_words(one.parking.seconds)} in all",
+            )
         )
     if one.resumed_from:
         facts.append(Fact("Resumed after epoch", ", ".join(map(str, one.resumed_from))))
@@ -215,7 +221,8 @@ def goes(one: Experiment) -> str:
         parts.append(f"the records of {one.epoch} {'epoch' if one.epoch == 1 else 'epochs'}")
     if one.checkpoints:
         size = sum(it.size_bytes for it in one.checkpoints.values())
-        parts.append(f"{len(one.checkpoints)} checkpoint{'s'[: len(one.checkpoints) > 1]} ({format_bytes(size)})")
+        many = len(one.checkpoints)
+        parts.append(f"{many} {'checkpoint' if many == 1 else 'checkpoints'} ({format_bytes(size)})")
     return ", ".join([*parts, "its log and its evaluations"])
 
 
@@ -223,6 +230,7 @@ def compared(studio: WorkingStudio, person: PersonId, project_id: str, ids: list
     """The context of a comparison. Raises BadSpec: fewer than two; as `ExperimentsService.get`."""
     data = studio.experiments.compare(person, project_id, ids)
     columns = data["experiments"]
+    names = ",".join(one["id"] for one in columns)
     rows = [
         (name, [spec_form.shown(values.get(one["id"])) for one in columns])
         for name, values in data["differences"].items()
@@ -239,7 +247,7 @@ def compared(studio: WorkingStudio, person: PersonId, project_id: str, ids: list
             for one in columns
         ],
         "rows": rows,
-        "compare_place": f"/api/training/{project_id}/experiments/compare?ids={','.join(one['id'] for one in columns)}",
+        "compare_place": f"/api/training/{project_id}/experiments/compare?ids={names}",
         "names_json": json.dumps({one["id"]: one["name"] for one in columns}),
     }
 

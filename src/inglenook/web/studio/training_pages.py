@@ -31,9 +31,7 @@ def training_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
         experiment_id: str | None = None,
         compare: str | None = None,
     ) -> Response:
-        context = await asyncio.to_thread(
-            _page, studio, caller.person, project_id, experiment_id, compare
-        )
+        context = await asyncio.to_thread(_page, studio, caller.person, project_id, experiment_id, compare)
         return studio_page(request, "studio/training.html", context)
 
     return router
