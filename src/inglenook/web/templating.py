@@ -42,6 +42,7 @@ def environment() -> Environment:
     env.filters["sentence"] = sentence
     env.filters["bytes"] = format_bytes
     env.filters["number"] = lambda value: f"{value:g}"
+    env.filters["plain"] = lambda value: str(int(value)) if value == int(value) else repr(value)
     env.globals["static"] = static_url
     env.globals["oob"] = False
     return env

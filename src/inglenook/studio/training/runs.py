@@ -70,6 +70,11 @@ class Runs:
 
     # -- the queue -----------------------------------------------------------------------------------------
 
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Those of the machine, as a configuration may name them."""
+        return tuple(self._devices)
+
     async def start(self, person: PersonId, project_id: str, experiment_id: str) -> Experiment:
         """Put it into the queue. Of two at once, one wins.
 

@@ -13,9 +13,12 @@ from inglenook.door.routes import add_routes
 from inglenook.door.services import Gallery, Jobs
 from inglenook.studio.studio import WorkingStudio
 from inglenook.web.studio.dataset_pages import dataset_pages
+from inglenook.web.studio.evaluation_pages import evaluation_pages
+from inglenook.web.studio.export_pages import export_pages
 from inglenook.web.studio.frame import frame_of
 from inglenook.web.studio.project_pages import project_pages
 from inglenook.web.studio.split_pages import split_pages
+from inglenook.web.studio.training_pages import training_pages
 from inglenook.web.templating import HEADERS
 
 
@@ -28,6 +31,9 @@ def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragmen
         _entrance(studio),
         dataset_pages(studio, jobs=jobs, gallery=gallery, fragments=fragments),
         split_pages(studio, fragments),
+        training_pages(studio, fragments),
+        evaluation_pages(studio, fragments),
+        export_pages(studio, fragments),
     )
     return router
 
