@@ -24,6 +24,15 @@ class NotTrainable(Invalid):
     default_code = "experiment.not_trainable"
 
 
+def one_class(name: str) -> NotTrainable:
+    """A network that has only seen one class says it of every picture, and is always right about its own."""
+    return NotTrainable(
+        f"All pictures of the training part are of one class, {name}: there is nothing to tell apart.",
+        code="experiment.one_class",
+        hint="import or label pictures of another class, and make a split that has both in its training part",
+    )
+
+
 class WrongStatus(Conflict):
     """What is asked for does not go with the experiment's status."""
 

@@ -12,7 +12,7 @@ import msgspec
 from inglenook.store.files import atomic_file
 from inglenook.studio.datasets.model import ImageRecord
 from inglenook.studio.tasks.model import Task
-from inglenook.studio.training.errors import NotTrainable
+from inglenook.studio.training.errors import NotTrainable, one_class
 from inglenook.wire.studio.spec import Example
 
 Part = Literal["train", "val", "test"]
@@ -35,8 +35,6 @@ class Written:
             said.append(
                 f"{self.left_out['unlabelled']} pictures of the split have no class and are left out."
             )
-        if not self.examples.get("val"):
-            said.append("The split has no validation part: no epoch is the best, and only the last is kept.")
         return said
 
 
@@ -58,10 +56,11 @@ def write_manifest(
         most: the rest is left away when there are so many to learn from.
 
     Raises:
-        NotTrainable: no picture to learn from.
+        NotTrainable: no picture to learn from, or all of them of one class.
         Failed, Unavailable: it cannot be written.
     """
     examples: Counter[str] = Counter()
+    learned: set[int] = set()
     unlabelled = met = 0
     with atomic_file(path) as out:
         for record in records:
@@ -76,6 +75,8 @@ def write_manifest(
             example = Example(id=record.id, file=str(file(record)), subset=part, target=target)
             out.write(msgspec.json.encode(example) + b"\n")
             examples[part] += 1
+            if part == "train" and isinstance(target, int):
+                learned.add(target)
             if examples["train"] == most:
                 break
     gone = sum(part in PARTS for part in assignments.values()) - met
@@ -85,5 +86,7 @@ def write_manifest(
             code="experiment.no_data",
             hint="label the pictures, or make a split whose training part has some",
         )
+    if len(learned) == 1 and most is None:
+        raise one_class(classes[learned.pop()])
     left_out = {reason: count for reason, count in (("gone", gone), ("unlabelled", unlabelled)) if count}
     return Written({part: examples[part] for part in PARTS}, left_out)

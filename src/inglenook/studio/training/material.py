@@ -8,7 +8,7 @@ from inglenook.studio.errors import SplitNotFound
 from inglenook.studio.splits.model import SplitSummary
 from inglenook.studio.splits.service import SplitsService
 from inglenook.studio.tasks.registry import require_available
-from inglenook.studio.training.errors import NotTrainable
+from inglenook.studio.training.errors import NotTrainable, one_class
 from inglenook.studio.training.manifest import write_manifest
 from inglenook.studio.training.model import Data, Experiment
 
@@ -36,7 +36,8 @@ class Material:
         return found[0]
 
     def require_pictures(self, project_id: str, split: str) -> None:
-        """Raises SplitNotFound, DatasetNotImported; NotTrainable: the training part is empty now."""
+        """Raises SplitNotFound, DatasetNotImported; NotTrainable: the training part is empty now, or has one
+        class only."""
         self._datasets.head(project_id)
         found = self._splits.get(project_id, split)
         if not found.stats["train"]:
@@ -45,6 +46,9 @@ class Material:
                 code="experiment.no_data",
                 hint="make a split whose training part has pictures",
             )
+        classes = [name for name, counts in found.class_distribution.items() if counts["train"]]
+        if len(classes) == 1:
+            raise one_class(classes[0])
 
     def write(
         self, project_id: str, experiment: Experiment, path: Path, *, most: int | None = None

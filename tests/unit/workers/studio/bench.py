@@ -12,7 +12,7 @@ from inglenook.base.clock import SystemClock
 from inglenook.wire.message import Decoder, Message, encode
 from inglenook.wire.studio.messages import FromStudioWorker
 from inglenook.wire.studio.spec import TrainSpec
-from inglenook.wire.studio.training import Batch, Epoch, Park, StudioNotice, Train, Unpark
+from inglenook.wire.studio.training import Batch, Began, Epoch, Park, StudioNotice, Train, Unpark
 from inglenook.workers.studio.context import Context
 from inglenook.workers.studio.device import StudioDevice
 from inglenook.workers.studio.gate import Gate
@@ -92,7 +92,9 @@ class Bench:
 
     @property
     def notices(self) -> str:
-        return "\n".join(message.text for message in self.of(StudioNotice))
+        """What a person should know, told before it began and on the way."""
+        before = [note for message in self.of(Began) for note in message.notes]
+        return "\n".join([*before, *(message.text for message in self.of(StudioNotice))])
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:

@@ -75,7 +75,10 @@ class Classification:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         if len(classes) < 2:
-            raise NoData(f"There are {len(classes)} classes; classification needs two at least.")
+            raise NoData(
+                f"Classification needs two classes at least, and there is {classes[0] if classes else 'none'}.",
+                hint="import or label pictures of another class",
+            )
         self.classes = classes
 
     def check(self, examples: Sequence[Example]) -> None:

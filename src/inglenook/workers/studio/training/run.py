@@ -19,7 +19,6 @@ from inglenook.base.errors import InglenookError
 from inglenook.wire.message import Message
 from inglenook.wire.studio.training import (
     Began,
-    StudioNotice,
     Train,
     Trained,
     TrainFailed,
@@ -171,8 +170,6 @@ class Run:
     def _tell_began(self, data: Data, learner: Learner, precision: str, notes: tuple[str, ...]) -> None:
         frozen = is_frozen(data, self.progress.epoch)
         trained = [learner.network.head] if frozen else [learner.network]
-        for note in notes:
-            self._context.send(StudioNotice(job=self._work.job, text=note))
         self._context.send(
             Began(
                 job=self._work.job,
