@@ -12,7 +12,7 @@ from tests.e2e.browser import PATIENCE_MS, Watched, draw, unfold, violations, wa
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("/", "/chat", "/gallery", "/activity", "/nowhere")
+PAGES = ("/", "/chat", "/gallery", "/projects", "/activity", "/nowhere")
 BUDGET_BYTES = 200_000
 """HTML, styles, scripts and fonts of a first visit, before compression."""
 

@@ -159,7 +159,9 @@ def test_a_zip_comes_in_with_what_was_left_out_and_why(room: Room, digits_zip: P
 
 _DROP = """([names, bytes]) => {
     const carried = new DataTransfer();
-    names.forEach((name, place) => carried.items.add(new File([new Uint8Array(bytes[place])], name, {type: "image/png"})));
+    names.forEach((name, place) => {
+        carried.items.add(new File([new Uint8Array(bytes[place])], name, {type: "image/png"}));
+    });
     const zone = document.querySelector("[data-drop]");
     for (const kind of ["dragover", "drop"]) {
         zone.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: carried}));
@@ -349,8 +351,8 @@ def test_classes_are_renamed_and_merged(filled: Room) -> None:
 
 
 def test_checks_find_a_picture_that_is_there_twice_and_one_of_them_goes(room: Room, digits: Path) -> None:
-    source = sorted((digits / "one").iterdir())[0].read_bytes()
-    other = sorted((digits / "two").iterdir())[0].read_bytes()
+    source = min((digits / "one").iterdir()).read_bytes()
+    other = min((digits / "two").iterdir()).read_bytes()
     files = [("files", (f"{name}.png", data)) for name, data in (("a", source), ("b", source), ("c", other))]
     fields = {"class_name": "one", "keep_duplicates": "true"}
     room.data("POST", f"/api/datasets/{room.project}/import/files?wait=true", files=files, data=fields)
