@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from inglenook.testing.server import RunningServer
 from tests.e2e.browser import PATIENCE_MS, Watched, violations, watched
@@ -48,11 +48,11 @@ def chosen(experiment: str) -> str:
     return f"?experiment_id={experiment}"
 
 
-def pill(page: Page) -> object:
+def pill(page: Page) -> Locator:
     return page.locator("#training-experiment-workspace [data-status-words]")
 
 
-def points(page: Page, chart: str = "loss", line: str = "val") -> object:
+def points(page: Page, chart: str = "loss", line: str = "val") -> Locator:
     """The curve; how many points it has is its `data-points`."""
     return page.locator(f"[data-training-{chart}-{line}]")
 
@@ -154,7 +154,7 @@ def test_an_experiment_is_made_renamed_copied_and_deleted(nook: Watched, bench: 
     page.get_by_label("Quick").check()
     page.get_by_role("button", name="Make it").click()
     expect(page.locator("#experiment-title")).to_have_text("Fresh")
-    expect(page.get_by_label("Network", exact=True)).to_have_value("mobilenet_v3_small")
+    expect(page.locator("#model-backbone")).to_have_value("mobilenet_v3_small")
     page.get_by_role("button", name="Rename").click()
     page.locator("#experiment-name").fill("Renamed")
     page.locator("#experiment-name").press("Enter")
@@ -208,7 +208,7 @@ def test_two_runs_are_compared_side_by_side(nook: Watched, bench: Bench) -> None
     page.get_by_role("button", name="Compare 2").click()
     table = page.locator(".compare")
     expect(table.get_by_role("row", name=re.compile("learning_rate"))).to_contain_text("0.003")
-    expect(page.locator("[data-chart=compared] .legend-item")).to_have_text(["First", "Second"])
+    expect(page.locator("[data-chart=compared] .legend-item")).to_have_text(["Second", "First"])
     page.get_by_label("Measure").select_option("train_loss")
     expect(page.locator("[data-chart=compared] figcaption")).to_contain_text("train loss")
 

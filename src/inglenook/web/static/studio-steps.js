@@ -47,7 +47,7 @@ class StepList {
     const row = this.row({ name, params });
     this.rows.append(row);
     this.name();
-    row.querySelector("input, select, button")?.focus();
+    (row.querySelector(".step-fields input, .step-fields select") ?? row.querySelector("button")).focus();
     this.tell(`${declared.title} was added at the end`);
   }
 
