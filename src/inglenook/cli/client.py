@@ -203,13 +203,14 @@ def error_of(status: int, body: bytes) -> InglenookError:
     try:
         said = json.loads(body)["error"]
         message, code, hint = str(said["message"]), said.get("code"), said.get("hint")
+        field = said.get("param")
         if said.get("details"):  # AI Studio's way: the message alone says only that something is wrong
             message = " ".join(str(it["msg"]) for it in said["details"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return kind(f"The server answered {status} without saying why.", code="server.answer")
     if hint is not None:  # the API repeats it in the message, for clients that show nothing else
         message = message.removesuffix(f" Hint: {hint}.")
-    return kind(message, code=code, hint=hint)
+    return kind(message, code=code, hint=hint, field=field)
 
 
 async def server_events(response: "httpx.Response") -> AsyncIterator[tuple[str, Any]]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inglenook.base.errors import InglenookError
 from inglenook.cli.image import set_log
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import Progress, printable
 
 if TYPE_CHECKING:
     from inglenook.app import Workshop
+    from inglenook.cli.client import ServerClient
     from inglenook.settings import Loaded
 
 AT_ONCE = 16
@@ -55,7 +57,7 @@ async def _run(loaded: "Loaded", model: str, files: tuple[Path, ...], top: int) 
     groups = [files[place : place + AT_ONCE] for place in range(0, len(files), AT_ONCE)]
     if address is not None:
         async with ServerClient(address) as client:
-            answers = [await client.predict(model, group, top) for group in groups]
+            answers = [await _there(client, model, group, top) for group in groups]
     else:
         from inglenook.app import open_workshop
 
@@ -65,6 +67,24 @@ async def _run(loaded: "Loaded", model: str, files: tuple[Path, ...], top: int) 
             async with open_workshop(loaded) as workshop:
                 answers = [await _here(workshop, model, group, top) for group in groups]
     return [one for answer in answers for one in answer]
+
+
+async def _there(
+    client: "ServerClient", model: str, files: tuple[Path, ...], top: int
+) -> list[dict[str, Any]]:
+    """By the server."""
+    try:
+        return await client.predict(model, files, top)
+    except InglenookError as error:
+        raise _of_file(error, files) from None
+
+
+def _of_file(error: InglenookError, files: tuple[Path, ...]) -> InglenookError:
+    """`error` with the name of the file that it is about, where it is about one."""
+    name, _, place = (error.field or "").partition(".")
+    if name not in ("image", "images") or (not place and len(files) > 1):
+        return error
+    return type(error)(f"{files[int(place or 0)]}: {error.message}", code=error.code, hint=error.hint)
 
 
 async def _here(workshop: "Workshop", model: str, files: tuple[Path, ...], top: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import click
 from inglenook.cli.studio_evaluate import evaluate_model
 from inglenook.cli.studio_export import export_model
 from inglenook.cli.studio_import import import_pictures
-from inglenook.cli.studio_train import listing, resume, split, stop, train, watch
+from inglenook.cli.studio_train import listing, restart, resume, split, stop, train, watch
 
 
 @click.group()
@@ -14,7 +14,7 @@ def studio() -> None:
     """From a folder of pictures to a trained model."""
 
 
-for command in (listing, import_pictures, split, train, watch, stop, resume):
+for command in (listing, import_pictures, split, train, watch, stop, resume, restart):
     studio.add_command(command)
 studio.add_command(evaluate_model)
 studio.add_command(export_model)

@@ -93,6 +93,7 @@ async def _export(
             await asyncio.to_thread(_write, out, files)
             say(f"written into {out}: {', '.join(record['files'])}")
         if name is not None:
+            say(f"made: {record['id']}")  # it stays, also where the name is taken
             record = (await client.post(f"{path}/register", {"name": name}))["data"]
         return record
 

@@ -5,7 +5,7 @@ import asyncio
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from inglenook.cli.client import ServerClient
 
 Json = Mapping[str, Any]
+_SHOWN: Final = 10
+"""Projects that an error names."""
 _SENT_AS_IT_IS: Final = (".zip", ".parquet", ".arrow")
 
 
@@ -93,8 +95,15 @@ async def project_named(client: "ServerClient", wanted: str) -> str:
             f"{len(found)} projects are called {wanted!r}.", hint=f"name its id: {', '.join(found)}"
         )
     if not found:
-        raise NotFound(f"There is no project {wanted!r}.", hint="make one with --new NAME")
+        raise NotFound(f"There is no project {wanted!r}.", hint=_projects_there(there))
     return str(found[0])
+
+
+def _projects_there(projects: Sequence[Json]) -> str:
+    make = "`inglenook studio import --new NAME FOLDER` makes one"
+    names = ", ".join(one["name"] for one in projects[:_SHOWN])
+    more = f" and {len(projects) - _SHOWN} more" if len(projects) > _SHOWN else ""
+    return f"there are {names}{more}; {make}" if projects else make
 
 
 async def _submitted(client: "ServerClient", project: str, source: Path, fields: Json) -> Any:

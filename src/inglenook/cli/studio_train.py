@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`inglenook studio list/split/train/watch/stop/resume`: experiments of the running server."""
+"""`inglenook studio list/split/train/watch/stop/resume/restart`: experiments of the running server."""
 
 import asyncio
 import signal
@@ -41,7 +41,10 @@ def listing(project: str | None, as_json: bool, config: Path | None, data: Path 
         put_json(found)
     elif project is None:
         rows = [[it["id"], it["name"], it["task"]] for it in found["projects"]]
-        put(table(rows, header=["project", "name", "task"]) if rows else "")
+        if rows:
+            put(table(rows, header=["project", "name", "task"]))
+        else:
+            say("no projects; `inglenook studio import --new NAME FOLDER` makes one")
     else:
         _show_lists(found)
 
@@ -237,6 +240,24 @@ def resume(project: str, experiment: str, detach: bool, config: Path | None, dat
     async def ask(client: "ServerClient") -> None:
         path, found = await _experiment(client, project, experiment)
         await client.post(f"{path}/{found}/resume")
+        if not detach:
+            await _watched(client, path, found)
+
+    _with_server(config, data, ask)
+
+
+@click.command()
+@click.argument("project")
+@click.argument("experiment")
+@click.option("--detach", is_flag=True, help="Do not watch.")
+@settings_options
+def restart(project: str, experiment: str, detach: bool, config: Path | None, data: Path | None) -> None:
+    """Train EXPERIMENT anew: its checkpoints, figures and evaluations are deleted first."""
+
+    async def ask(client: "ServerClient") -> None:
+        path, found = await _experiment(client, project, experiment)
+        await client.post(f"{path}/{found}/restart")
+        await client.post(f"{path}/{found}/train")
         if not detach:
             await _watched(client, path, found)
 

@@ -71,7 +71,8 @@ def load_first_weights(
         tried.append("the hub may not be asked")
     raise NoWeights(
         f"Trained weights for {facts.title} were asked for and not found: {'; '.join(tried)}.",
-        hint=f"put {facts.name}.safetensors into the models folder, or set model.pretrained to false",
+        hint=f"put {facts.name}.safetensors into the models folder,"
+        " or train from scratch (model.pretrained: false)",
     )
 
 
