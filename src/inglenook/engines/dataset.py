@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from inglenook.base.cancel import StopToken
+from inglenook.runtime.visibility import NO_CUDA
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
 from inglenook.wire.studio.dataset import (
@@ -53,7 +54,7 @@ class DatasetReaders:
             name=f"The reader of {what}",
             union=FromDatasetWorker,
             spool_root=self.spool_root,
-            extra={"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            extra={**NO_CUDA, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             grace_s=self.stop_grace_s,
         )
         await worker.start()

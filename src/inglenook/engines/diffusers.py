@@ -7,6 +7,7 @@ from typing import Final
 from inglenook.base.cancel import StopToken
 from inglenook.runtime import amd
 from inglenook.runtime.contracts import Device, LoadPlan
+from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
 from inglenook.wire.image import (
@@ -79,7 +80,7 @@ class DiffusersEngine:
             name=f"The image worker of {plan.model}",
             union=FromImageWorker,
             spool_root=self._spool_root,
-            extra=_device_environment(device) | amd.environment(self._profile, device),
+            extra=only(device) | amd.environment(self._profile, device),
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -112,16 +113,6 @@ class DiffusersEngine:
 def _torch_device(device: Device) -> str:
     name = TORCH_DEVICE[device.kind]
     return name if name != "cuda" else "cuda:0"  # the child sees only its own device
-
-
-def _device_environment(device: Device) -> dict[str, str]:
-    """Only the child's own device is visible to it, numbered as the vendor's tools number it."""
-    if device.kind == "cuda":
-        return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if device.kind == "rocm":
-        # The lower layer hides the others and counts anew: for the upper one there is only number 0.
-        return {"ROCR_VISIBLE_DEVICES": str(device.index), "HIP_VISIBLE_DEVICES": "0"}
-    return {"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}
 
 
 class ImageChild(WorkerChild[LastWord]):

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from inglenook.base.cancel import StopToken
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
+from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import WorkerChild
 from inglenook.wire.message import Message
@@ -85,7 +86,7 @@ class OnnxEngine:
             name=f"The vision worker of {plan.model}",
             union=FromVisionWorker,
             spool_root=self._spool_root,
-            extra=_environment(device),
+            extra=only(device),
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -103,13 +104,6 @@ class OnnxEngine:
             cancel_grace_s=self._cancel_grace_s,
             stop_grace_s=self._stop_grace_s,
         )
-
-
-def _environment(device: Device) -> dict[str, str]:
-    """Only the child's own device is visible to it."""
-    if device.kind == "cuda":
-        return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class VisionChild(WorkerChild[PredictLastWord]):

@@ -11,6 +11,7 @@ from typing import Final
 from inglenook.base.cancel import StopToken
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
 from inglenook.runtime.parkable_child import ParkableChild
+from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell
 from inglenook.wire.message import Message
@@ -56,6 +57,8 @@ WORKING_OF: Final[Mapping[str, str]] = {
     "explain": "while it looked at a picture",
 }
 """By the plan's variant, where it does not train."""
+OFFLINE: Final[Mapping[str, str]] = {"HF_HUB_OFFLINE": "1"}
+"""No library asks the hub behind our back."""
 BY_FORCE: Final = -1
 """`TrainStopped.epoch` of a run whose process had to be ended."""
 
@@ -121,7 +124,7 @@ class StudioEngine:
             name=f"The studio worker of {plan.model}",
             union=FromStudioWorker,
             spool_root=self._spool_root,
-            extra=_environment(device, hub=self._hub),
+            extra=only(device) | ({} if self._hub else OFFLINE),
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -141,18 +144,6 @@ class StudioEngine:
             cancel_grace_s=self._cancel_grace_s,
             stop_grace_s=self._stop_grace_s,
         )
-
-
-def _environment(device: Device, *, hub: bool) -> dict[str, str]:
-    """Only the child's own device is visible to it, numbered as the vendor's tools number it; and no library
-    asks the hub behind our back."""
-    offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
-    if device.kind == "cuda":
-        return offline | {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if device.kind == "rocm":
-        # The lower layer hides the others and counts anew: for the upper one there is only number 0.
-        return offline | {"ROCR_VISIBLE_DEVICES": str(device.index), "HIP_VISIBLE_DEVICES": "0"}
-    return offline | {"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else offline
 
 
 class StudioChild(ParkableChild[Message]):

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from inglenook.base.cancel import StopToken
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
+from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
 from inglenook.wire.speech import (
@@ -78,7 +79,7 @@ class WhisperEngine:
             name=f"The speech worker of {plan.model}",
             union=FromSpeechWorker,
             spool_root=self._spool_root,
-            extra=_device_environment(device),
+            extra=only(device),
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -98,13 +99,6 @@ class WhisperEngine:
             cancel_grace_s=self._cancel_grace_s,
             stop_grace_s=self._stop_grace_s,
         )
-
-
-def _device_environment(device: Device) -> dict[str, str]:
-    """Only the child's own device is visible to it."""
-    if device.kind == "cuda":
-        return {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class SpeechChild(WorkerChild[LastWord]):

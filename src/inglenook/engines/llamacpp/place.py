@@ -13,12 +13,12 @@ import psutil
 
 from inglenook.runtime import cgroup
 from inglenook.runtime.contracts import Device
+from inglenook.runtime.visibility import NONE, only
 
 SOCKET: Final = "llama.sock"
 SOCKET_PATH_BYTES: Final = 100
 """A system's limit is 104 or 108 with the zero at its end."""
 SHORT_ROOTS: Final = (None, "/tmp")  # noqa: S108 - a folder of mode 0700 is made in it
-HIDDEN: Final = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "GGML_VK_VISIBLE_DEVICES": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +66,7 @@ def device_environment(device: Device) -> dict[str, str]:
 
     A child on the CPU sees no accelerator; Metal cannot be hidden, there `gpu_layers` is 0.
     """
-    seen: dict[str, str] = {"OMP_WAIT_POLICY": "PASSIVE"} | HIDDEN
-    match device.kind:
-        case "cuda":
-            seen |= {"CUDA_VISIBLE_DEVICES": str(device.index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-        case "rocm":
-            # The lower layer hides the others and counts anew: for the upper one there is only number 0.
-            seen |= {"ROCR_VISIBLE_DEVICES": str(device.index), "HIP_VISIBLE_DEVICES": "0"}
-        case "vulkan":
-            seen |= {"GGML_VK_VISIBLE_DEVICES": str(device.index)}
-        case _:
-            pass
-    return seen
+    return {"OMP_WAIT_POLICY": "PASSIVE", **NONE, **only(device)}
 
 
 def default_threads() -> int:

@@ -6,18 +6,19 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as theirs
 from tests.studio_pictures import spec
 from torch import nn
 from torch.nn import functional
-from torchmetrics import functional as theirs
 
 from inglenook.wire.studio.backbones import BACKBONES
 from inglenook.wire.studio.spec import Hyperparameters
 from inglenook.workers.studio.data.sampling import Key, batched, order, seed_of
 from inglenook.workers.studio.errors import BadAugmentation, UnknownModel
 from inglenook.workers.studio.networks.backbones import build_backbone, check_side, facts_of
-from inglenook.workers.studio.tasks.classification import Classification, ClassMetrics
+from inglenook.workers.studio.tasks.classification import Classification
 from inglenook.workers.studio.tasks.losses import ClassLoss, balanced_weights
+from inglenook.workers.studio.tasks.metrics import BATCHES_TOGETHER, ClassMetrics
 from inglenook.workers.studio.training.averaging import Average
 from inglenook.workers.studio.training.optimizers import make_optimizer
 from inglenook.workers.studio.training.schedule import factor
@@ -157,19 +158,41 @@ def test_accuracy_is_accuracy_and_macro_recall_is_macro_recall() -> None:
     assert metrics.values()["accuracy"] == 0.0
 
 
-def test_metrics_are_torchmetrics() -> None:
+def test_metrics_are_those_of_scikit_learn_and_as_exact() -> None:
     rng = torch.Generator().manual_seed(5)
-    logits, targets = torch.randn(200, 7, generator=rng), torch.randint(0, 5, (200,), generator=rng)
+    batches = BATCHES_TOGETHER + 3
+    logits = torch.randn(batches, 7, 7, generator=rng)
+    targets = torch.randint(0, 5, (batches, 7), generator=rng)
     metrics = ClassMetrics(7)
-    metrics.update(logits, targets)
+    for output, target in zip(logits, targets, strict=True):
+        metrics.update(output, target)
     values = metrics.values()
-    asked = {"preds": logits, "target": targets, "task": "multiclass", "num_classes": 7}
-    assert values["accuracy"] == pytest.approx(float(theirs.accuracy(**asked, average="micro")))
-    for name, function in (
-        ("precision", theirs.precision), ("recall", theirs.recall), ("f1", theirs.f1_score),
-    ):  # fmt: skip
-        expected = float(function(**asked, average="macro"))
-        assert values[f"{name}_macro"] == pytest.approx(expected, abs=1e-6)
+    guesses, truth = logits.argmax(2).flatten(), targets.flatten()
+    macro = {"average": "macro", "zero_division": 0}
+    expected = theirs.precision_recall_fscore_support(truth, guesses, **macro)
+    assert values["accuracy"] == theirs.accuracy_score(truth, guesses)
+    for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
+        assert values[f"{name}_macro"] == values[name] == pytest.approx(value, rel=1e-12)
+
+
+def test_metrics_go_on_from_a_checkpoint_in_the_middle_of_an_epoch() -> None:
+    rng = torch.Generator().manual_seed(6)
+    logits, targets = torch.randn(40, 3, generator=rng), torch.randint(0, 3, (40,), generator=rng)
+    whole, first, second = ClassMetrics(3), ClassMetrics(3), ClassMetrics(3)
+    whole.update(logits, targets)
+    first.update(logits[:25], targets[:25])
+    second.load_state_dict(first.state_dict())
+    assert second.values() == first.values()
+    second.update(logits[25:], targets[25:])
+    assert second.values() == whole.values() != first.values()
+
+
+def test_an_accuracy_has_wilsons_interval() -> None:
+    metrics = ClassMetrics(2)
+    metrics.update(torch.tensor([[1.0, 0.0]]).repeat(10, 1), torch.tensor([0] * 9 + [1]))
+    sure = metrics.intervals()
+    assert sure["accuracy_low"] == pytest.approx(0.5958, abs=1e-4)
+    assert sure["accuracy_high"] == pytest.approx(0.9821, abs=1e-4)
 
 
 @pytest.mark.parametrize(

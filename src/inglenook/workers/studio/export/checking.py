@@ -26,8 +26,8 @@ from inglenook.wire.studio.export import (
 )
 from inglenook.workers.studio.data.transforms import Pipeline
 from inglenook.workers.studio.export.errors import CheckFailed, NoPictures
-from inglenook.workers.studio.export.kept import Kept
 from inglenook.workers.studio.export.pictures import Picture, Pictures
+from inglenook.workers.studio.kept import Kept
 
 Logits = npt.NDArray[np.float32]
 Run = Callable[[npt.NDArray[Any]], Sequence[npt.NDArray[Any]]]

@@ -33,10 +33,10 @@ from inglenook.workers.studio.errors import Stopped
 from inglenook.workers.studio.export import onnx_files
 from inglenook.workers.studio.export.checking import Run, check, session
 from inglenook.workers.studio.export.errors import AccuracyLost, CannotPreprocess, CheckFailed, WrongShape
-from inglenook.workers.studio.export.kept import Kept, open_kept
 from inglenook.workers.studio.export.pictures import Pictures
 from inglenook.workers.studio.export.quantising import measure, quantise
 from inglenook.workers.studio.export.steps import as_preprocessing
+from inglenook.workers.studio.kept import Kept, load_kept
 
 ONNX_FILE: Final = "model.onnx"
 SCRIPT_FILE: Final = "model.pt"
@@ -89,7 +89,7 @@ class _Job:
 
     def carry_out(self) -> Exported:
         self._tell("load", 0.0)
-        kept = open_kept(Path(self._work.checkpoint))
+        kept = load_kept(Path(self._work.checkpoint))
         wanted = self._wanted(kept)
         _check_shape(kept, self._options)
         pictures = Pictures(Path(self._work.manifest))
@@ -201,7 +201,7 @@ class _Job:
         outside = _outside(wanted, self._options)
         own = {
             "schema": SCHEMA,
-            "task": kept.task,
+            "task": kept.task.name,
             "labels": json.dumps(list(kept.classes), ensure_ascii=False),
             "preprocessing": msgspec.json.encode(outside).decode(),
             "scores": "logits",

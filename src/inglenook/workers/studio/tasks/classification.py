@@ -14,54 +14,10 @@ from inglenook.wire.studio.spec import Example, TrainSpec
 from inglenook.wire.studio.training import Sample
 from inglenook.workers.studio.errors import NoData, UnknownModel
 from inglenook.workers.studio.tasks.losses import ClassLoss
+from inglenook.workers.studio.tasks.metrics import ClassMetrics
 from inglenook.workers.studio.tasks.model import Network
 
 HEAD = "classification"
-
-
-class ClassMetrics(nn.Module):
-    """Counts over one part of one epoch; three int64 (classes,).
-
-    `accuracy`: the share that is right. The macro ones: the mean over the classes that occur or were
-    predicted, each counted alike, 0 where nothing can be divided by (as torchmetrics and scikit-learn
-    count them). `precision`, `recall` and `f1` are AI Studio's names for the macro ones.
-    """
-
-    right: torch.Tensor
-    predicted: torch.Tensor
-    there: torch.Tensor
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        for name in ("right", "predicted", "there"):
-            self.register_buffer(name, torch.zeros(classes, dtype=torch.int64))
-
-    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """`targets`: int64 (N,), or shares (N, classes), of which the largest counts."""
-        truth = targets if targets.ndim == 1 else targets.argmax(1)
-        guess = outputs.argmax(1)
-        one = torch.ones_like(truth)
-        self.there.index_add_(0, truth, one)
-        self.predicted.index_add_(0, guess, one)
-        self.right.index_add_(0, truth, (guess == truth).long())
-
-    def values(self) -> dict[str, float]:
-        right, predicted, there = (sums.cpu().double() for sums in (self.right, self.predicted, self.there))
-        occurs = (predicted + there) > 0
-        macro = {
-            "precision": right / predicted.clamp(min=1),
-            "recall": right / there.clamp(min=1),
-            "f1": 2 * right / (predicted + there).clamp(min=1),
-        }
-        means = {
-            name: float(values[occurs].mean()) if occurs.any() else 0.0 for name, values in macro.items()
-        }
-        accuracy = float(right.sum() / there.sum().clamp(min=1))
-        return {"accuracy": accuracy, **{f"{name}_macro": value for name, value in means.items()}, **means}
-
-    def reset(self) -> None:
-        for sums in self.buffers():
-            sums.zero_()
 
 
 class Classification:

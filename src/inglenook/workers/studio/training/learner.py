@@ -52,7 +52,12 @@ class Sums(nn.Module):
         self.metrics.update(outputs.detach(), targets)
 
     def values(self, part: str) -> dict[str, float]:
-        found = {"loss": float(self.loss / self.examples), **self.metrics.values()} if self.examples else {}
+        """Of `val` also how sure the metrics are."""
+        if not self.examples:
+            return {}
+        found = {"loss": float(self.loss / self.examples), **self.metrics.values()}
+        if part == "val":
+            found |= self.metrics.intervals()
         return {f"{part}_{name}": value for name, value in found.items()}
 
     def reset(self) -> None:
@@ -239,7 +244,8 @@ class Learner(LightningModule):
     def loose(self) -> list[torch.Tensor]:
         """What lies on the device and belongs to no module."""
         found = (getattr(self.scaler, name, None) for name in ("_scale", "_growth_tracker"))
-        return [tensor for tensor in found if tensor is not None]
+        counts = (tensor for sums in (self.sums, self.val_sums) for tensor in sums.metrics.tensors())
+        return [*counts, *(tensor for tensor in found if tensor is not None)]
 
     def flush(self) -> None:
         self._reporter.flush(self.progress.epoch)

@@ -81,6 +81,7 @@ def restore(learner: Learner, content: dict[str, Any], device: StudioDevice) -> 
             learner.average.load_state_dict(kept["average"]["means"])
         optimizer.load_state_dict(kept["optimizer"])
         learner.sums.load_state_dict(kept["sums"])
+        learner.sums.to(device.torch)  # torchmetrics takes counts as they come
         if kept["gradients"] is not None:
             for parameter, gradient in zip(learner.network.parameters(), kept["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
