@@ -19,8 +19,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-LOOP_ROUNDS = 5
-LOADING_ROUNDS = 5
+ROUNDS = int(os.environ.get("TRAINING_ROUNDS", "5"))
 EPOCHS = 2
 """The first one warms up and is not counted."""
 
@@ -38,17 +37,17 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        small = _pictures(root / "small", count=256, size=(32, 32), form="png")
-        large = _pictures(root / "large", count=64, size=(480, 360), form="jpg")
+        small = pictures(root / "small", count=256, size=(32, 32), form="png")
+        large = pictures(root / "large", count=64, size=(480, 360), form="jpg")
         return {
             "loop, small_cnn 32x32, batch 16": _compare(
-                _bare(root, small, "small_cnn"), _ours(root, small, "small_cnn"), LOOP_ROUNDS
+                _bare(root, small, "small_cnn"), _ours(root, small, "small_cnn"), ROUNDS
             ),
             "loop, resnet18 32x32, batch 16": _compare(
-                _bare(root, small, "resnet18"), _ours(root, small, "resnet18"), 3
+                _bare(root, small, "resnet18"), _ours(root, small, "resnet18"), ROUNDS
             ),
             "reading, JPEG 480x360 to 224x224, batch 16": _compare(
-                _plain_loader(root / "large"), _our_loader(large), LOADING_ROUNDS
+                _plain_loader(root / "large"), _our_loader(large), ROUNDS
             ),
         }
 
@@ -69,8 +68,12 @@ def _compare(theirs: Callable[[], float], ours: Callable[[], float], rounds: int
     }
 
 
-def _pictures(folder: Path, *, count: int, size: tuple[int, int], form: str) -> Path:
-    """Smooth random pictures of four classes, a folder each, and the manifest over them."""
+def pictures(folder: Path, *, count: int, size: tuple[int, int], form: str, train: int | None = None) -> Path:
+    """Smooth random pictures of four classes, a folder each, and the manifest over them.
+
+    Args:
+        train: so many are to learn from, the others to test with; None takes all.
+    """
     import msgspec
     import numpy as np
     from PIL import Image
@@ -85,13 +88,14 @@ def _pictures(folder: Path, *, count: int, size: tuple[int, int], form: str) -> 
         file.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 255, (9, 12, 3), np.uint8)
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file)
-        lines.append(Example(id=str(number), file=str(file), subset="train", target=target))
+        subset = "train" if train is None or number < train else "test"
+        lines.append(Example(id=str(number), file=str(file), subset=subset, target=target))
     manifest = folder / "manifest.jsonl"
     manifest.write_bytes(b"\n".join(msgspec.json.encode(line) for line in lines))
     return manifest
 
 
-def _spec(backbone: str, side_px: int, *, crops: bool = False) -> Any:
+def spec(backbone: str, side_px: int, *, crops: bool = False) -> Any:
     from inglenook.wire.studio.spec import Augmentations, Hyperparameters, ModelSpec, Step, TrainSpec
 
     size = {"size": [side_px, side_px]}
@@ -107,7 +111,7 @@ def _spec(backbone: str, side_px: int, *, crops: bool = False) -> Any:
     )
 
 
-def _context(root: Path, send: Callable[[Any], None]) -> Any:
+def context(root: Path, send: Callable[[Any], None]) -> Any:
     from inglenook.base.clock import SystemClock
     from inglenook.workers.studio.context import Context
     from inglenook.workers.studio.device import StudioDevice
@@ -120,19 +124,18 @@ def _context(root: Path, send: Callable[[Any], None]) -> Any:
         device=StudioDevice("cpu"),
         spool=root,
         models=(),
-        hub=False,
         gate=Gate(send=send, should_stop=lambda: False, clock=clock),
         clock=clock,
     )
 
 
-def _work(manifest: Path, root: Path, spec: Any) -> Any:
+def work(manifest: Path, root: Path, chosen: Any) -> Any:
     from inglenook.wire.studio.training import Train
 
     return Train(
         job="j",
         task="classification",
-        spec=spec,
+        spec=chosen,
         classes=("a", "b", "c", "d"),
         manifest=str(manifest),
         folder=str(root / "run"),
@@ -150,7 +153,7 @@ def _ours(root: Path, manifest: Path, backbone: str) -> Callable[[], float]:
             if isinstance(message, Epoch):
                 ends.append(time.process_time())
 
-        last = train(_work(manifest, root, _spec(backbone, 32)), _context(root, send))
+        last = train(work(manifest, root, spec(backbone, 32)), context(root, send))
         assert isinstance(last, Trained), last
         return ends[-1] - ends[0]
 
@@ -166,7 +169,7 @@ def _bare(root: Path, manifest: Path, backbone: str) -> Callable[[], float]:
 
     from inglenook.workers.studio.training.preparing import build, prepare_data
 
-    spec = _spec(backbone, 32)
+    chosen = spec(backbone, 32)
 
     class Bare(LightningModule):
         def __init__(self, network: Any, ends: list[float]) -> None:
@@ -198,8 +201,8 @@ def _bare(root: Path, manifest: Path, backbone: str) -> Callable[[], float]:
                 yield batch.pixels, batch.targets
 
     def run() -> float:
-        context = _context(root, lambda message: None)
-        data = prepare_data(_work(manifest, root, spec), context)
+        there = context(root, lambda message: None)
+        data = prepare_data(work(manifest, root, chosen), there)
         ends: list[float] = []
         trainer = Trainer(
             accelerator="cpu",
@@ -209,7 +212,7 @@ def _bare(root: Path, manifest: Path, backbone: str) -> Callable[[], float]:
             enable_model_summary=False,
             default_root_dir=root / "bare",
         )
-        trainer.fit(Bare(build(data, context).network, ends), Loader(data))
+        trainer.fit(Bare(build(data, there).network, ends), Loader(data))
         return ends[-1] - ends[0]
 
     return run
@@ -219,8 +222,8 @@ def _our_loader(manifest: Path) -> Callable[[], float]:
     from inglenook.workers.studio.training.preparing import prepare_data
 
     data = prepare_data(
-        _work(manifest, manifest.parent, _spec("resnet18", 224, crops=True)),
-        _context(manifest.parent, lambda message: None),
+        work(manifest, manifest.parent, spec("resnet18", 224, crops=True)),
+        context(manifest.parent, lambda message: None),
     )
 
     def run() -> float:

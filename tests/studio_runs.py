@@ -14,6 +14,9 @@ from inglenook.base.ids import OWNER, PersonId
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
+from inglenook.outgoing.model import Rules as OutgoingRules
+from inglenook.outgoing.records import OutgoingRecords
+from inglenook.outgoing.service import OutgoingService
 from inglenook.runtime.contracts import Device
 from inglenook.runtime.scheduler.ledger import Ledger
 from inglenook.runtime.scheduler.loop import Scheduler
@@ -35,6 +38,7 @@ from inglenook.studio.training.runs import Runs
 from inglenook.studio.training.service import ExperimentsService
 from inglenook.studio.training.slots import Slots
 from inglenook.studio.training.watching import Watching
+from inglenook.studio.training.weights import Weights
 from inglenook.studio.training.work import TrainWork
 from inglenook.studio.workspace import Workspace
 from inglenook.testing.devices import FakeBook, FakeProbe, fake_device
@@ -173,6 +177,9 @@ async def bench(
         project = projects.create(OWNER, "Pets", "classification").id
         fill(datasets, splits, project)
     newsroom = Newsroom()
+    nothing_leaves = OutgoingService(
+        records=OutgoingRecords(database=database, clock=clock), rules=OutgoingRules(offline=True)
+    )
     work = TrainWork(
         scheduler=scheduler,
         documents=documents,
@@ -181,6 +188,7 @@ async def bench(
         slots=Slots(slots),
         clock=clock,
         save_every_s=60.0,
+        weights=Weights(outgoing=nothing_leaves, models=(), allowed=False),
     )
     jobs = JobsService(
         records=JobRecords(database=database), works=[work], clock=clock, limits=JobLimits(pulse_s=60.0)

@@ -221,7 +221,9 @@ async def _running(
         person_limit=settings.jobs.person_limit,
         max_active=settings.jobs.max_active,
     )
-    works = [work, *studio.works, *works_of(studio, settings, scheduler=scheduler, clock=clock)]
+    outgoing = _outgoing(settings, database, clock)
+    studio_works = works_of(studio, settings, scheduler=scheduler, outgoing=outgoing, clock=clock)
+    works = [work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
     working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
     images = ImagesService(
@@ -265,7 +267,6 @@ async def _running(
     links = PictureLinks(
         secret=kept_secret(data / "links.key"), lifetime_s=settings.images.link_lifetime_s, clock=clock
     )
-    outgoing = _outgoing(settings, database, clock)
     loop_task = asyncio.create_task(scheduler.run(), name="scheduler")
     loop_task.add_done_callback(_scheduler_ended)
     ticker = asyncio.create_task(_tick(scheduler), name="ticker")
@@ -445,7 +446,6 @@ def _scheduler(
         stop_grace_s=runtime.stop_grace_s,
         cpu_threads=runtime.cpu_threads,
         models=settings.model_folders,
-        hub=settings.studio.weights_hub and not settings.outgoing.offline,
     )
     devices = probe.devices()
     kinds = Kinds(

@@ -87,7 +87,6 @@ class StudioEngine:
     stop_grace_s: how long a child may take to end by itself.
     cpu_threads: for a child on the CPU; None leaves it to the library.
     models: folders in which weights may lie.
-    hub: whether the hub may be asked for weights.
     """
 
     name = NAME
@@ -101,7 +100,6 @@ class StudioEngine:
         stop_grace_s: float,
         cpu_threads: int | None,
         models: tuple[Path, ...] = (),
-        hub: bool = False,
         module: str = MODULE,
     ) -> None:
         self._spool_root = spool_root
@@ -110,7 +108,6 @@ class StudioEngine:
         self._stop_grace_s = stop_grace_s
         self._cpu_threads = cpu_threads
         self._models = models
-        self._hub = hub
         self._module = module
 
     async def start(self, plan: LoadPlan, device: Device) -> "StudioChild":
@@ -124,7 +121,7 @@ class StudioEngine:
             name=f"The studio worker of {plan.model}",
             union=FromStudioWorker,
             spool_root=self._spool_root,
-            extra=only(device) | ({} if self._hub else OFFLINE),
+            extra={**only(device), **OFFLINE},
             grace_s=self._stop_grace_s,
         )
         await worker.start()
@@ -133,7 +130,6 @@ class StudioEngine:
             threads=self._cpu_threads if where == "cpu" else None,
             spool=str(worker.spool),
             models=tuple(str(folder) for folder in self._models),
-            hub=self._hub,
         )
         return StudioChild(
             worker,

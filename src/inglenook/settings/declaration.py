@@ -614,8 +614,8 @@ class StudioSettings(Section):
     )
     weights_hub: bool = setting(
         False,
-        says="A training's process may itself fetch weights that are not here from huggingface.co or "
-        "download.pytorch.org, which `GET /v1/outgoing` does not list.",
+        says="Weights that a training begins with and that are not here are fetched from huggingface.co or "
+        "download.pytorch.org; each connection stands in `GET /v1/outgoing`.",
         accepts="true or false",
     )
 

@@ -10,6 +10,7 @@ from inglenook.catalog.service import CatalogService
 from inglenook.engines.dataset import DatasetReaders
 from inglenook.jobs.service import JobsService
 from inglenook.jobs.work import Work
+from inglenook.outgoing.service import OutgoingService
 from inglenook.runtime.contracts import Device
 from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.settings import Settings
@@ -45,6 +46,7 @@ from inglenook.studio.training.runs import Runs
 from inglenook.studio.training.service import ExperimentsService
 from inglenook.studio.training.slots import Slots
 from inglenook.studio.training.watching import Watching
+from inglenook.studio.training.weights import Weights
 from inglenook.studio.training.work import TrainWork
 from inglenook.studio.workspace import Workspace
 
@@ -163,8 +165,11 @@ def _works(
     return (importing, checking)
 
 
-def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock: Clock) -> list[Work]:
+def works_of(
+    studio: Studio, settings: Settings, *, scheduler: Scheduler, outgoing: OutgoingService, clock: Clock
+) -> list[Work]:
     """The kinds of jobs that need the accelerator."""
+    weights = Weights(outgoing=outgoing, models=settings.model_folders, allowed=settings.studio.weights_hub)
     at_once = settings.studio.trainings_at_once
     train = TrainWork(
         scheduler=scheduler,
@@ -174,9 +179,14 @@ def works_of(studio: Studio, settings: Settings, *, scheduler: Scheduler, clock:
         slots=Slots(_accelerators(scheduler.devices) if at_once is None else at_once),
         clock=clock,
         save_every_s=settings.studio.checkpoint_every_s,
+        weights=weights,
     )
     finding = FindingWork(
-        scheduler=scheduler, documents=studio.documents, material=studio.material, clock=clock
+        scheduler=scheduler,
+        documents=studio.documents,
+        material=studio.material,
+        weights=weights,
+        clock=clock,
     )
     export = ExportWork(
         scheduler=scheduler,

@@ -30,6 +30,7 @@ from inglenook.studio.training.devices import allowed
 from inglenook.studio.training.documents import ExperimentDocuments
 from inglenook.studio.training.material import Material
 from inglenook.studio.training.model import Experiment
+from inglenook.studio.training.weights import Weights
 from inglenook.studio.training.work import load_plan
 from inglenook.wire.message import Message
 from inglenook.wire.studio.finding import (
@@ -66,11 +67,18 @@ class FindingWork:
     restarts = False  # its answer is wanted now or not at all
 
     def __init__(
-        self, *, scheduler: Scheduler, documents: ExperimentDocuments, material: Material, clock: Clock
+        self,
+        *,
+        scheduler: Scheduler,
+        documents: ExperimentDocuments,
+        material: Material,
+        weights: Weights,
+        clock: Clock,
     ) -> None:
         self._scheduler = scheduler
         self._documents = documents
         self._material = material
+        self._weights = weights
         self._clock = clock
         self._requests: dict[JobId, RequestId] = {}
 
@@ -82,6 +90,7 @@ class FindingWork:
     async def run(self, job: Job, report: Report) -> Mapping[str, Any]:
         project, what = str(job.payload["project"]), job.payload["what"]
         experiment = await asyncio.to_thread(self._documents.read, project, str(job.payload["experiment"]))
+        await self._weights.bring(experiment.spec.model, say=_unheard, stop=report.stop)
         try:
             async with self._leased(job, report, experiment, what) as lease:
                 await report.running()
@@ -267,6 +276,10 @@ class Previews:
             raise FindingError(last.message, code=last.code, hint=last.hint)
         assert isinstance(last, AugmentationsPreviewed)
         return await asyncio.to_thread(_as_addresses, last, child.spool)
+
+
+async def _unheard(_: str) -> None:
+    """Where weights came from stands in the ledger."""
 
 
 async def _ignore(_: Message) -> None:

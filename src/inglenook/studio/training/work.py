@@ -30,6 +30,7 @@ from inglenook.studio.training.material import Material
 from inglenook.studio.training.model import Experiment, Status
 from inglenook.studio.training.news import Newsroom
 from inglenook.studio.training.slots import Slots
+from inglenook.studio.training.weights import Weights
 from inglenook.wire.studio.spec import TrainSpec
 from inglenook.wire.studio.training import Train, Trained, TrainFailed, TrainLastWord, TrainStopped
 
@@ -65,6 +66,7 @@ class TrainWork:
         slots: Slots,
         clock: Clock,
         save_every_s: float,
+        weights: Weights,
     ) -> None:
         self.scheduler = scheduler
         self.documents = documents
@@ -72,6 +74,7 @@ class TrainWork:
         self.slots = slots
         self.clock = clock
         self.save_every_s = save_every_s
+        self.weights = weights
         self._newsroom = newsroom
         self.requests: dict[JobId, RequestId] = {}
 
@@ -160,6 +163,7 @@ class _Session:
             await self.report.waiting()
             async with self.work.slots.one(self.job.owner, self.job.id, self.report.stop):
                 await self._manifest()
+                await self._weights()
                 last = await self._train()
             return await self._end(last)
         except LeaseStopped as stopped:
@@ -190,6 +194,14 @@ class _Session:
         await self.chronicle.settle_data(data)
         for text in notes:
             await self.chronicle.notice(text)
+
+    async def _weights(self) -> None:
+        """A run that goes on has its own."""
+        experiment = self.chronicle.experiment
+        if "last" not in experiment.checkpoints:
+            await self.work.weights.bring(
+                experiment.spec.model, say=self.chronicle.notice, stop=self.report.stop
+            )
 
     def _folder(self) -> Path:
         return self.work.documents.folder(*self.key)

@@ -40,14 +40,13 @@ class OpenStudio(Message, frozen=True, kw_only=True, tag="open_studio"):
         device: as PyTorch calls it: `cpu`, `cuda`, `mps`; the child sees only its own.
         threads: CPU threads; None leaves it to the library.
         spool: an existing folder, private to this child.
-        models: folders in which weights may lie, in this order. hub: whether the hub may be asked.
+        models: folders in which weights may lie, in this order.
     """
 
     device: str
     threads: int | None = None
     spool: str
     models: tuple[str, ...] = ()
-    hub: bool = False
 
 
 class Train(Message, frozen=True, kw_only=True, tag="train"):

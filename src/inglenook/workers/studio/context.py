@@ -17,7 +17,7 @@ class Context:
     send: to the server; raises PeerGone when it has gone.
     should_stop: whether the work in hand is to end at its next boundary. `gate.check` asks it too.
     spool: a folder private to this child, for files that are named in messages and for what is parked.
-    models: folders in which weights may lie, in this order. hub: whether the hub may be asked.
+    models: folders in which weights may lie, in this order.
     gate: passed at every boundary; parks and stops.
     report_every_s: how often progress is told, at most.
     """
@@ -27,7 +27,6 @@ class Context:
     device: StudioDevice
     spool: Path
     models: tuple[Path, ...]
-    hub: bool
     gate: Gate
     clock: Clock
     report_every_s: float = 0.25

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from huggingface_hub import constants
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
@@ -70,7 +69,6 @@ class Worker:
         began = self._clock.monotonic()
         if request.threads is not None:
             torch.set_num_threads(request.threads)
-        constants.HF_HUB_OFFLINE = not request.hub  # __main__ has forbidden it; this is asked at each request
         try:
             device = StudioDevice(request.device)
             torch.zeros(1, device=device.torch)
@@ -89,7 +87,6 @@ class Worker:
             device=device,
             spool=Path(request.spool),
             models=tuple(Path(folder) for folder in request.models),
-            hub=request.hub,
             gate=self._gate,
             clock=self._clock,
         )

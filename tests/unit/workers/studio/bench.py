@@ -44,7 +44,6 @@ class Bench:
             device=StudioDevice("cpu"),
             spool=self.spool,
             models=(folder / "models",),
-            hub=False,
             gate=self.gate,
             clock=clock,
             report_every_s=0.0,

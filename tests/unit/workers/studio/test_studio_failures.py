@@ -77,7 +77,7 @@ def test_weights_that_are_nowhere_or_do_not_fit_fail_the_run_before_it_begins(
     models.mkdir()
     failed = bench.train(manifest, pretrained())
     assert (failed.code, bench.of(Began)) == ("train.no_weights", [])
-    assert "the hub may not be asked" in failed.message
+    assert "nothing was fetched from https://" in failed.message
     assert failed.hint is not None
     assert "model.pretrained to false" in failed.hint
 

@@ -10,9 +10,11 @@ from sklearn import metrics as theirs
 from tests.studio_pictures import spec
 from torch import nn
 from torch.nn import functional
+from torchvision import models
 
 from inglenook.wire.studio.backbones import BACKBONES
 from inglenook.wire.studio.spec import Hyperparameters
+from inglenook.wire.studio.weights import address_of
 from inglenook.workers.studio.data.sampling import Key, batched, order, seed_of
 from inglenook.workers.studio.errors import BadAugmentation, UnknownModel
 from inglenook.workers.studio.networks.backbones import build_backbone, check_side, facts_of
@@ -283,3 +285,10 @@ def test_pictures_that_a_backbone_cannot_look_at_are_refused_in_words() -> None:
     with pytest.raises(UnknownModel) as caught:
         facts_of("resnet19")
     assert caught.value.hint == "did you mean resnet18?"
+
+
+def test_the_addresses_of_weights_are_torchvisions() -> None:
+    ours = {
+        facts.built_as: address_of(facts) for facts in BACKBONES.values() if facts.library == "torchvision"
+    }
+    assert ours == {name: models.get_model_weights(name).DEFAULT.url for name in ours}

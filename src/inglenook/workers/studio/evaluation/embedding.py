@@ -80,7 +80,7 @@ def _opened(work: Embed, context: Context) -> _Eye:
     facts = facts_of(work.backbone)
     backbone = build_backbone(facts, (facts.input_px, facts.input_px))
     wanted = ModelSpec(backbone=facts.name, pretrained=True)
-    origin = load_first_weights(backbone, facts, wanted, models=context.models, hub=context.hub)
+    origin = load_first_weights(backbone, facts, wanted, models=context.models)
     backbone.eval().requires_grad_(requires_grad=False)
     return _Eye(backbone, Pipeline(default_steps(facts), "val"), origin.said)
 

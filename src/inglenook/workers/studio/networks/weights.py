@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First weights that somebody has trained: from a file, a package, or the hub; always said which.
+"""First weights that somebody has trained: from a file, a package, or the hub, whence the server has
+fetched them; always said which. Nothing is fetched here.
 
 A file is safetensors, or torch's own format read with `weights_only=True`: nothing in a file is ever run.
 """
@@ -18,9 +19,9 @@ from torch import nn
 
 from inglenook.wire.studio.backbones import BackboneFacts
 from inglenook.wire.studio.spec import ModelSpec
+from inglenook.wire.studio.weights import SUFFIXES, TORCHVISION, address_of, fetched_files, own_files
 from inglenook.workers.studio.errors import NoWeights
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HEADS = ("fc.", "classifier.", "head.", "head_dist.", "_fc.", "mask_token", "conv_head_classifier.")
 """What a file may have that a network without its head has not."""
 
@@ -41,7 +42,7 @@ RANDOM = Origin("random", False)
 
 
 def load_first_weights(
-    backbone: nn.Module, facts: BackboneFacts, spec: ModelSpec, *, models: Sequence[Path], hub: bool
+    backbone: nn.Module, facts: BackboneFacts, spec: ModelSpec, *, models: Sequence[Path]
 ) -> Origin:
     """Put trained weights into `backbone`, as `spec.weights` says. Raises `NoWeights` when there are none,
     or those that are there do not fit; never falls back to random ones by itself."""
@@ -66,13 +67,15 @@ def load_first_weights(
             return Origin(f"package {facts.package} (sha256 {_sha256(packed)[:16]}, {facts.licence})", True)
         tried.append(f"no package {facts.package}" if facts.package else "no package carries them")
     if spec.weights in {"hub", "auto"}:
-        if hub:
-            return _from_hub(backbone, facts)
-        tried.append("the hub may not be asked")
+        for path in fetched_files(facts, models):
+            put_in(backbone, facts, read_tensors(path), path.name)
+            return Origin(f"hub {facts.hub or TORCHVISION} (sha256 {_sha256(path)[:16]})", True)
+        address = address_of(facts)
+        tried.append(f"nothing was fetched from {address}" if address else "nobody offers any")
     raise NoWeights(
         f"Trained weights for {facts.title} were asked for and not found: {'; '.join(tried)}.",
-        hint=f"put {facts.name}.safetensors into the models folder,"
-        " or train from scratch (model.pretrained: false)",
+        hint=f"put {facts.name}.safetensors into the models folder, let the server fetch them"
+        " (studio.weights_hub), or train from scratch (model.pretrained: false)",
     )
 
 
@@ -117,19 +120,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _files(facts: BackboneFacts, wanted: str, models: Sequence[Path]) -> Iterator[Path]:
     """`wanted` is `auto` or a path below a models folder."""
+    if wanted == "auto":
+        yield from own_files(facts, models)
+        return
     for folder in models:
-        if wanted != "auto":
-            path = (folder / wanted).resolve()
-            if path.is_relative_to(folder.resolve()) and path.is_file():
-                yield path
-            continue
-        for name in (facts.name, facts.built_as):
-            for place in (folder, folder / "weights"):
-                exact = [place / f"{name}{suffix}" for suffix in SUFFIXES]
-                dated = (
-                    sorted(place.glob(f"{name}-*.pth")) if place.is_dir() else []
-                )  # as torchvision names them
-                yield from (path for path in [*exact, *dated] if path.is_file())
+        path = (folder / wanted).resolve()
+        if path.is_relative_to(folder.resolve()) and path.is_file():
+            yield path
 
 
 def _in_package(facts: BackboneFacts) -> Path | None:
@@ -152,41 +149,6 @@ def _of_lite0(tensors: Mapping[str, torch.Tensor], backbone: nn.Module) -> dict[
     one by one (`put_in` checks each shape; a test compares with what the package's own network predicts)."""
     body = [value for key, value in tensors.items() if not key.startswith("_fc.")]
     return dict(zip(backbone.state_dict(), body, strict=True))
-
-
-def _from_hub(backbone: nn.Module, facts: BackboneFacts) -> Origin:
-    from huggingface_hub import hf_hub_download
-
-    if facts.hub is None:
-        return _from_torchvision(backbone, facts)
-    try:
-        path = Path(hf_hub_download(facts.hub, "model.safetensors"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise NoWeights(
-            f"The hub gave no weights for {facts.title} ({facts.hub}): {str(error)[:300]}"
-        ) from error
-    put_in(backbone, facts, read_tensors(path), facts.hub)
-    return Origin(f"hub {facts.hub} (sha256 {_sha256(path)[:16]})", True)
-
-
-def _from_torchvision(backbone: nn.Module, facts: BackboneFacts) -> Origin:
-    from torchvision import models
-
-    if facts.library != "torchvision":
-        raise NoWeights(
-            f"Nobody offers trained weights for {facts.title}.", hint="set model.pretrained to false"
-        )
-    weights = models.get_model_weights(facts.built_as).DEFAULT
-    try:
-        tensors = torch.hub.load_state_dict_from_url(
-            weights.url, progress=False, check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise NoWeights(
-            f"torchvision's address gave no weights for {facts.title}: {str(error)[:300]}"
-        ) from error
-    put_in(backbone, facts, tensors, weights.url.rpartition("/")[2])
-    return Origin(f"torchvision {weights.url.rpartition('/')[2]}", True)
 
 
 def _plain(key: str) -> str:

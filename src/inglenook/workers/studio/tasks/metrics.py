@@ -51,7 +51,7 @@ class ClassMetrics(nn.Module):
         self.counted = MetricCollection(found, compute_groups=[list(found)])
         self.counted[LEADER].persistent(mode=True)
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.register_state_dict_pre_hook(lambda module, prefix, keep_vars: self._count())
+        self.register_state_dict_pre_hook(lambda *_: self._count())
 
     def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """`outputs`: (N, classes). `targets`: int64 (N,), or shares (N, classes), of which the largest
@@ -85,7 +85,7 @@ class ClassMetrics(nn.Module):
         self._count()
         for metric in self.counted.values(copy_state=False):
             yield from metric.metric_state.values()
-            yield from metric._defaults.values()  # noqa: SLF001 - what `reset` copies lies there too
+            yield from metric._defaults.values()
 
     def reset(self) -> None:
         self._waiting.clear()

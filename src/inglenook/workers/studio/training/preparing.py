@@ -124,7 +124,7 @@ def build(data: Data, context: Context, *, first_weights: bool = True) -> Built:
     network = task.network(backbone, data.facts.features, spec)
     origin = Origin("checkpoint", spec.model.pretrained)
     if first_weights:
-        origin = load_first_weights(backbone, data.facts, spec.model, models=context.models, hub=context.hub)
+        origin = load_first_weights(backbone, data.facts, spec.model, models=context.models)
     return Built(network, task.loss(spec, data.manifest.train), task.mixer(spec), origin)
 
 
