@@ -125,7 +125,7 @@ class Epoch(Message, frozen=True, kw_only=True, tag="train_epoch"):
 
     Attributes:
         values: of this epoch and no other: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`,
-            `val_f1` …
+            `val_f1` …, `val_accuracy_low` and `val_accuracy_high` (95 %),
             with `lr` and `duration_s`; finite.
         not_finite: names that were not.
         best: whether it is the best so far by the monitored metric.
