@@ -14,7 +14,7 @@ from tests.e2e.browser import PATIENCE_MS, Watched, violations, watched
 from tests.studio_http import CLASSES, Http
 from tests.studio_pictures import draw_pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LONG_EPOCHS = 400
 """So many that it does not end while a test looks at it."""

@@ -337,7 +337,7 @@ window.addEventListener("beforeunload", (event) => configForm?.dirty && event.pr
 async function openComparison(workspace) {
   const names = JSON.parse(workspace.dataset.names);
   const { curves } = await askStudio("GET", workspace.dataset.comparison);
-  const measures = Object.keys(curves);
+  const measures = Object.keys(curves).filter((it) => !/_(low|high)$/.test(it)); // the ends of intervals
   const choice = workspace.querySelector("[data-measure]");
   choice.replaceChildren(...measures.map((it) => new Option(it.replaceAll("_", " "), it)));
   if (measures.includes("val_accuracy")) choice.value = "val_accuracy";
