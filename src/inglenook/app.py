@@ -75,6 +75,7 @@ from inglenook.store.overrides import SettingOverrides
 from inglenook.store.secret import kept_secret
 from inglenook.studio.opening import at_work, open_studio, works_of
 from inglenook.studio.studio import Studio, WorkingStudio
+from inglenook.wire.studio.weights import WeightsHere
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -321,6 +322,12 @@ async def _running(
         for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, sweeper, asking, loop_task, return_exceptions=True)
+
+
+def _weights(settings: Settings) -> WeightsHere:
+    """What the studio's workers may begin with."""
+    hub = settings.studio.weights_hub and not settings.outgoing.offline
+    return WeightsHere(models=settings.model_folders, hub=hub)
 
 
 def _language_defaults(settings: Settings) -> Defaults:
@@ -768,7 +775,13 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),
-        studio_pages(workshop.studio, jobs=jobs, gallery=gallery, fragments=app.state.fragments),
+        studio_pages(
+            workshop.studio,
+            jobs=jobs,
+            gallery=gallery,
+            fragments=app.state.fragments,
+            weights=_weights(workshop.settings),
+        ),
     )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     frame(

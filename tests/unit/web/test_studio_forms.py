@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The studio's forms and tables, from the declarations that they are made of."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from inglenook.web.studio import spec_form, steps
 from inglenook.web.studio.evaluations import interval, matrix_of, percent
 from inglenook.web.studio.training import STATUS_WORDS, goes, seconds_words
 from inglenook.wire.studio.spec import Augmentations, Hardware, Hyperparameters, ModelSpec, TrainSpec
+from inglenook.wire.studio.weights import WeightsHere
 
 TASK = Classification()
 DEVICES = (("auto", "automatic"), ("cpu", "processor"))
@@ -131,3 +134,16 @@ def test_a_figure_that_is_not_defined_is_a_dash() -> None:
     assert percent(None) == "–"
     assert interval(Estimate(value=0.5)) == ""
     assert interval(Estimate(value=0.5, low=0.25, high=0.75)) == "25.0% to 75.0% (95 %)"
+
+
+def test_it_is_told_whether_trained_weights_are_here(tmp_path: Path) -> None:
+    offline = WeightsHere(models=(tmp_path,), hub=False)
+    assert offline.said("resnet18") == (
+        "No trained weights are here: put resnet18.safetensors into the models folder."
+    )
+    assert WeightsHere(models=(tmp_path,), hub=True).said("resnet18") == (
+        "Trained weights are not here; they would be fetched, licence BSD-3-Clause."
+    )
+    assert offline.said("small_cnn") == "Nobody offers trained weights for it."
+    (tmp_path / "resnet18-f37072fd.pth").touch()
+    assert offline.said("resnet18") == "Trained weights are here: resnet18-f37072fd.pth."

@@ -76,7 +76,11 @@ class Weights:
             return False
         here = any(places.fetched_files(facts, self._models))
         if spec.weights == "auto":
-            here = here or any(places.own_files(facts, self._models)) or places.is_packed(facts)
+            here = (
+                here
+                or any(places.weight_files(facts, "auto", self._models))
+                or places.packaged_weights(facts) is not None
+            )
         return not here
 
     async def _fetched(self, facts: BackboneFacts, path: Path, stop: StopToken) -> Saved | None:

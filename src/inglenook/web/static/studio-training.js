@@ -92,6 +92,9 @@ class ConfigForm {
       const now = control.type === "checkbox" ? String(control.checked) : control.value;
       field.hidden = !values.split(" ").includes(now);
     }
+    const weights = this.form.querySelector("[data-weights-words]");
+    const words = JSON.parse(weights.dataset.weightsWords)[this.form.elements["model.backbone"].value];
+    if (weights.textContent !== words) weights.textContent = words;
     const number = (name) => Number(this.form.elements[`hyperparameters.${name}`].value) || 0;
     this.form.querySelector("[data-training-effective-batch]").textContent = number("batch_size") * number("batch_multiplier");
   }
@@ -277,7 +280,7 @@ const ACTS = {
     await askStudio("DELETE", api);
     location.href = location.pathname;
   },
-  rename() {
+  async rename() {
     showExperimentRename(true);
   },
 };
@@ -294,7 +297,11 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   if (button.dataset.act) {
     button.disabled = true;
-    await ACTS[button.dataset.act](button).catch?.(() => {});
+    try {
+      await ACTS[button.dataset.act](button);
+    } catch {
+      // It has been told where it was asked.
+    }
     if (button.dataset.act !== "keep" || configForm?.dirty) button.disabled = false;
   } else if ("renameExperimentAway" in button.dataset) showExperimentRename(false);
   else if ("compareChosen" in button.dataset) location.href = `?compare=${comparedIds().join(",")}`;
@@ -330,7 +337,7 @@ window.addEventListener("beforeunload", (event) => configForm?.dirty && event.pr
 async function openComparison(workspace) {
   const names = JSON.parse(workspace.dataset.names);
   const { curves } = await askStudio("GET", workspace.dataset.comparison);
-  const measures = Object.keys(curves);
+  const measures = Object.keys(curves).filter((it) => !/_(low|high)$/.test(it)); // the ends of intervals
   const choice = workspace.querySelector("[data-measure]");
   choice.replaceChildren(...measures.map((it) => new Option(it.replaceAll("_", " "), it)));
   if (measures.includes("val_accuracy")) choice.value = "val_accuracy";

@@ -20,10 +20,15 @@ from inglenook.web.studio.project_pages import project_pages
 from inglenook.web.studio.split_pages import split_pages
 from inglenook.web.studio.training_pages import training_pages
 from inglenook.web.templating import HEADERS
+from inglenook.wire.studio.weights import WeightsHere
 
 
-def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragments: Fragments) -> APIRouter:
-    """`fragments`: where the pages put the pieces that the API answers with when HTMX asks."""
+def studio_pages(
+    studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragments: Fragments, weights: WeightsHere
+) -> APIRouter:
+    """`fragments`: where the pages put the pieces that the API answers with when HTMX asks.
+    `weights`: tells which trained ones are here.
+    """
     router = APIRouter(include_in_schema=False)
     add_routes(
         router,
@@ -31,7 +36,7 @@ def studio_pages(studio: WorkingStudio, *, jobs: Jobs, gallery: Gallery, fragmen
         _entrance(studio),
         dataset_pages(studio, jobs=jobs, gallery=gallery, fragments=fragments),
         split_pages(studio, fragments),
-        training_pages(studio, fragments),
+        training_pages(studio, fragments, weights),
         evaluation_pages(studio, fragments),
         export_pages(studio, fragments),
     )

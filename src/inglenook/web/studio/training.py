@@ -17,6 +17,7 @@ from inglenook.studio.tasks.registry import require_task
 from inglenook.studio.training.model import FINISHED, Experiment, Status, Summary
 from inglenook.web.studio import spec_form, steps
 from inglenook.wire.studio.spec import TrainSpec
+from inglenook.wire.studio.weights import WeightsHere
 
 STATUS_WORDS: Final = {
     Status.CREATED: "not started",
@@ -100,7 +101,7 @@ def has_pictures(studio: WorkingStudio, project_id: str) -> bool:
 
 
 def workspace_of(
-    studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str
+    studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str, weights: WeightsHere
 ) -> dict[str, Any]:
     """The context of one experiment. Raises ProjectNotFound, ExperimentNotFound, CorruptDocument."""
     found = studio.experiments.get(person, project_id, experiment_id)
@@ -119,6 +120,8 @@ def workspace_of(
         "sections": spec_form.sections(found.spec, task, devices),
         "splits": split_names(studio, project_id),
         "presets": PRESETS,
+        "weights_said": weights.said(found.model.backbone) if changeable else "",
+        "weights_json": json.dumps({it.name: weights.said(it.name) for it in task.backbones if changeable}),
         "steps": _steps_json(found.spec, task),
         "train_steps": _step_lines(found.spec, "train"),
         "val_steps": _step_lines(found.spec, "val"),

@@ -17,11 +17,12 @@ from inglenook.studio.studio import WorkingStudio
 from inglenook.web.studio.frame import frame_of, studio_page
 from inglenook.web.studio.training import PRESETS, compared, has_pictures, list_of, split_names, workspace_of
 from inglenook.web.templating import html
+from inglenook.wire.studio.weights import WeightsHere
 
 
-def training_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
+def training_pages(studio: WorkingStudio, fragments: Fragments, weights: WeightsHere) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    _register(studio, fragments)
+    _register(studio, fragments, weights)
 
     @router.get("/projects/{project_id}/training")
     async def training(
@@ -31,14 +32,21 @@ def training_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
         experiment_id: str | None = None,
         compare: str | None = None,
     ) -> Response:
-        context = await asyncio.to_thread(_page, studio, caller.person, project_id, experiment_id, compare)
+        context = await asyncio.to_thread(
+            _page, studio, caller.person, project_id, experiment_id, compare, weights
+        )
         return studio_page(request, "studio/training.html", context)
 
     return router
 
 
 def _page(
-    studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str | None, compare: str | None
+    studio: WorkingStudio,
+    person: PersonId,
+    project_id: str,
+    experiment_id: str | None,
+    compare: str | None,
+    weights: WeightsHere,
 ) -> dict[str, Any]:
     """Raises ProjectNotFound, ExperimentNotFound, CorruptDocument."""
     context: dict[str, Any] = {
@@ -59,11 +67,11 @@ def _page(
         except Invalid as error:
             context["comparison_problem"] = error
     elif experiment_id is not None:
-        context["workspace"] = workspace_of(studio, person, project_id, experiment_id)
+        context["workspace"] = workspace_of(studio, person, project_id, experiment_id, weights)
     return context
 
 
-def _register(studio: WorkingStudio, fragments: Fragments) -> None:
+def _register(studio: WorkingStudio, fragments: Fragments, weights: WeightsHere) -> None:
     async def listing(request: Request, caller: Caller, data: Mapping[str, Any]) -> Response:  # noqa: ARG001
         project_id = request.path_params["project_id"]
         context = await asyncio.to_thread(list_of, studio, caller.person, project_id)
@@ -73,7 +81,9 @@ def _register(studio: WorkingStudio, fragments: Fragments) -> None:
     async def one(request: Request, caller: Caller, data: Mapping[str, Any]) -> Response:
         project_id = request.path_params["project_id"]
         experiment_id = data.get("experiment_id") or data["id"]
-        context = await asyncio.to_thread(workspace_of, studio, caller.person, project_id, experiment_id)
+        context = await asyncio.to_thread(
+            workspace_of, studio, caller.person, project_id, experiment_id, weights
+        )
         return html("studio/training_workspace.html", {"workspace": context})
 
     fragments.register("training.list", listing)

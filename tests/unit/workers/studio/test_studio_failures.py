@@ -17,9 +17,10 @@ from tests.unit.workers.studio.bench import Bench, same, weights
 from inglenook.wire.message import Message
 from inglenook.wire.studio.spec import Hardware, Step
 from inglenook.wire.studio.training import Batch, Began, Checkpoint, StudioNotice, Train, Trained, TrainFailed
+from inglenook.wire.studio.weights import LITE0_FILE
 from inglenook.workers.studio.errors import BadCheckpoint, NoWeights
 from inglenook.workers.studio.networks.backbones import build_backbone, facts_of
-from inglenook.workers.studio.networks.weights import LITE0_FILE, _in_package, read_tensors
+from inglenook.workers.studio.networks.weights import _in_package, read_tensors
 from inglenook.workers.studio.training.checkpoints import read_checkpoint, write_checkpoint
 from inglenook.workers.studio.worker import Worker
 

