@@ -23,10 +23,16 @@ from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.policy import Rules
 from inglenook.store.database import Database
 from inglenook.store.lock import this_process
+from inglenook.studio.checks.service import ChecksService
 from inglenook.studio.datasets.book import DatasetBook
 from inglenook.studio.datasets.model import NewImage
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.datasets.thumbnails import ThumbnailMaker
+from inglenook.studio.evaluation.documents import EvaluationDocuments
+from inglenook.studio.evaluation.runs import EvaluationRuns
+from inglenook.studio.evaluation.service import EvaluationsService
+from inglenook.studio.evaluation.views import EvaluationViews
+from inglenook.studio.evaluation.work import EvaluateWork
 from inglenook.studio.projects.service import ProjectsService
 from inglenook.studio.splits.model import Plan, Ratios
 from inglenook.studio.splits.service import SplitsService
@@ -88,6 +94,9 @@ class Bench:
     datasets: DatasetsService
     splits: SplitsService
     project: str
+    evaluations: EvaluationsService
+    evaluation_runs: EvaluationRuns
+    views: EvaluationViews
 
     def made(self, name: str = "normal", *, epochs: int = 4, **hyperparameters: Any) -> Experiment:
         asked = {
@@ -190,8 +199,22 @@ async def bench(
         save_every_s=60.0,
         weights=Weights(outgoing=nothing_leaves, models=(), allowed=False),
     )
+    checks = ChecksService(datasets=datasets, clock=clock)
+    evaluation_documents = EvaluationDocuments(experiments=documents)
+    evaluations = EvaluationsService(
+        projects=projects,
+        datasets=datasets,
+        checks=checks,
+        experiments=documents,
+        documents=evaluation_documents,
+    )
+    documents.before_clearing(evaluations.forget)
+    evaluate = EvaluateWork(scheduler=scheduler, documents=evaluation_documents, checks=checks, clock=clock)
     jobs = JobsService(
-        records=JobRecords(database=database), works=[work], clock=clock, limits=JobLimits(pulse_s=60.0)
+        records=JobRecords(database=database),
+        works=[work, evaluate],
+        clock=clock,
+        limits=JobLimits(pulse_s=60.0),
     )
     runs = Runs(
         projects=projects,
@@ -201,12 +224,15 @@ async def bench(
         newsroom=newsroom,
         devices=scheduler.devices,
     )
+    evaluation_runs = EvaluationRuns(evaluations=evaluations, jobs=jobs)
     loop = asyncio.create_task(scheduler.run())
     ticker = asyncio.create_task(_tick(scheduler))
     try:
         await runs.recover()
+        await evaluation_runs.recover()
         await jobs.start()
         runs.follow_recovered()
+        evaluation_runs.follow_recovered()
         yield Bench(
             experiments=ExperimentsService(projects=projects, documents=documents, material=material),
             runs=runs,
@@ -220,10 +246,14 @@ async def bench(
             datasets=datasets,
             splits=splits,
             project=project,
+            evaluations=evaluations,
+            evaluation_runs=evaluation_runs,
+            views=EvaluationViews(documents=evaluation_documents),
         )
     finally:
         await jobs.stop(10)
         await runs.close()
+        await evaluation_runs.close()
         await scheduler.close()
         for task in (ticker, loop):
             task.cancel()

@@ -2,33 +2,21 @@
 """What goes wrong around a training: odd data, numbers that leave the numbers, files that are not what they
 say, a data set that changes on the way, a worker that dies. Each time a clear word, and no wrong figure."""
 
-import io
-import json
-import os
-import pickle
-import signal
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.studio_http import CLASSES, Http
+
+from inglenook.testing.server import RunningServer
+from tests.studio_http import Http
 from tests.studio_luck import (
     ENVIRON,
     RATIOS,
-    assert_in_words,
-    ended,
     numbers,
     project_with,
-    put,
     split,
     trained,
-    workers,
-    zipped,
 )
-
-from inglenook.testing.server import RunningServer
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,8 @@
 
 A real process that speaks the wire and knows no tensor library. What it does is told by the name of the
 experiment (`lineage["name"]`), see `StudioBehaviour`; its numbers follow from the epoch alone, so that a run
-that was stopped and resumed has the same as one that was not.
+that was stopped and resumed has the same as one that was not. It evaluates as well: every picture is what it
+is, and what else happens is told by the batch size, see `EVALUATION_WAITS`.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Final
 
 from inglenook.wire.channel import PeerGone, WorkerChannel
 from inglenook.wire.message import Cancel, Loaded, Message, Shutdown
+from inglenook.wire.studio.evaluation import LOGITS, Evaluate, Evaluated, Predicted, WorkFailed, WorkStopped
 from inglenook.wire.studio.messages import ToStudioWorker
 from inglenook.wire.studio.training import (
     Batch,
@@ -40,6 +42,10 @@ from inglenook.wire.studio.training import (
 EXIT_PEER_GONE: Final = 3
 BATCHES: Final = 4
 MONITOR: Final = "val_accuracy"
+EVALUATION_WAITS: Final = 101
+"""A batch size: after the first picture, until it is cancelled or the file `go` lies in the folder."""
+EVALUATION_KILLED: Final = 102
+EVALUATION_FAILS: Final = 103
 
 
 class StudioBehaviour(StrEnum):
@@ -67,7 +73,7 @@ class ScriptedStudio:
     def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
         self._changed = threading.Condition()
-        self._inbox: list[OpenStudio | Train | Shutdown] = []
+        self._inbox: list[OpenStudio | Train | Evaluate | Shutdown] = []
         self._cancelled: set[str] = set()
         self._park: set[str] = set()
 
@@ -78,9 +84,27 @@ class ScriptedStudio:
         sys.stdout.write("ready to play\n")
         sys.stdout.flush()
         self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
-        while isinstance(work := self._next(), Train):
-            self._channel.send(_Run(work, self).go())
+        while not isinstance(work := self._next(), Shutdown | OpenStudio):
+            self._channel.send(_Run(work, self).go() if isinstance(work, Train) else self._evaluate(work))
         return 0
+
+    def _evaluate(self, work: Evaluate) -> Message:
+        import numpy as np
+
+        lines = Path(work.manifest).read_bytes().splitlines()
+        targets = [int(json.loads(line)["target"]) for line in lines]
+        self.say(Predicted(job=work.job, done=1, whole=len(lines)))
+        if work.batch_size == EVALUATION_WAITS:
+            self.wait(work.job, Path(work.folder) / "go", heeds=True, epoch=0)
+            if self.is_cancelled(work.job):
+                return WorkStopped(job=work.job, done=1)
+        if work.batch_size == EVALUATION_KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if work.batch_size == EVALUATION_FAILS:
+            return WorkFailed(job=work.job, code="studio.failed", message="It was told to fail.")
+        np.save(Path(work.folder) / LOGITS, 4 * np.eye(2, dtype=np.float32)[targets])
+        epoch = int(json.loads(Path(work.checkpoint).read_text())["epoch"])
+        return Evaluated(job=work.job, classes=("cat", "dog"), epoch=epoch, seconds=0.0)
 
     def _read(self) -> None:
         try:
@@ -98,13 +122,13 @@ class ScriptedStudio:
                     self._park.add(message.job)
                 case Unpark():
                     self._park.discard(message.job)
-                case OpenStudio() | Train() | Shutdown():
+                case OpenStudio() | Train() | Evaluate() | Shutdown():
                     self._inbox.append(message)
                 case _:
                     raise AssertionError(f"{message} is not for this worker")
             self._changed.notify_all()
 
-    def _next(self) -> OpenStudio | Train | Shutdown:
+    def _next(self) -> OpenStudio | Train | Evaluate | Shutdown:
         with self._changed:
             self._changed.wait_for(lambda: bool(self._inbox))
             return self._inbox.pop(0)

@@ -20,6 +20,9 @@ from inglenook.vision import metrics
 from inglenook.vision.metrics import Curve, Floats, Interval, Ints
 
 CURVE_POINTS: Final = 200
+ALL_POINTS: Final = 40_000
+"""Of all curves of one kind together: with a thousand classes the document stays one that can be read."""
+LEAST_POINTS: Final = 20
 TOP_K: Final = (1, 3, 5)
 
 
@@ -44,6 +47,7 @@ def aggregate(classes: Sequence[str], truth: Ints, logits: Floats, subsets: Sequ
         metrics.precision_recall(truth == number, probabilities[:, number]) for number in range(len(classes))
     ]
     right = int(np.trace(matrix))
+    most = max(LEAST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, len(classes))))
     return Aggregate(
         count=len(truth),
         classes=tuple(classes),
@@ -67,8 +71,8 @@ def aggregate(classes: Sequence[str], truth: Ints, logits: Floats, subsets: Sequ
             for number, name in enumerate(classes)
         },
         roc_auc_macro=_mean([curve.area for curve in rocs]),
-        roc={name: _points(curve) for name, curve in zip(classes, rocs, strict=True)},
-        precision_recall={name: _points(curve) for name, curve in zip(classes, recalls, strict=True)},
+        roc={name: _points(curve, most) for name, curve in zip(classes, rocs, strict=True)},
+        precision_recall={name: _points(curve, most) for name, curve in zip(classes, recalls, strict=True)},
         calibration=_reliability(truth, logits, parts),
         subsets={part: int(np.sum(parts == part)) for part in ("train", "val", "test") if part in parts},
     )
@@ -118,12 +122,13 @@ def _reliability(truth: Ints, logits: Floats, parts: np.ndarray) -> Reliability:
     )
 
 
-def _points(curve: Curve) -> CurvePoints:
-    """Thinned evenly by its length, the first and the last point kept. Empty where it is not defined."""
+def _points(curve: Curve, most: int) -> CurvePoints:
+    """At most `most`: thinned evenly by its length, the first and the last point kept. Empty where it is not
+    defined."""
     known = np.isfinite(curve.x) & np.isfinite(curve.y)
     if not known.all() or not len(curve.x):
         return CurvePoints(x=(), y=(), threshold=())
-    chosen = np.unique(np.linspace(0, len(curve.x) - 1, min(CURVE_POINTS, len(curve.x))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(curve.x) - 1, min(most, len(curve.x))).round().astype(int))
     return CurvePoints(
         x=tuple(float(value) for value in curve.x[chosen]),
         y=tuple(float(value) for value in curve.y[chosen]),

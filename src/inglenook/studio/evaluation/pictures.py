@@ -19,6 +19,7 @@ from inglenook.store.files import atomic_file
 from inglenook.studio.datasets.model import ImageRecord
 from inglenook.studio.datasets.service import DatasetsService
 from inglenook.studio.tasks.model import Task
+from inglenook.vision.annotations import primary_class
 from inglenook.wire.studio.spec import Example
 
 _AT_ONCE: Final = 500
@@ -62,33 +63,61 @@ def write_chosen(
     Raises OSError, msgspec.MsgspecError: the manifest cannot be read. DatasetNotImported. Failed,
     Unavailable: the file cannot be written.
     """
-    known = set(datasets.head(project).classes)
+    renamed = _renamed(manifest, datasets, project, classes)
     counts: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     wanted = (one for one in read_manifest(manifest) if one.subset in subsets)
     with atomic_file(path) as out:
-        while some := list(islice(wanted, _AT_ONCE)):
-            records = datasets.some(project, [one.id for one in some])
-            for example in some:
-                record = records.get(example.id)
-                target = None if record is None else _target(record, example, task, classes, known)
-                if record is None or target is None:
-                    left_out["gone" if record is None else "unlabelled"] += 1
-                    continue
-                file = str(datasets.file(project, record))
-                out.write(
-                    msgspec.json.encode(msgspec.structs.replace(example, file=file, target=target)) + b"\n"
-                )
-                counts[example.subset] += 1
+        for example, record in _with_records(wanted, datasets, project):
+            target = None if record is None else _target(record, example, task, classes, renamed)
+            if record is None or target is None:
+                left_out["gone" if record is None else "unlabelled"] += 1
+                continue
+            file = str(datasets.file(project, record))
+            changed = msgspec.structs.replace(example, file=file, target=target)
+            out.write(msgspec.json.encode(changed) + b"\n")
+            counts[example.subset] += 1
     return Chosen(dict(counts), dict(left_out))
 
 
+def _with_records(
+    examples: Iterator[Example], datasets: DatasetsService, project: str
+) -> Iterator[tuple[Example, ImageRecord | None]]:
+    """Each with what the data set says of it now; None where it is gone."""
+    while some := list(islice(examples, _AT_ONCE)):
+        records = datasets.some(project, [one.id for one in some])
+        for example in some:
+            yield example, records.get(example.id)
+
+
+def _renamed(
+    manifest: Path, datasets: DatasetsService, project: str, classes: Sequence[str]
+) -> Mapping[str, str]:
+    """What a class that was learned and is no more is called now: the name that most of its pictures have."""
+    known = datasets.head(project).classes
+    vanished = {name for name in classes if name not in known}
+    if not vanished:
+        return {}
+    names: dict[str, Counter[str]] = {name: Counter() for name in vanished}
+    for example, record in _with_records(read_manifest(manifest), datasets, project):
+        old = classes[int(example.target)]
+        now = None if record is None else primary_class(record.annotations)
+        if old in vanished and now is not None:
+            names[old][now] += 1
+    return {old: found.most_common(1)[0][0] for old, found in names.items() if found}
+
+
 def _target(
-    record: ImageRecord, example: Example, task: Task, classes: Sequence[str], known: set[str]
+    record: ImageRecord,
+    example: Example,
+    task: Task,
+    classes: Sequence[str],
+    renamed: Mapping[str, str],
 ) -> int | None:
     """The number of its class among those that were learned; None where it is another one, or has none."""
     target = task.target(record.annotations, classes)
     if target is not None:
         return int(target)
-    renamed = bool(record.annotations) and classes[int(example.target)] not in known
-    return int(example.target) if renamed else None
+    now = primary_class(record.annotations)
+    same = now is not None and renamed.get(classes[int(example.target)]) == now
+    return int(example.target) if same else None

@@ -83,6 +83,8 @@ class Saliency:
         finally:
             lease.release()
         if isinstance(last, WorkFailed):
+            if last.code == "studio.no_data":
+                raise ImageNotFound(last.message, hint="its file is gone or damaged")
             raise EvaluationFailure(last.message, code=last.code, hint=last.hint)
         if not isinstance(last, Explained):
             raise Cancelled("The look at the picture was stopped.")
