@@ -163,7 +163,7 @@ def test_it_tells_what_the_server_draws_next_by_id_by_bytes_and_by_address(
         (32, 32, 1),
     ]
     missing = asked(http, model, image="pic_nothing")
-    assert (missing.status_code, missing.json()["error"]["param"]) == (400, "image")
+    assert (missing.status_code, missing.json()["error"]["param"]) == (404, "image")
 
 
 def test_a_picture_that_is_deleted_from_the_gallery_stays_in_the_data_set(
