@@ -251,6 +251,8 @@ def test_an_experiment_is_made_shown_changed_and_deleted(http: Http) -> None:
     shown = {name: made["hyperparameters"][name] for name in ("optimizer", "learning_rate", "batch_size")}
     assert shown == {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 32}
     assert http.data("POST", http.path, json={})["name"] == "Experiment 2"
+    assert http.data("POST", f"{path}/duplicate", 422, json={"hyperparameters": {}})["details"]
+    assert http.data("POST", f"{path}/duplicate", json={"name": "Copy"})["name"] == "Copy"
     changed = http.data(
         "PATCH", path, json={"name": "Mine", "hyperparameters": {"max_epochs": 3, "dropout": 0.4}}
     )
@@ -303,7 +305,8 @@ def test_only_a_completed_experiment_is_exported_and_an_export_that_is_not_there
 
 
 def test_the_root_stays_home_and_projects_have_their_page(http: Http) -> None:
-    for path in ("/", "/projects", f"/projects/{http.project}/dataset"):
+    rooms = ("dataset", "split", "training", "evaluation", "export")
+    for path in ("/", "/projects", *(f"/projects/{http.project}/{room}" for room in rooms)):
         page = http.client.get(path)
         assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html"), path
     assert "/projects" in http.client.get("/").text

@@ -97,6 +97,11 @@ def trained(terminal: Terminal, pets: Path) -> str:
 def test_from_a_folder_to_predictions_one_command_after_another(
     terminal: Terminal, pets: Path, trained: str, tmp_path: Path
 ) -> None:
+    figures = terminal.out("studio", "evaluate", trained, "one", "--subset", "val", "--subset", "test")
+    assert "accuracy " in figures
+    assert "cats" in figures
+    assert "has been evaluated" in terminal.error("studio", "evaluate", trained, "one")
+    assert terminal.out("studio", "evaluate", trained, "one", "--show") == figures
     folder = tmp_path / "out"
     exported = terminal.out("studio", "export", trained, "one", "-o", str(folder), "--register", "pet-kinds")
     assert "inglenook predict pet-kinds PICTURE" in exported
@@ -122,14 +127,16 @@ def test_from_a_folder_to_predictions_one_command_after_another(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("studio", "list", "pots"), ("no project 'pots'", "there are Pets")),
+        (("studio", "list", "pots"), ("no project 'pots'", "did you mean Pets?")),
         (("studio", "split", "pets", "second", "--train", "0.9"), ("add up to 1.1",)),
         (("studio", "split", "pets", "first"), ("already",)),
         (("studio", "train", "pets", "--backbone", "resnet81"), ("Did you mean resnet18?",)),
         (("studio", "train", "pets", "--split", "frist"), ("no split 'frist'",)),
-        (("studio", "export", "pets", "two"), ("no experiment 'two'", "there are: one")),
+        (("studio", "export", "pets", "two"), ("no experiment 'two'", "there are one")),
         (("studio", "resume", "pets", "one"), ("completed",)),
-        (("studio", "watch", "pets", "two"), ("no experiment 'two'", "there are: one")),
+        (("studio", "watch", "pets", "oen"), ("no experiment 'oen'", "did you mean one?")),
+        (("studio", "list", "zoo"), ("no project 'zoo'", "there are Pets", "import --new")),
+        (("studio", "evaluate", "pets", "one", "--again", "--checkpoint", "x"), ("no checkpoint", "best")),
         (("studio", "import", "pets", "/nowhere"), ("There is no /nowhere",)),
         (("studio", "import", "/nowhere"), ("Name a PROJECT and a SOURCE",)),
         (("predict", "pet-kind", __file__), ("no model 'pet-kind'",)),

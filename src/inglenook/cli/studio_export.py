@@ -11,7 +11,7 @@ import click
 from inglenook.base.errors import Conflict, NotFound
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import put, put_json, say
-from inglenook.cli.studio_import import followed, project_named
+from inglenook.cli.studio_import import followed, project_named, there_are
 
 Json = Mapping[str, Any]
 
@@ -114,8 +114,7 @@ async def experiment_named(client: Any, project: str, wanted: str) -> Json:
         ids = ", ".join(one["id"] for one in found)
         raise Conflict(f"{len(found)} experiments are called {wanted!r}.", hint=f"name its id: {ids}")
     if not found:
-        listed = ", ".join(one["name"] for one in there) or "none"
-        raise NotFound(f"There is no experiment {wanted!r}.", hint=f"there are: {listed}")
+        raise NotFound(f"There is no experiment {wanted!r}.", hint=there_are(there, wanted))
     return dict((await client.get(f"/api/training/{project}/experiments/{found[0]['id']}"))["data"])
 
 

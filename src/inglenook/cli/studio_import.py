@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 _SHOWN: Final = 10
-"""Projects that an error names."""
+"""Names that an error lists."""
 _SENT_AS_IT_IS: Final = (".zip", ".parquet", ".arrow")
 
 
@@ -95,15 +96,22 @@ async def project_named(client: "ServerClient", wanted: str) -> str:
             f"{len(found)} projects are called {wanted!r}.", hint=f"name its id: {', '.join(found)}"
         )
     if not found:
-        raise NotFound(f"There is no project {wanted!r}.", hint=_projects_there(there))
+        hint = there_are(there, wanted)
+        if not hint.endswith("?"):
+            hint += "; `inglenook studio import --new NAME FOLDER` makes one"
+        raise NotFound(f"There is no project {wanted!r}.", hint=hint)
     return str(found[0])
 
 
-def _projects_there(projects: Sequence[Json]) -> str:
-    make = "`inglenook studio import --new NAME FOLDER` makes one"
-    names = ", ".join(one["name"] for one in projects[:_SHOWN])
-    more = f" and {len(projects) - _SHOWN} more" if len(projects) > _SHOWN else ""
-    return f"there are {names}{more}; {make}" if projects else make
+def there_are(records: Sequence[Json], wanted: str) -> str:
+    """What could have been meant: the names that are most like `wanted`, or the first ones."""
+    named = {str(one["name"]).casefold(): str(one["name"]) for one in records}
+    names = list(named.values())
+    near = [named[key] for key in get_close_matches(wanted.casefold(), named)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there are {', '.join(names[:_SHOWN])}{more}" if names else "there are none"
 
 
 async def _submitted(client: "ServerClient", project: str, source: Path, fields: Json) -> Any:

@@ -13,7 +13,7 @@ import click
 from inglenook.base.errors import Cancelled, Conflict, Failed, NotFound
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import Progress, put, put_json, say, table
-from inglenook.cli.studio_import import project_named
+from inglenook.cli.studio_import import project_named, there_are
 
 if TYPE_CHECKING:
     from inglenook.cli.client import ServerClient
@@ -289,8 +289,7 @@ async def _experiment(client: "ServerClient", project: str, wanted: str) -> tupl
     found = [it["id"] for it in there if it["id"] == wanted]
     found = found or [it["id"] for it in there if it["name"].casefold() == wanted.casefold()]
     if not found:
-        names = ", ".join(it["name"] for it in there) or "none"
-        raise NotFound(f"There is no experiment {wanted!r} in the project.", hint=f"there are: {names}")
+        raise NotFound(f"There is no experiment {wanted!r} in the project.", hint=there_are(there, wanted))
     if len(found) > 1:
         raise Conflict(
             f"{len(found)} experiments are called {wanted!r}.", hint=f"name one by its id: {found}"

@@ -97,8 +97,7 @@ def _documents(router: APIRouter, studio: WorkingStudio) -> None:
 
     @router.post("/{experiment_id}/duplicate", summary="A new one with the same configuration")
     async def duplicate(request: Request, who: FromCaller, project_id: str, experiment_id: str) -> Response:
-        asked, _ = await fields(request)
-        name = _text(asked, "name")
+        name = (await _asked(request, frozenset({"name"}))).get("name")
         try:
             made = await asyncio.to_thread(
                 experiments.duplicate, who.person, project_id, experiment_id, name or None
@@ -221,12 +220,12 @@ def _results(router: APIRouter, studio: WorkingStudio) -> None:
 # -- requests and answers ----------------------------------------------------------------------------------
 
 
-async def _asked(request: Request) -> dict[str, Any]:
+async def _asked(request: Request, known_fields: frozenset[str] = FIELDS) -> dict[str, Any]:
     """The fields of an experiment. Raises BodyInvalid: one that is none, or a text that is no text."""
     asked, _ = await fields(request)
     for name in asked:
-        if name not in FIELDS:
-            known = ", ".join(sorted(FIELDS))
+        if name not in known_fields:
+            known = ", ".join(sorted(known_fields))
             raise _invalid(name, f"There is no field {name[:60]!r}; there are {known}.")
     for name in _TEXTS:
         if name in asked:
