@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of bad luck have in common: odd sets of pictures, the processes that work, what a run came to."""
+"""What tests of bad luck have in common: odd sets of pictures, processes at work, what a run came to."""
 
 import io
 import zipfile
@@ -42,7 +42,9 @@ def zipped(classes: Mapping[str, int], side_px: int = SIDE_PX) -> bytes:
     return data.getvalue()
 
 
-def project_with(base_url: str, classes: Mapping[str, int], ratios: Mapping[str, float] | None = None) -> Http:
+def project_with(
+    base_url: str, classes: Mapping[str, int], ratios: Mapping[str, float] | None = None
+) -> Http:
     """A project of its own with these pictures and, where there are ratios, a split."""
     http = Http(base_url)
     body = {"name": "Odd", "task": "classification"}

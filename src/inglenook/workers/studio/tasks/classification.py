@@ -31,8 +31,9 @@ class Classification:
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         if len(classes) < 2:
+            only = classes[0] if classes else "none"
             raise NoData(
-                f"Classification needs two classes at least, and there is {classes[0] if classes else 'none'}.",
+                f"Classification needs two classes at least, and there is {only}.",
                 hint="import or label pictures of another class",
             )
         self.classes = classes
