@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from inglenook.testing.server import RunningServer
+from tests.e2e.workbench import eventually
 from tests.studio_http import CLASSES, Http
 from tests.studio_luck import (
+    DATASET,
     ENVIRON,
     RATIOS,
     assert_in_words,
@@ -239,6 +241,24 @@ def test_a_run_whose_pictures_change_meanwhile_has_the_figures_of_those_that_it_
     done = http.data("POST", f"/api/evaluation/{http.project}/{experiment}", json=body)
     assert done["evaluation"]["dataset_version"] == 5
     assert done["aggregate"]["count"] == 40
+
+
+def test_a_project_that_is_deleted_in_an_import_is_gone_and_the_import_says_so(server: RunningServer) -> None:
+    http = project_with(server.base_url, {"a": 2, "b": 2})
+    files = {"uploaded_file": ("pictures.zip", zipped({"c": 500}), "application/zip")}
+    answer = http.client.post(f"/api/datasets/{http.project}/import/upload?wait=false", files=files)
+    eventually(lambda: bool(workers(server, DATASET)), "the import did not begin")
+    (reader,) = workers(server, DATASET)
+    reader.suspend()
+    gone = http.client.delete(f"/api/projects/{http.project}")
+    reader.resume()
+    job = ended(http, answer.json()["data"]["id"])
+    assert gone.status_code == 200, gone.text
+    assert job["state"] == "failed"
+    assert job["error"]["code"] == "project.deleted"
+    assert "was deleted" in job["error"]["message"]
+    http.data("GET", f"/api/projects/{http.project}", 404)
+    assert not list((server.data / "studio" / "projects").glob(f"*{http.project}*"))
 
 
 # -- a worker that dies ------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_a_full_disk_in_a_checkpoint_and_in_a_document_is_said_and_nothing_is_lo
         http = project_with(server.base_url, {"a": 6, "b": 6}, RATIOS)
         experiment = http.make(max_epochs=400)
         http.act(experiment, "train")
-        http.until(experiment, event="epoch_end", epoch=1)
+        http.until(experiment, event="epoch_end", epoch=2)  # the last checkpoint of the first is written down
         filler = small_disk / "filler"
         fill(filler)
         other = http.client.post(http.path, json={"name": "no room"})

@@ -10,9 +10,9 @@ from tests.e2e.workbench import Workbench
 from tests.studio_http import Http
 from tests.studio_luck import ENVIRON, RATIOS, numbers, project_with, trained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-EPOCHS = 400
+EPOCHS = 100
 
 
 def test_a_training_is_parked_for_a_picture_says_for_whom_and_has_the_figures_of_one_that_was_not(
