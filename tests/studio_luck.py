@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of bad luck have in common: odd sets of pictures, the processes that work, what a run came to."""
+"""What tests of bad luck have in common: odd sets of pictures, processes at work, what a run came to."""
 
 import io
 import zipfile

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from inglenook.base.cancel import StopReason
 from inglenook.base.clock import Clock
-from inglenook.base.errors import Cancelled, Failed, Invalid
+from inglenook.base.errors import Cancelled, Conflict, Failed, InglenookError, Invalid, NotFound
 from inglenook.base.ids import JobId
 from inglenook.engines.dataset import DatasetReaders
 from inglenook.jobs.model import Job, Receipt
@@ -134,8 +134,20 @@ class ImportWork:
             self._require_whole(last, course)
             assert isinstance(last, DatasetRead)
             return await self._keep(order, course, last, report)
+        except InglenookError:
+            await asyncio.to_thread(self._require_project, order.project)
+            raise
         finally:
             await asyncio.to_thread(self._end, course)
+
+    def _require_project(self, project: str) -> None:
+        """Raises Conflict: it is gone, and that is why the import failed, whatever met it first."""
+        try:
+            self.datasets.book.folder(project)
+        except NotFound as error:
+            raise Conflict(
+                "The project was deleted while pictures were imported into it.", code="project.deleted"
+            ) from error
 
     def _begin(self, job: Job, order: ImportOrder) -> _Course:
         staging = self.datasets.begin(

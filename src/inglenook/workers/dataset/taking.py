@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking pictures over, one by one: copied, hashed, decoded, and told of in batches."""
 
+import errno
 import hashlib
 import io
 from collections.abc import Callable
@@ -228,9 +229,14 @@ def _write(out: BinaryIO, chunk: bytes) -> None:
 
 
 def _no_room(error: OSError) -> NoRoom:
+    message = f"The pictures could not be written: {error.strerror}."
+    kept = "then import again; the old data set is untouched"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoRoom(message, hint=f"free some room on the data folder's disk, {kept}")
     return NoRoom(
-        f"The pictures could not be written: {error.strerror}.",
-        hint="free some room on the data folder's disk, then import again; the old data set is untouched",
+        message,
+        code="store.unwritable",
+        hint=f"check that the data folder is there and belongs to you, {kept}",
     )
 
 
