@@ -132,11 +132,21 @@ def test_a_project_that_is_not_there_is_not_found(client: TestClient, path: str)
 def test_the_grid_goes_on_where_the_last_page_ended(client: TestClient, pets: str) -> None:
     path, seen = f"/projects/{pets}/dataset", []
     while path:
-        text = page(client, path)
+        text = page(client, path, headers=HTMX)
         seen += re.findall(r'data-picture="(img-\w+)"', text)
         more = re.search(r'hx-get="([^"]+after=[^"]+)"', text)
         path = more[1].replace("&amp;", "&") if more else ""
     assert len(seen) == len(set(seen)) == 80
+    assert "dataset-summary" not in text  # only the pictures are sent
+
+
+def test_without_scripts_the_next_pictures_are_a_whole_page(client: TestClient, pets: str) -> None:
+    first = page(client, f"/projects/{pets}/dataset")
+    more = re.search(r'href="([^"]+after=[^"]+)"', first)
+    assert more is not None
+    text = page(client, more[1].replace("&amp;", "&"))
+    assert "dataset-summary" in text
+    assert len(set(re.findall(r'data-picture="(img-\w+)"', text))) == 20
 
 
 def test_filters_narrow_the_grid_and_say_what_all_of_it_would_be(client: TestClient, pets: str) -> None:

@@ -98,6 +98,13 @@ def _looking(router: APIRouter, pages: _Pages) -> None:
     async def dataset(request: Request, caller: FromCaller, project_id: str) -> Response:
         query = DataQuery.of(f"/projects/{project_id}/dataset", request.query_params)
         after = request.query_params.get("after") or None
+        if after is not None and is_htmx(request):
+            return await pages.part(
+                caller,
+                project_id,
+                "image_list.html",
+                lambda _: room.page_after(studio, project_id, query, after),
+            )
         job = await pages.running(caller, project_id, IMPORT)
 
         def read(project: Frame) -> dict[str, Any]:

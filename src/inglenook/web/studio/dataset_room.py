@@ -63,25 +63,14 @@ def _range(least: int, most: int) -> str:
 
 def listing(studio: Studio, project_id: str, query: DataQuery, after: str | None) -> dict[str, Any]:
     """The grid: a page of pictures, and what they can be narrowed to. Raises Invalid: `after` is wrong."""
-    datasets = studio.datasets
-    splits = {it.name: it.id for it in studio.splits.summaries(project_id)}
-    wanted = query.images(splits)
-    found = datasets.images(project_id, wanted, limit=SHOTS, after=after or None)
-    parts: Mapping[str, Mapping[str, str]] = {}
-    if wanted.split:
-        parts = datasets.subsets(project_id, [it.id for it in found.images], [wanted.split])
-    tiles = [
-        tile_of(project_id, it, parts.get(it.id, {}).get(wanted.split or "", "none") if wanted.split else "")
-        for it in found.images
-    ]
-    tags = datasets.tag_counts(project_id)
+    splits = _split_ids(studio, project_id)
+    tags = studio.datasets.tag_counts(project_id)
     fresh = [(name, count) for name, count in tags.items() if name not in query.tags]
     fresh.sort(key=lambda it: (-it[1], it[0]))
     return {
+        **_page(studio, project_id, query, splits, after),
         "query": query,
-        "tiles": tiles,
-        "total": datasets.count(project_id, wanted),
-        "more": query.address(after=found.after) if found.after else None,
+        "total": studio.datasets.count(project_id, query.images(splits)),
         "continued": after is not None,
         "split_names": list(splits),
         "tags": [
@@ -92,6 +81,35 @@ def listing(studio: Studio, project_id: str, query: DataQuery, after: str | None
         "sorts": SORTS,
         "subsets": SUBSETS,
         "usual": USUAL,
+    }
+
+
+def page_after(studio: Studio, project_id: str, query: DataQuery, after: str) -> dict[str, Any]:
+    """The next pictures alone: nothing is counted, so that it takes as long at the end as at the beginning.
+
+    Raises as `listing`.
+    """
+    return _page(studio, project_id, query, _split_ids(studio, project_id), after)
+
+
+def _split_ids(studio: Studio, project_id: str) -> dict[str, str]:
+    return {it.name: it.id for it in studio.splits.summaries(project_id)}
+
+
+def _page(
+    studio: Studio, project_id: str, query: DataQuery, splits: Mapping[str, str], after: str | None
+) -> dict[str, Any]:
+    wanted = query.images(splits)
+    found = studio.datasets.images(project_id, wanted, limit=SHOTS, after=after)
+    parts: Mapping[str, Mapping[str, str]] = {}
+    if wanted.split:
+        parts = studio.datasets.subsets(project_id, [it.id for it in found.images], [wanted.split])
+    return {
+        "tiles": [
+            tile_of(project_id, it, parts[it.id].get(wanted.split, "none") if wanted.split else "")
+            for it in found.images
+        ],
+        "more": query.address(after=found.after) if found.after else None,
     }
 
 
