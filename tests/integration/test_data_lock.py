@@ -92,7 +92,7 @@ def test_the_address_can_be_told_once_it_is_known(tmp_path: Path) -> None:
 def test_a_note_that_cannot_be_read_still_refuses_the_second_server(tmp_path: Path) -> None:
     with another_server(tmp_path):
         (tmp_path / INFO_NAME).write_bytes(b"{ half")
-        with pytest.raises(Conflict, match="Another server"):
+        with pytest.raises(Conflict, match="Another program"):
             DataLock(tmp_path).acquire(me())
 
 

@@ -90,7 +90,8 @@ def _parse(file: Path) -> Any:
         if isinstance(error, DuplicateKeyError):  # its own text would show both values
             raise SettingsError([Problem(where, "this key is there twice", "keep one of the two")]) from None
         raise SettingsError([Problem(where, f"not valid YAML: {_first_line(error.problem)}")]) from None
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
+    except (YAMLError, ValueError, IndexError, RecursionError) as error:
+        # ValueError: a number of thousands of digits; IndexError: a number without digits (`+_`)
         raise SettingsError([Problem(str(file), f"not valid YAML: {_first_line(str(error))}")]) from None
     if document is None:
         return CommentedMap()

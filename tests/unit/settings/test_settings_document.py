@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -80,6 +80,7 @@ def test_a_hostile_file_ends_in_a_message(tmp_path: Path, text: str) -> None:
         load(file=_write(tmp_path, text), environ={})
 
 
+@example(data=b"+_")
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8"))))
 def test_whatever_a_file_holds_the_answer_is_settings_or_a_settings_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
