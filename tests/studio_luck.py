@@ -99,6 +99,11 @@ def workers(server: RunningServer, module: str = STUDIO) -> list[psutil.Process]
     return found
 
 
+def newest_worker(server: RunningServer) -> psutil.Process:
+    """The one that was started last: one that has evaluated or exported may still be loaded beside it."""
+    return max(workers(server), key=lambda one: one.create_time())
+
+
 def family(server: RunningServer) -> list[psutil.Process]:
     try:
         return psutil.Process(server.pid).children(recursive=True)

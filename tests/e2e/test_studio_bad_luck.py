@@ -22,6 +22,7 @@ from tests.studio_luck import (
     RATIOS,
     assert_in_words,
     ended,
+    newest_worker,
     numbers,
     project_with,
     put,
@@ -218,7 +219,7 @@ def test_a_run_whose_pictures_change_meanwhile_has_the_figures_of_those_that_it_
     experiment = http.make(max_epochs=LONG)
     http.act(experiment, "train")
     http.until(experiment, event="epoch_end", epoch=1)
-    (worker,) = workers(server)
+    worker = newest_worker(server)
     worker.suspend()
     error = http.data("DELETE", f"/api/projects/{http.project}", 409)
     assert http.get(experiment)["name"] in error["message"]
@@ -270,7 +271,7 @@ def test_a_run_whose_worker_was_killed_says_so_and_resumed_it_has_the_figures_of
     experiment = http.make(max_epochs=LONG)
     http.act(experiment, "train")
     http.until(experiment, event="epoch_end", epoch=2)
-    (worker,) = workers(server)
+    worker = newest_worker(server)
     worker.kill()
     assert http.until(experiment)["status"] == "failed"
     error = http.get(experiment)["error"]

@@ -98,6 +98,10 @@ class Workspace:
         for project in projects:
             for part in _PARTS:
                 _clear(self.root / "projects" / project / part)
+            for found in (self.root / "projects" / project).glob("e*/e*-*/"):  # experiments and exports
+                _clear(found)
+                for evaluation in found.glob("evaluations/*/"):
+                    _clear(evaluation)
         if projects != document.projects:
             self.write(self.root / NAME, _with(document, projects))
 

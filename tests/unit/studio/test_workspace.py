@@ -390,6 +390,26 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_workspace_that_can_be_
     assert before > 0
 
 
+def test_what_was_being_written_in_an_experiment_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    with studio_in(tmp_path) as studio:
+        folder = studio.workspace.project_folder(project(studio).id)
+    left = [
+        folder / "experiments" / "exp-00000001" / ".experiment.json.0123.tmp",
+        folder
+        / "experiments"
+        / "exp-00000001"
+        / "evaluations"
+        / "eval-00000001"
+        / ".aggregate.json.0123.tmp",
+        folder / "exports" / "export-00000001" / ".export.json.0123.tmp",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+    with studio_in(tmp_path):
+        assert not [path for path in left if path.exists()]
+
+
 def test_a_project_that_is_gone_keeps_no_lock(tmp_path: Path) -> None:
     with studio_in(tmp_path) as studio:
         pets = project(studio)

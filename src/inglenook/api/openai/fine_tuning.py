@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.bodies import json_object
-from inglenook.api.errors import json_response
+from inglenook.api.errors import errors, json_response
 from inglenook.base.errors import InglenookError, Invalid, NotFound
 from inglenook.base.ids import PersonId
 from inglenook.door.caller import FromCaller, caller
@@ -73,7 +73,12 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def fine_tuning_router(studio: WorkingStudio) -> APIRouter:
-    router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], dependencies=[Depends(caller)])
+    router = APIRouter(
+        prefix="/v1/fine_tuning/jobs",
+        tags=["fine-tuning"],
+        dependencies=[Depends(caller)],
+        responses=errors(400, 404, 409),
+    )
     desk = _Desk(studio)
 
     @router.post("", summary="Make an experiment and start it")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.errors import json_response
-from inglenook.api.projects.envelope import EnvelopeRoute, answer, parsed
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, answer, parsed
 from inglenook.api.projects.imports import require_succeeded
 from inglenook.base.work import WorkClass
 from inglenook.door.caller import FromCaller, caller
@@ -33,6 +33,7 @@ def checks_router(studio: Studio, *, jobs: JobsService) -> APIRouter:
         tags=["data sets"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     checks = studio.checks
 

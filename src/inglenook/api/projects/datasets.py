@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from inglenook.api.projects.envelope import (
+    REFUSALS,
     BodyInvalid,
     EnvelopeRoute,
     answer,
@@ -96,6 +97,7 @@ def datasets_router(studio: Studio) -> APIRouter:
         tags=["data sets"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     _reading_routes(router, studio)
     _file_routes(router, studio)

@@ -62,6 +62,36 @@ _BY_KIND: Mapping[str, tuple[int, str]] = {
     "failed": (500, "INTERNAL_ERROR"),
 }
 
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["status", "error"],
+    "properties": {
+        "status": {"type": "string", "enum": ["error"]},
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "details": {"type": "array", "items": {"type": "object"}},
+            },
+        },
+    },
+}
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"description": words, "content": {"application/json": {"schema": _ERROR}}}
+    for status, words in {
+        401: "Nobody is known to ask.",
+        403: "The project is only to be looked at.",
+        404: "It is not there.",
+        409: "Not now: what it is about is in another state.",
+        413: "More than is accepted.",
+        422: "A field cannot be accepted.",
+        503: "Something that it needs cannot be used.",
+    }.items()
+}
+"""What `/openapi.json` says of every route under `PREFIXES`. For `APIRouter(responses=…)`."""
+
 T = TypeVar("T")
 Details = list[dict[str, Any]]
 

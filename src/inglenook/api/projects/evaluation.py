@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from inglenook.api.errors import json_response
 from inglenook.api.projects.envelope import (
+    REFUSALS,
     EnvelopeRoute,
     answer,
     converted,
@@ -44,6 +45,7 @@ def evaluation_router(studio: WorkingStudio, *, jobs: JobsService) -> APIRouter:
         tags=["evaluation"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     _orders(router, studio, jobs)
     _results(router, studio)

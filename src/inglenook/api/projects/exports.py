@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from inglenook.api.deleting import Deleting
 from inglenook.api.errors import json_response
-from inglenook.api.projects.envelope import EnvelopeRoute, answer, converted, fields, parsed
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, answer, converted, fields, parsed
 from inglenook.api.projects.imports import require_succeeded
 from inglenook.base.errors import InglenookError
 from inglenook.base.work import WorkClass
@@ -38,7 +38,11 @@ class RegisterOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def exports_router(*, exports: ExportsService, jobs: JobsService, deleting: Deleting) -> APIRouter:
     router = APIRouter(
-        prefix="/api/export", tags=["exports"], dependencies=[Depends(caller)], route_class=EnvelopeRoute
+        prefix="/api/export",
+        tags=["exports"],
+        dependencies=[Depends(caller)],
+        route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
 
     @router.get("/formats", summary="The formats that there are, and which can be made here")

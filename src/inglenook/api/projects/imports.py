@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response
 
 from inglenook.api.errors import json_response
 from inglenook.api.projects.datasets import whole_dataset
-from inglenook.api.projects.envelope import EnvelopeRoute, converted, parsed
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, converted, parsed
 from inglenook.api.projects.receiving import Received, receive_files
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import PictureId
@@ -90,6 +90,7 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
         tags=["data sets"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     imports = studio.imports
     desk = _Desk(studio, jobs)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.errors import json_response
-from inglenook.api.projects.envelope import EnvelopeRoute, answer, parsed
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, answer, parsed
 from inglenook.api.projects.imports import require_succeeded
 from inglenook.base.work import WorkClass
 from inglenook.door.caller import Caller, FromCaller, caller
@@ -26,6 +26,7 @@ def maps_router(studio: WorkingStudio, *, jobs: JobsService) -> APIRouter:
         tags=["data sets"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
 
     @router.get("", summary="The map: a point a picture; null before one was made")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.projects.envelope import EnvelopeRoute, answer, invalid_field, parsed
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, answer, invalid_field, parsed
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
 from inglenook.studio.foreign.contents import contents_of
@@ -36,7 +36,11 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 def projects_router(studio: Studio) -> APIRouter:
     router = APIRouter(
-        prefix="/api/projects", tags=["projects"], dependencies=[Depends(caller)], route_class=EnvelopeRoute
+        prefix="/api/projects",
+        tags=["projects"],
+        dependencies=[Depends(caller)],
+        route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     _reading_routes(router, studio)
     _changing_routes(router, studio)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.projects.envelope import (
+    REFUSALS,
     BodyInvalid,
     EnvelopeRoute,
     answer,
@@ -55,6 +56,7 @@ def splits_router(studio: Studio) -> APIRouter:
         tags=["splits"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     splits = studio.splits
 

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from inglenook.api.projects.envelope import EnvelopeRoute, ok
+from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, ok
 from inglenook.base.errors import NotFound
 from inglenook.door.caller import caller
 from inglenook.studio.tasks.registry import TASKS, describe
@@ -15,7 +15,11 @@ from inglenook.studio.tasks.registry import TASKS, describe
 
 def tasks_router() -> APIRouter:
     router = APIRouter(
-        prefix="/api/tasks", tags=["training"], dependencies=[Depends(caller)], route_class=EnvelopeRoute
+        prefix="/api/tasks",
+        tags=["training"],
+        dependencies=[Depends(caller)],
+        route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
 
     @router.get("", summary="All tasks, and which of them can be trained")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.projects.envelope import BodyInvalid, EnvelopeRoute, answer, fields, ok, sentence
+from inglenook.api.projects.envelope import REFUSALS, BodyInvalid, EnvelopeRoute, answer, fields, ok, sentence
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
@@ -37,6 +37,7 @@ def training_router(studio: WorkingStudio) -> APIRouter:
         tags=["training"],
         dependencies=[Depends(caller)],
         route_class=EnvelopeRoute,
+        responses=REFUSALS,
     )
     _documents(router, studio)
     _queue(router, studio)

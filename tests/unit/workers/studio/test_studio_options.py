@@ -53,7 +53,8 @@ def test_every_record_is_whole_and_of_its_own_epoch(plain: Bench) -> None:
     assert [record.epoch for record in plain.epochs] == [1, 2, 3, 4]
     names = set(plain.epochs[0].values)
     parts = ("loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "precision", "recall", "f1")
-    assert names == {f"{part}_{name}" for part in ("train", "val") for name in parts} | {"lr", "duration_s"}
+    of_both = {f"{part}_{name}" for part in ("train", "val") for name in parts}
+    assert names == of_both | {"val_accuracy_low", "val_accuracy_high", "lr", "duration_s"}
     for record in plain.epochs:
         assert set(record.values) == names
         losses = [loss for epoch, _, loss in plain.losses if epoch == record.epoch]
