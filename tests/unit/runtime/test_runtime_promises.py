@@ -398,7 +398,7 @@ class LongTrainingsStepAside(TrainingsStepAside):
 
 
 TestLongTrainingsStepAside = pytest.mark.slow(LongTrainingsStepAside.TestCase)
-TestLongTrainingsStepAside.settings = settings(SETTINGS, max_examples=500, stateful_step_count=50)
+TestLongTrainingsStepAside.settings = settings(SETTINGS, max_examples=150, stateful_step_count=50)
 TestLongTrainingsStepAside = pytest.mark.timeout(1200)(TestLongTrainingsStepAside)
 
 TestPromises = Promises.TestCase
