@@ -126,9 +126,11 @@ def test_pictures_of_every_mode_and_format_are_looked_at_alike(tmp_path: Path) -
             file = io.BytesIO()
             palette.save(file, "GIF")
             files = [png(GREEN, form=form) for form in ("PNG", "JPEG", "WEBP", "BMP")] + [file.getvalue()]
-            files.append(png((0, 255, 0, 0), mode="RGBA"))
+            files.append(png((0, 255, 0, 255), mode="RGBA"))
             last = seen(await bench.look(*files))
-            assert {one.classes[0] for one in last.pictures} == {1}
+            assert [one.classes[0] for one in last.pictures] == [1] * 6
+            unseen = seen(await bench.look(png((0, 255, 0, 0), mode="RGBA")))  # is white, as in training
+            assert unseen.pictures[0].scores == pytest.approx([1 / 3] * 3, abs=1e-6)
             assert failed(await bench.look(png(GREEN, form="TIFF")), "picture.unreadable").picture == 0
 
     run(main())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """pip, run in a child with the person's own configuration of it, and what it says as errors of ours."""
 
+import importlib.machinery
 import importlib.util
 import os
 import signal
@@ -46,7 +47,9 @@ def pip_command() -> list[str]:
     Raises:
         Unavailable: there is neither (`pip.missing`).
     """
-    if importlib.util.find_spec("pip") is not None:
+    # Past the hooks of others: setuptools' own takes a search for pip for pip running, and then leaves the
+    # standard library's distutils in place, on which the compiler of torch stumbles in this process.
+    if importlib.machinery.PathFinder.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     bundled = importlib.util.find_spec("ensurepip")
     for folder in (bundled.submodule_search_locations or ()) if bundled is not None else ():

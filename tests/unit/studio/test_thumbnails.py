@@ -93,7 +93,7 @@ def test_what_is_no_picture_or_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TooLarge, match="8 × 8 pixels; 50 are allowed"):
         small(save(tmp_path / "c.png", Image.new("1", (8, 8)), "PNG"), side_px=128, max_pixels=50)
     (tmp_path / "huge.png").write_bytes(with_sides(png(), 30_000))
-    with pytest.raises(TooLarge, match="more than 64000000 pixels"):
+    with pytest.raises(TooLarge, match="64000000"):
         small(tmp_path / "huge.png", side_px=128, max_pixels=64_000_000)
 
 

@@ -16,6 +16,7 @@ from inglenook.wire.studio.training import OpenStudio
 from inglenook.workers.image.memory import evidence_of
 from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
 from inglenook.workers.studio.context import Context
+from inglenook.workers.studio.data.loading import loader_died, tells_of_a_dead_loader
 from inglenook.workers.studio.device import StudioDevice
 from inglenook.workers.studio.gate import Gate
 from inglenook.workers.studio.handlers import HANDLERS, Handler
@@ -98,16 +99,22 @@ class Worker:
         except PeerGone:
             raise
         except InglenookError as error:
-            return handler.failed(
-                job=job_of(work), code=error.code, message=error.message[:LONGEST_MESSAGE], hint=error.hint
-            )
+            return _told(handler, work, error)
         except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
+            if tells_of_a_dead_loader(error):
+                return _told(handler, work, loader_died(error))
             log_failure(log, f"{type(work).__name__} failed", error)
             return _in_words(handler, work, error, context)
 
 
 def job_of(work: Message) -> str:
     return str(work.job)  # type: ignore[attr-defined]  # what asks for work has one
+
+
+def _told(handler: Handler, work: Message, error: InglenookError) -> Message:
+    return handler.failed(
+        job=job_of(work), code=error.code, message=error.message[:LONGEST_MESSAGE], hint=error.hint
+    )
 
 
 def _in_words(handler: Handler, work: Message, error: Exception, context: Context) -> Message:

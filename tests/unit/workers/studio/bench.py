@@ -17,7 +17,7 @@ from inglenook.workers.studio.context import Context
 from inglenook.workers.studio.device import StudioDevice
 from inglenook.workers.studio.gate import Gate
 from inglenook.workers.studio.training.run import train
-from inglenook.workers.studio.worker import quieten
+from inglenook.workers.studio.worker import Worker, quieten
 
 WIRE = Decoder(FromStudioWorker)
 
@@ -52,6 +52,12 @@ class Bench:
     def train(self, manifest: Path, spec: TrainSpec, *, run: str = "run", **fields: Any) -> Any:
         """Returns the last word."""
         return train(self.asked(Train, manifest, spec, folder=str(self.folder / run), **fields), self.context)
+
+    def work(self, manifest: Path, spec: TrainSpec, **fields: Any) -> Any:
+        """As `train`, by the worker's main loop, which tells of whatever is raised."""
+        worker = Worker(channel=None, inbox=None, gate=self.gate, clock=self.context.clock)  # type: ignore[arg-type]
+        asked = self.asked(Train, manifest, spec, **{"folder": str(self.folder / "run")} | fields)
+        return worker._do(asked, self.context)
 
     def asked(self, kind: type, manifest: Path, spec: TrainSpec, **fields: Any) -> Any:
         given: dict[str, Any] = {

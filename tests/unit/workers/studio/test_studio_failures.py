@@ -16,13 +16,12 @@ from tests.unit.workers.studio.bench import Bench, same, weights
 
 from inglenook.wire.message import Message
 from inglenook.wire.studio.spec import Hardware, Step
-from inglenook.wire.studio.training import Batch, Began, Checkpoint, StudioNotice, Train, Trained, TrainFailed
+from inglenook.wire.studio.training import Batch, Began, Checkpoint, StudioNotice, Trained, TrainFailed
 from inglenook.wire.studio.weights import LITE0_FILE
 from inglenook.workers.studio.errors import BadCheckpoint, NoWeights
 from inglenook.workers.studio.networks.backbones import build_backbone, facts_of
 from inglenook.workers.studio.networks.weights import _in_package, read_tensors
 from inglenook.workers.studio.training.checkpoints import read_checkpoint, write_checkpoint
-from inglenook.workers.studio.worker import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -280,10 +279,24 @@ def test_a_loader_process_that_dies_is_told_of(tmp_path: Path, manifest: Path) -
                 child.kill()
 
     wanted = replace(spec(max_epochs=50, early_stopping_patience=0), hardware=Hardware(workers=1))
-    failed = Bench(tmp_path, on=on).train(manifest, wanted)
+    failed = Bench(tmp_path, on=on).work(manifest, wanted)
     assert failed.code == "train.loader_died", failed
     assert failed.hint is not None
     assert "workers = 0" in failed.hint
+
+
+def test_a_loader_process_whose_death_is_told_of_in_another_line_is_told_of_alike(
+    tmp_path: Path, manifest: Path
+) -> None:
+    # torch raises it in a handler of signals: anywhere
+    died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def on(message: Message, bench: Bench) -> None:
+        if isinstance(message, Batch):
+            raise died
+
+    failed = Bench(tmp_path, on=on).work(manifest, spec())
+    assert (failed.code, failed.hint is None) == ("train.loader_died", False), failed
 
 
 # Arithmetic and memory
@@ -308,14 +321,12 @@ def test_memory_that_ran_out_is_said_with_evidence_and_nothing_else_is_called_so
     bench = Bench(tmp_path)
     huge = (Step(name="ToImage"), Step(name="Resize", params={"size": [3_000_000, 3_000_000]}))
     wanted = spec(train=huge)
-    worker = Worker(channel=None, inbox=None, gate=bench.gate, clock=bench.context.clock)  # type: ignore[arg-type]
-    asked = bench.asked(Train, manifest, wanted, folder=str(tmp_path / "run"))
-    failed = worker._do(asked, bench.context)
+    failed = bench.work(manifest, wanted)
     assert isinstance(failed, TrainFailed)
     assert failed.code == "train.out_of_memory", failed
     assert failed.out_of_memory is not None
     assert failed.hint is not None
     assert "smaller batch_size" in failed.hint
-    broken = worker._do(replace(asked, spec=spec(), folder="/dev/null/run"), bench.context)
+    broken = bench.work(manifest, spec(), folder="/dev/null/run")
     assert isinstance(broken, TrainFailed)
     assert (broken.code, broken.out_of_memory) == ("train.failed", None)

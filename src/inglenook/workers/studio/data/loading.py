@@ -12,6 +12,19 @@ from inglenook.workers.studio.data.sampling import Key
 from inglenook.workers.studio.errors import LoaderDied
 
 
+def tells_of_a_dead_loader(error: Exception) -> bool:
+    """Whether torch raised this for a loader process that has ended. It does so in its handler of SIGCHLD,
+    so it may come out of any line that the main thread is at, not of the loader alone."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+
+
+def loader_died(error: Exception) -> LoaderDied:
+    return LoaderDied(
+        f"One of the processes that read pictures has ended: {error}",
+        hint="its memory may have run out, or the shared memory (/dev/shm): try hardware.workers = 0",
+    )
+
+
 class _Planned:
     """A batch sampler that is told before each pass what comes."""
 
@@ -58,17 +71,14 @@ class Batches:
             if not self._is_of_a_dead_process(error):
                 raise
             self._loader = None
-            raise LoaderDied(
-                f"One of the {self._workers} processes that read pictures has ended: {error}",
-                hint="its memory may have run out, or the shared memory (/dev/shm): try hardware.workers = 0",
-            ) from error
+            raise loader_died(error) from error
 
     def _is_of_a_dead_process(self, error: Exception) -> bool:
         """What a transform raises in a loader process comes with `Caught …` before it. The rest is torch's
         own word for a process that has gone, or a connection to it that broke while a batch came."""
         if self._workers == 0 or str(error).startswith("Caught "):
             return False
-        return not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
+        return not isinstance(error, RuntimeError) or tells_of_a_dead_loader(error)
 
     def close(self) -> None:
         """End the loader processes; the next pass starts new ones."""
