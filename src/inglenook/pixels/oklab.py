@@ -73,8 +73,12 @@ def to_oklab(rgb: Bytes) -> Floats:
     Returns:
         float32 (..., 3). No two of the 16,777,216 colours give the same one.
     """
-    light = _LINEAR[rgb].astype(np.float64)
-    lms = [np.cbrt(one) for one in _times(_LMS, light)]
+    return oklab_of_light(_LINEAR[rgb])
+
+
+def oklab_of_light(light: npt.NDArray[np.floating]) -> Floats:
+    """OKLab of linear light (..., 3), which may lie outside of 0 to 1: dithering carries errors there."""
+    lms = [np.cbrt(one) for one in _times(_LMS, light.astype(np.float64))]
     return np.stack(_times(_LAB, np.stack(lms, -1)), -1).astype(np.float32)
 
 
