@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from inglenook.pixels.histogram import counted
+from inglenook.pixels.mixing import within_reach
 from inglenook.pixels.oklab import Bytes, Floats, oklab_of_light, to_linear, to_oklab
 
 Light = npt.NDArray[np.float64]
@@ -33,27 +35,35 @@ ATKINSON: Final = Kernel(
 
 _WAVES: Final = 5
 _FARTHEST: Final = 1.0
-"""Most error that a pixel takes, in linear light. A colour outside of what the palette can mix would pile up
-errors without end, and smear them over what comes after."""
+"""Most error that a pixel takes, in linear light: more comes from nowhere but from colours out of reach."""
 
 
 def diffused(rgba: Bytes, palette: Bytes, kernel: Kernel, strength: float) -> Bytes:
-    """Palette indices, uint8 (h, w); see `dither.remap`."""
+    """Palette indices, uint8 (h, w); see `dither.remap`.
+
+    A colour that the palette cannot mix would pile up errors without end and smear them over what comes
+    after: it is brought within the palette's reach first.
+    """
     height, width = rgba.shape[:2]
-    light = to_linear(rgba[..., :3]).reshape(-1, 3)
+    colours = counted(rgba[..., :3].reshape(-1, 3))
+    light = within_reach(colours.rgb, palette)[colours.inverse]
     seen = (rgba[..., 3] > 0).reshape(-1)
     entries, near = to_linear(palette).astype(np.float64), to_oklab(palette)
     indices = np.zeros(height * width, np.uint8)
     pending = np.zeros((_WAVES, height + 2, 3))
     for wave in range(width + 2 * (height - 1)):
-        rows = np.arange(max(0, (wave - width + 2) // 2), min(height, wave // 2 + 1))
+        top, bottom = max(0, (wave - width + 2) // 2), min(height, wave // 2 + 1)
+        if top == bottom:  # in a picture of one column every second wave is empty
+            continue
+        rows = np.arange(top, bottom)
         at = rows * (width - 2) + wave
         errors = pending[wave % _WAVES]
         wanted = light[at] + np.clip(errors[rows], -_FARTHEST, _FARTHEST)
         errors[:] = 0
         chosen = _chosen(near, wanted)
         left = np.where(seen[at, None], wanted - entries[chosen], 0) * strength
-        _pass_on(pending, kernel, wave, rows, left)
+        for right, down, share in kernel.shares:  # what leaves the picture below ends in two spare rows
+            pending[(wave + right + 2 * down) % _WAVES, top + down : bottom + down] += left * share
         indices[at] = np.where(seen[at], chosen, 0)
     return indices.reshape(height, width)
 
@@ -68,10 +78,3 @@ def _chosen(near: Floats, wanted: Light) -> npt.NDArray[np.intp]:
         np.add(square, gap, out=square)
     best: npt.NDArray[np.intp] = square.argmin(axis=1)
     return best
-
-
-def _pass_on(pending: Light, kernel: Kernel, wave: int, rows: npt.NDArray[np.intp], left: Light) -> None:
-    """Adds to the waves ahead. Errors that leave the picture below end in the two spare rows."""
-    for right, down, share in kernel.shares:
-        ahead = pending[(wave + right + 2 * down) % _WAVES]
-        ahead[rows[0] + down : rows[-1] + 1 + down] += left * share

@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as nps
 
 from inglenook.pixels.diffusion import ATKINSON, FLOYD_STEINBERG
 from inglenook.pixels.dither import bayer, remap
+from inglenook.pixels.mixing import within_reach
 from inglenook.pixels.model import Dither
 from inglenook.pixels.nearest import nearest
 from inglenook.pixels.oklab import oklab_of_light, to_linear, to_oklab
@@ -22,7 +23,7 @@ def flat(height, width, *rgb):
 
 
 @pytest.mark.parametrize("dither", list(Dither))
-@settings(max_examples=40)
+@settings(max_examples=25, deadline=None)
 @given(rgba=PICTURES, palette=PALETTES, strength=st.floats(0, 1))
 def test_every_pixel_gets_an_entry_and_transparent_ones_the_first(dither, rgba, palette, strength):
     indices = remap(rgba, palette, dither, strength)
@@ -34,7 +35,7 @@ def test_every_pixel_gets_an_entry_and_transparent_ones_the_first(dither, rgba, 
 
 
 @pytest.mark.parametrize("dither", list(Dither))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(rgba=PICTURES, palette=PALETTES)
 def test_at_strength_0_nothing_is_dithered(dither, rgba, palette):
     plain = np.where(rgba[..., 3] > 0, nearest(palette, rgba[..., :3]), 0)
@@ -42,7 +43,7 @@ def test_at_strength_0_nothing_is_dithered(dither, rgba, palette):
 
 
 @pytest.mark.parametrize("dither", list(Dither))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(palette=PALETTES, seed=st.integers(0, 99))
 def test_a_picture_of_palette_colours_is_left_as_it_is(dither, palette, seed):
     rgb = palette[np.random.default_rng(seed).integers(0, len(palette), (9, 11))]
@@ -59,10 +60,10 @@ def test_a_flat_grey_keeps_its_light(dither, grey):
     )
 
 
-def test_atkinson_drops_a_quarter_of_the_error_so_dark_greys_go_darker():
-    grey = flat(64, 64, 60, 60, 60)
+def test_atkinson_drops_a_quarter_of_the_error_so_light_greys_turn_white():
+    grey = flat(64, 64, 230, 230, 230)
     kept = remap(grey, BLACK_AND_WHITE, Dither.FLOYD_STEINBERG).mean()
-    assert remap(grey, BLACK_AND_WHITE, Dither.ATKINSON).mean() < 0.8 * kept
+    assert remap(grey, BLACK_AND_WHITE, Dither.ATKINSON).mean() > kept + 0.03
 
 
 @pytest.mark.parametrize("dither", WAYS)
@@ -92,7 +93,7 @@ def test_ordered_dithering_repeats_with_its_matrix():
 @pytest.mark.parametrize(
     ("dither", "kernel"), [(Dither.FLOYD_STEINBERG, FLOYD_STEINBERG), (Dither.ATKINSON, ATKINSON)]
 )
-@settings(max_examples=30)
+@settings(max_examples=20, deadline=None)
 @given(rgba=PICTURES, palette=PALETTES)
 def test_the_waves_give_what_going_row_by_row_gives(dither, kernel, rgba, palette):
     assert (remap(rgba, palette, dither) == row_by_row(rgba, palette, kernel)).all()
@@ -101,23 +102,24 @@ def test_the_waves_give_what_going_row_by_row_gives(dither, kernel, rgba, palett
 def row_by_row(rgba, palette, kernel):
     height, width = rgba.shape[:2]
     errors = np.zeros((height + 2, width + 4, 3))
-    light, entries = to_linear(rgba[..., :3]), to_linear(palette).astype(np.float64)
+    entries = to_linear(palette).astype(np.float64)
+    light = within_reach(rgba[..., :3].reshape(-1, 3), palette).reshape(height, width, 3)
     indices = np.zeros((height, width), int)
     incoming = [[[] for _ in range(width)] for _ in range(height)]
     for y in range(height):
         for x in range(width):
             if not rgba[y, x, 3]:
                 continue
-            # float sums depend on their order: the waves add in the order of x + 2 y
+            # float sums depend on their order: the waves add in the order of x + 2 y, then of the kernel
             for _, error in sorted(incoming[y][x], key=lambda one: one[0]):
                 errors[y, x] += error
             wanted = light[y, x] + np.clip(errors[y, x], -1, 1)
             gap = (oklab_of_light(wanted) - to_oklab(palette)) ** 2
             indices[y, x] = (gap[:, 0] + gap[:, 1] + gap[:, 2]).argmin()
-            for right, down, share in kernel.shares:
+            for number, (right, down, share) in enumerate(kernel.shares):
                 if y + down < height and 0 <= x + right < width:
                     incoming[y + down][x + right].append(
-                        (x + 2 * y, (wanted - entries[indices[y, x]]) * share)
+                        ((x + 2 * y, number), (wanted - entries[indices[y, x]]) * share)
                     )
     return indices
 
@@ -139,14 +141,22 @@ def test_a_colour_that_the_palette_cannot_mix_piles_up_no_error(dither):
     assert 0.2 < below.mean() < 0.8
 
 
+def test_colours_that_the_palette_mixes_keep_their_light_and_others_go_to_its_edge():
+    corners = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 0]], np.uint8)
+    light = within_reach(np.array([[100, 100, 0], [255, 0, 0], [188, 188, 188]], np.uint8), corners)
+    assert light[0] == pytest.approx(to_linear(np.uint8([100, 100, 0])))
+    assert light[1] == pytest.approx([1, 0, 0])
+    assert light[2, 2] == 0
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_outside_of_0_to_1_is_refused(strength):
     with pytest.raises(ValueError, match="strength"):
         remap(flat(2, 2, 0, 0, 0), BLACK_AND_WHITE, Dither.BAYER_2, strength)
 
 
-def test_a_picture_of_one_row_or_one_column_is_dithered_too():
-    for shape in ((1, 40), (40, 1), (2, 40), (40, 2), (1, 1)):
-        white = remap(flat(*shape, 188, 188, 188), BLACK_AND_WHITE, Dither.FLOYD_STEINBERG)
-        assert white.shape == shape
-        assert white.size == 1 or 0.3 < white.mean() < 0.7
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 40), (40, 2)])
+def test_a_strip_of_pixels_is_dithered_too(shape):
+    white = remap(flat(*shape, 120, 120, 120), BLACK_AND_WHITE, Dither.FLOYD_STEINBERG)
+    assert white.shape == shape
+    assert 0.1 < white.mean() < 0.9
