@@ -80,7 +80,7 @@ def _seam(rgba: Rgba) -> float:
     for start in range(0, len(rgba) - 1, strip):
         values = weighted(rgba[start : start + strip + 1])
         total += float(_distance(values[1:], values[:-1]).sum(dtype=np.float64))
-    inside = total / ((len(rgba) - 1) * rgba.shape[1])
+    inside: float = total / ((len(rgba) - 1) * rgba.shape[1])
     ends = weighted(rgba[[-1, 0]])
     across = float(_distance(ends[0], ends[1]).mean(dtype=np.float64))
     return across / max(inside, LEAST_INSIDE)
