@@ -401,6 +401,29 @@ class ImageSettings(Section):
     )
 
 
+class PixelSettings(Section):
+    """Pixel art: turning pictures into sprites."""
+
+    keep_warm_s: SecondsOrNever = setting(
+        300.0,
+        says="The process that makes sprites ends after nobody has asked for one for so long; the next request "
+        "starts it again, which takes a fraction of a second.",
+        accepts="number, or never",
+        unit="seconds",
+        none="never",
+        ge=1,
+        le=7 * 86400,
+    )
+    memory_bytes: Bytes = setting(
+        2 * GIB,
+        says="Memory that the process which makes sprites may take (Linux counts it).",
+        accepts="amount of memory",
+        unit="bytes",
+        ge=256 * MIB,
+        le=1 * TIB,
+    )
+
+
 class LanguageSettings(Section):
     """Language models, and the llama.cpp that runs them."""
 
@@ -686,6 +709,7 @@ class Settings(Section):
     runtime: RuntimeSettings = Field(default_factory=RuntimeSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
+    pixels: PixelSettings = Field(default_factory=PixelSettings)
     language: LanguageSettings = Field(default_factory=LanguageSettings)
     speech: SpeechSettings = Field(default_factory=SpeechSettings)
     gallery: GallerySettings = Field(default_factory=GallerySettings)
