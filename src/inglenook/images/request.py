@@ -427,6 +427,7 @@ def _fits(part: ModelRecord, what: str, record: ModelRecord, *, field: str) -> N
         wanted, here = " or ".join(map(_title, fits)), _title(record.family)
         raise BadRequest(
             f"The {what} {part.id} is for {wanted}; {record.id} is of the family {here}.",
+            code=f"{part.kind}.incompatible",
             field=field,
             hint=f"leave it out, or choose a model of the family {wanted}",
         )

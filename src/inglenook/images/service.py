@@ -4,6 +4,7 @@
 import asyncio
 import io
 import secrets
+from dataclasses import replace
 
 from PIL import Image
 
@@ -71,11 +72,8 @@ class ImagesService:
             Busy: the queue is full.
             Conflict: the idempotency key was used for something else.
         """
-        drawing = await asyncio.to_thread(self._plan, request)
+        drawing = await self.planned(request, idempotency_key=idempotency_key)
         payload = drawing.as_json()
-        if request.seed is None and idempotency_key is not None:
-            # The same key must find the same job, whatever seed chance would choose this time.
-            payload["seeds"] = list(_seeds_of_key(idempotency_key, request.n))
         return await self._jobs.submit(
             kind=KIND,
             owner=owner,
@@ -84,6 +82,17 @@ class ImagesService:
             payload=payload,
             idempotency_key=idempotency_key,
         )
+
+    async def planned(self, request: ImageRequest, *, idempotency_key: str | None = None) -> Drawing:
+        """What `submit` would have drawn, without a job: for jobs of other kinds that draw.
+
+        Raises NotFound and Invalid as `submit`.
+        """
+        drawing = await asyncio.to_thread(self._plan, request)
+        if request.seed is None and idempotency_key is not None:
+            # The same key must find the same job, whatever seed chance would choose this time.
+            return replace(drawing, seeds=_seeds_of_key(idempotency_key, request.n))
+        return drawing
 
     async def keep_input(self, data: bytes) -> BlobId:
         """Keep an input picture: decoded, bounded, as RGB PNG.

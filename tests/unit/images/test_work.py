@@ -4,15 +4,16 @@ from dataclasses import replace
 import pytest
 
 from inglenook.base.ids import OWNER
+from inglenook.images.easel import failure_of, preview_every
 from inglenook.images.errors import BadRequest, DrawingFailed
-from inglenook.images.work import Loading, _failure, _label, load_plan, preview_every
+from inglenook.images.work import Loading, _label, load_plan
 from inglenook.wire.image import DrawFailed
 from inglenook.wire.message import OutOfMemory
 from tests.unit.images.test_request import MODEL, planned, request
 
 
 def test_the_label_in_the_queue_never_holds_the_prompt() -> None:
-    label = _label(planned(request(prompt="my secret", n=3)), OWNER)
+    label = _label(planned(request(prompt="my secret", n=3)), OWNER, 3)
     assert label == "3 pictures for owner"
 
 
@@ -33,7 +34,9 @@ def test_larger_pictures_are_planned_with_more_memory_under_a_scale_of_their_own
 
 
 def test_what_the_worker_calls_invalid_is_the_requests_fault() -> None:
-    error = _failure(DrawFailed(job="j", code="draw.invalid", message="ddim cannot do it.\nhint: use euler"))
+    error = failure_of(
+        DrawFailed(job="j", code="draw.invalid", message="ddim cannot do it.\nhint: use euler"), "cpu"
+    )
     assert isinstance(error, BadRequest)
     assert (error.message, error.hint) == ("ddim cannot do it.", "use euler")
 
@@ -45,9 +48,12 @@ def test_memory_that_ran_out_is_told_with_its_numbers() -> None:
         message="Memory ran out.",
         out_of_memory=OutOfMemory(requested_bytes=2 * 1024**3, free_bytes=1024**3),
     )
-    error = _failure(last)
+    error = failure_of(last, "cuda")
     assert isinstance(error, DrawingFailed)
     assert error.hint == "choose a smaller size (2 GiB were asked for, 1 GiB were free)"
+
+    assert error.code == "draw.out_of_memory"
+    assert failure_of(last, "mps").code == "draw.out_of_memory_mps"
 
 
 def test_a_plan_names_the_file_and_not_the_model_alone() -> None:
