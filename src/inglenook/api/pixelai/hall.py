@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dialog is offered when it comes in: models, LoRAs, engines, palettes, presets, sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from inglenook.api.pixelai.answers import hex_of
+from inglenook.api.pixelai.desk import Desk
+from inglenook.api.pixelai.machine import (
+    chosen_of,
+    drawing_loras,
+    drawing_models,
+    engine_json,
+    loras_json,
+    models_json,
+)
+from inglenook.api.pixelai.needs import Colors, Ground, Sprites
+from inglenook.api.pixelai.uploads import MAX_BYTES, MAX_NAMES
+from inglenook.base.ids import PersonId
+from inglenook.door.services import Catalog, Runtime
+
+
+class Hall:
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        sprites: Sprites,
+        catalog: Catalog,
+        runtime: Runtime,
+        ground: Ground,
+        version: str,
+    ) -> None:
+        self._desk = desk
+        self._sprites = sprites
+        self._catalog = catalog
+        self._runtime = runtime
+        self._ground = ground
+        self._version = version
+
+    async def ready(self, person: PersonId) -> dict[str, Any]:
+        engines = await self._sprites.engines()
+        models = await run_in_threadpool(drawing_models, self._catalog)
+        loras = await run_in_threadpool(drawing_loras, self._catalog)
+        choice = await run_in_threadpool(self._desk.choices.of, person)
+        return {
+            "version": self._version,
+            "models": models_json(models, self._runtime.snapshot(), engines),
+            "loras": loras_json(loras, models),
+            "engines": [engine_json(one) for one in engines],
+            "palettes": palettes_json(await run_in_threadpool(self._ground.palettes)),
+            **await run_in_threadpool(self._sprites.presets),
+            "chosen": chosen_of(choice),
+            "limits": {"max_upload_bytes": MAX_BYTES, "max_uploads": MAX_NAMES},
+        }
+
+
+def palettes_json(palettes: Mapping[str, Colors]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "colors": [hex_of(color) for color in palette.colors]}
+        for name, palette in palettes.items()
+    ]
