@@ -406,7 +406,7 @@ class PixelSettings(Section):
 
     default_model: ModelName = setting(
         "auto",
-        says="Model that draws sprites when a request names none; auto takes the one that draws pictures then.",
+        says="Model that draws sprites when a request names none; auto takes the one that draws pictures.",
         accepts="auto, or the id of a model",
     )
     max_frames: Whole = setting(
@@ -414,8 +414,8 @@ class PixelSettings(Section):
     )
     keep_warm_s: SecondsOrNever = setting(
         300.0,
-        says="The process that makes sprites ends after nobody has asked for one for so long; the next request "
-        "starts it again, which takes a fraction of a second.",
+        says="The process that makes sprites ends after nobody has asked for one for so long; the next "
+        "request starts it again, which takes a fraction of a second.",
         accepts="number, or never",
         unit="seconds",
         none="never",
