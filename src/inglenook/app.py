@@ -258,6 +258,7 @@ async def _running(
         catalog=catalog,
         images=images,
         jobs=jobs,
+        gallery=gallery,
         blobs=blobs,
         pixels=pixels,
         matting=None,

@@ -3,14 +3,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inglenook.base.cancel import StopToken
-from inglenook.base.ids import BlobId, JobId, ModelId, PersonId
+from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
+from inglenook.gallery.model import Source
+from inglenook.gallery.service import GalleryService
 from inglenook.images import prompt as prompts
 from inglenook.images.intake import intake_rgba
 from inglenook.images.preloading import PicturePreloader
@@ -29,6 +32,21 @@ from inglenook.sprites.plan import Ground, Order
 from inglenook.store.blobs import BlobStore
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSprite:
+    """A picture of the gallery as PNGs.
+
+    Attributes:
+        frames: in their order, one for a still sprite.
+        durations_ms: one a frame; empty for a picture that was made as none.
+        drawings: what the sprite was made of, as drawn.
+    """
+
+    frames: tuple[bytes, ...]
+    durations_ms: tuple[int, ...]
+    drawings: tuple[bytes, ...]
+
+
 class SpritesService:
     """Args:
     model: what "auto" means for sprites: a name that the catalogue knows, or "auto" for its default.
@@ -43,6 +61,7 @@ class SpritesService:
         catalog: CatalogService,
         images: ImagesService,
         jobs: JobsService,
+        gallery: GalleryService,
         blobs: BlobStore,
         pixels: Pixels,
         matting: Matting | None,
@@ -56,6 +75,7 @@ class SpritesService:
         self._catalog = catalog
         self._images = images
         self._jobs = jobs
+        self._gallery = gallery
         self._blobs = blobs
         self._pixels = pixels
         self._matting = matting
@@ -148,6 +168,15 @@ class SpritesService:
     async def engines(self) -> Sequence[EngineStatus]:
         """The capability matrix: every engine, whether it is here, why not, what it can do."""
         return await asyncio.to_thread(self._statuses)
+
+    async def kept(self, picture: PictureId, *, person: PersonId) -> KeptSprite:
+        """A picture of the gallery as frames: those of a sprite that was made here; of any other, itself.
+
+        Raises:
+            NotFound: no such picture (`picture.not_found`), or its file is gone (`blob.not_found`).
+            Invalid, TooLarge: its file cannot be read.
+        """
+        return await asyncio.to_thread(self._kept, picture, person)
 
     # -- from pictures that exist ------------------------------------------------------------------------
 
@@ -288,6 +317,20 @@ class SpritesService:
             data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels, field=field
         )
         return self._blobs.put(png if field == "image" else canvases.selection(png)).id
+
+    def _kept(self, picture: PictureId, person: PersonId) -> KeptSprite:
+        found = self._gallery.get(picture, caller=person)
+        # What a picture from elsewhere says of itself may name blobs that are none of the caller's.
+        told = found.parameters.get("sprite") if found.source is Source.MADE else None
+        if told is not None:
+            return KeptSprite(
+                frames=tuple(self._blobs.read(BlobId(blob)) for blob in told["frames"]),
+                durations_ms=tuple(told["durations_ms"]),
+                drawings=tuple(self._blobs.read(BlobId(blob)) for blob in told["drawings"]),
+            )
+        data = self._blobs.read(found.blob)
+        png = intake_rgba(data, max_bytes=len(data), max_pixels=self._max_input_pixels)
+        return KeptSprite((png,), (), (png,))
 
     def _safe(self, data: bytes, place: int) -> bytes:
         return intake_rgba(
