@@ -111,9 +111,13 @@ class Desk:
             return
         track.job = job.id
         track.begun.set()
-        if track.stopping:  # asked for while it was submitted
-            self._spawn(self._stop(track, StopReason.CANCELLED), f"cancel {track.id}")
+        self._stop_if_wished(track)
         await self._follow(track)
+
+    def _stop_if_wished(self, track: Track) -> None:
+        """The wish may have come while it was submitted."""
+        if track.stopping:
+            self._spawn(self._stop(track, StopReason.CANCELLED), f"cancel {track.id}")
 
     async def _settled(self, track: Track) -> Asked:
         """The request with the person's own choice of model and engine where it names none."""
@@ -132,10 +136,7 @@ class Desk:
     def _request(self, asked: Asked, given: Given) -> SpriteRequest:
         model = self.model(asked.model)
         loras = () if asked.lora is None else (LoraChoice(self.lora(asked.lora).id, asked.lora_strength),)
-        said = {
-            "frame_strength": asked.frame_strength,
-            "frame_ms": asked.frame_ms,
-        }
+        said: dict[str, Any] = {"frame_strength": asked.frame_strength, "frame_ms": asked.frame_ms}
         return SpriteRequest(
             prompt=asked.full_prompt,
             negative_prompt=asked.negative_prompt,

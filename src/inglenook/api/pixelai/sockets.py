@@ -104,9 +104,11 @@ class Talk:
             late = Invalid(
                 f"No hello came within {within_s:g} s.", code="request.missing_field", field="type"
             )
-            return await self._send_away(late)
+            await self._send_away(late)
+            return None
         except InglenookError as error:
-            return await self._send_away(error)
+            await self._send_away(error)
+            return None
         await self._send({"type": "ready", "protocol": VERSION, **ready})
         return person
 
