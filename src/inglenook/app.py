@@ -32,11 +32,13 @@ from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
+from inglenook.engines import diffusers
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
+from inglenook.engines.pixels import PixelWorkshop
 from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
@@ -51,6 +53,7 @@ from inglenook.images.work import ImageWork, Loading
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
+from inglenook.jobs.work import Work
 from inglenook.outgoing.model import Rules as OutgoingRules
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.service import OutgoingService
@@ -65,6 +68,10 @@ from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
 from inglenook.speech.model import SpeechLimits
 from inglenook.speech.service import SpeechService
+from inglenook.sprites.engines import DrawingEngine, Engines
+from inglenook.sprites.model import Engine
+from inglenook.sprites.service import SpritesService
+from inglenook.sprites.work import SpriteWork
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.configuration import Configuration
@@ -115,6 +122,7 @@ class Workshop:
     conversations: ConversationService
     speech: SpeechService
     predictions: PredictionService
+    sprites: SpritesService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -226,7 +234,11 @@ async def _running(
     )
     outgoing = _outgoing(settings, database, clock)
     studio_works = works_of(studio, settings, scheduler=scheduler, outgoing=outgoing, clock=clock)
-    works = [work, *studio.works, *studio_works]
+    pixels = _pixels(settings)
+    sprite_work = SpriteWork(
+        drawing=work, pixels=pixels, matting=None, gallery=gallery, blobs=blobs, clock=clock
+    )
+    works: list[Work] = [work, sprite_work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
     working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
     images = ImagesService(
@@ -242,6 +254,21 @@ async def _running(
         max_upload_bytes=settings.server.max_upload_bytes,
         max_input_pixels=settings.images.max_input_pixels,
         block_nsfw=settings.images.block_nsfw,
+    )
+    preloader = PicturePreloader(work=work, limits=images.limits)
+    sprites = SpritesService(
+        catalog=catalog,
+        images=images,
+        jobs=jobs,
+        blobs=blobs,
+        pixels=pixels,
+        matting=None,
+        engines=_drawing_engines(scheduler),
+        preloader=preloader,
+        model=settings.pixels.default_model,
+        max_frames=settings.pixels.max_frames,
+        max_upload_bytes=settings.server.max_upload_bytes,
+        max_input_pixels=settings.images.max_input_pixels,
     )
     chat = ChatService(
         scheduler=scheduler,
@@ -297,7 +324,7 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
-            preloader=PicturePreloader(work=work, limits=images.limits),
+            preloader=preloader,
             chat=chat,
             conversations=conversations,
             speech=_speech(settings, scheduler, catalog, clock),
@@ -310,6 +337,7 @@ async def _running(
                 devices=kinds_of_devices(),
                 max_pixels=settings.images.max_input_pixels,
             ),
+            sprites=sprites,
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -320,10 +348,39 @@ async def _running(
         await jobs.stop(JOBS_STOP_S)
         await working.runs.close()
         await working.evaluation_runs.close()
+        await pixels.close()
         await scheduler.close()
         for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, sweeper, asking, loop_task, return_exceptions=True)
+
+
+def _pixels(settings: Settings) -> PixelWorkshop:
+    return PixelWorkshop(
+        spool_root=settings.server.data / "spool",
+        start_timeout_s=settings.runtime.start_timeout_s,
+        cancel_grace_s=settings.runtime.cancel_grace_s,
+        stop_grace_s=settings.runtime.stop_grace_s,
+        memory_bytes=settings.pixels.memory_bytes,
+        max_pixels=settings.images.max_input_pixels,
+        keep_warm_s=settings.pixels.keep_warm_s,
+    )
+
+
+def _drawing_engines(scheduler: Scheduler) -> Engines:
+    """In the order in which `auto` prefers them."""
+    torch = DrawingEngine(
+        engine=Engine.TORCH,
+        title="PyTorch (diffusers)",
+        missing=diffusers.missing,
+        draws=lambda model: model,
+        needs_conversion=False,
+        modes=("text", "image", "inpaint", "edit"),
+        loras=True,
+        previews=True,
+        devices=tuple(dict.fromkeys(device.kind for device in scheduler.devices)),
+    )
+    return Engines([torch])
 
 
 def _weights(settings: Settings) -> WeightsHere:

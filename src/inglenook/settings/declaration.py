@@ -405,6 +405,14 @@ class ImageSettings(Section):
 class PixelSettings(Section):
     """Pixel art: turning pictures into sprites."""
 
+    default_model: ModelName = setting(
+        "auto",
+        says="Model that draws sprites when a request names none; auto takes the one that draws pictures.",
+        accepts="auto, or the id of a model",
+    )
+    max_frames: Whole = setting(
+        64, says="Frames that an animation may have.", accepts="whole number", unit="frames", ge=1, le=64
+    )
     keep_warm_s: SecondsOrNever = setting(
         300.0,
         says="The process that makes sprites ends after nobody has asked for one for so long; the next "
