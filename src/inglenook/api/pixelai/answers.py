@@ -26,7 +26,7 @@ def answer_of(made: Made) -> dict[str, Any]:
         "prompt": asked.prompt,
         "generation_time": round(track.elapsed_s, 3),
         "generation_id": track.id,
-        "full_prompt": asked.full_prompt,
+        "full_prompt": track.full_prompt,
         **facts_of(made),
         "durations_ms": list(result.get("durations_ms") or ()),
         "pictures": [part["picture_id"] for part in result.get("parts", ()) if "picture_id" in part],

@@ -24,6 +24,7 @@ from inglenook.door.services import Catalog, Jobs
 from inglenook.images.model import LoraChoice
 from inglenook.jobs.model import FINAL, EventType, JobState
 from inglenook.sprites.model import Engine, Side, SpriteRequest
+from inglenook.sprites.presets import worded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,11 @@ class Made:
 
 
 class Desk:
-    """Belongs to the event loop. What it follows ends with the jobs."""
+    """Belongs to the event loop. What it follows ends with the jobs.
+
+    Args:
+        default_model: that draws where neither a request nor its person names one; "auto": the catalogue's.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Desk:
         choices: Choices,
         ground: Ground,
         clock: Clock,
+        default_model: str,
     ) -> None:
         self.tracks = Tracks(clock=clock)
         self.choices = choices
@@ -70,6 +76,7 @@ class Desk:
         self._jobs = jobs
         self._catalog = catalog
         self._ground = ground
+        self._default_model = default_model
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, asked: Asked, keep: Keep, *, person: PersonId) -> Track:
@@ -101,7 +108,7 @@ class Desk:
         """Never broken off half-way: a job that nobody knows of would go on for nobody."""
         try:
             asked = await self._settled(track)
-            request = await run_in_threadpool(self._request, asked, await keep())
+            request = await run_in_threadpool(self._request, track, asked, await keep())
             if track.stopping:
                 track.finish(None, Cancelled("It was called off before it began.", code="job.cancelled"))
                 return
@@ -133,12 +140,13 @@ class Desk:
 
     # -- what was asked ------------------------------------------------------------------------------
 
-    def _request(self, asked: Asked, given: Given) -> SpriteRequest:
+    def _request(self, track: Track, asked: Asked, given: Given) -> SpriteRequest:
         model = self.model(asked.model)
+        track.full_prompt = worded(asked.prompt, model, preset=asked.preset, style=asked.style)
         loras = () if asked.lora is None else (LoraChoice(self.lora(asked.lora).id, asked.lora_strength),)
         said: dict[str, Any] = {"frame_strength": asked.frame_strength, "frame_ms": asked.frame_ms}
         return SpriteRequest(
-            prompt=asked.full_prompt,
+            prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,
             model=model.id,
             engine=Engine(asked.engine or AUTO),
@@ -163,14 +171,14 @@ class Desk:
         )
 
     def model(self, name: str | None) -> ModelRecord:
-        """The model of this name; the default where there is no name. Blocks.
+        """The model of this name; what draws sprites by default where there is no name. Blocks.
 
         Raises:
             NothingDraws: there is none at all.
             NotFound, Invalid: as `Catalog.resolve`.
         """
         try:
-            return self._catalog.resolve(name or AUTO)
+            return self._catalog.resolve(name or self._default_model)
         except NotFound:
             if any(one.problem is None for one in self._catalog.list(ModelKind.IMAGE)):
                 raise

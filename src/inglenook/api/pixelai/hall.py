@@ -2,7 +2,7 @@
 """What a dialog is offered when it comes in: models, LoRAs, engines, palettes, presets, sizes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
@@ -20,6 +20,9 @@ from inglenook.api.pixelai.needs import Colors, Ground, Sprites
 from inglenook.api.pixelai.uploads import MAX_BYTES, MAX_NAMES
 from inglenook.base.ids import PersonId
 from inglenook.door.services import Catalog, Runtime
+
+OFFERED: Final = ("presets", "styles", "motions", "sizes", "base_sizes", "negative_prompt")
+"""What of `sprites.presets` a dialog shows."""
 
 
 class Hall:
@@ -44,6 +47,7 @@ class Hall:
         engines = await self._sprites.engines()
         models = await run_in_threadpool(drawing_models, self._catalog)
         loras = await run_in_threadpool(drawing_loras, self._catalog)
+        offered = await run_in_threadpool(self._sprites.presets)
         choice = await run_in_threadpool(self._desk.choices.of, person)
         return {
             "version": self._version,
@@ -51,7 +55,7 @@ class Hall:
             "loras": loras_json(loras, models),
             "engines": [engine_json(one) for one in engines],
             "palettes": palettes_json(await run_in_threadpool(self._ground.palettes)),
-            **await run_in_threadpool(self._sprites.presets),
+            **{name: offered[name] for name in OFFERED if name in offered},
             "chosen": chosen_of(choice),
             "limits": {"max_upload_bytes": MAX_BYTES, "max_uploads": MAX_NAMES},
         }
