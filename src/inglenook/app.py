@@ -674,6 +674,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.openai.fine_tuning import fine_tuning_router
+    from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
@@ -788,6 +789,17 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             version=__version__,
             pictures=pictures,
         ),
+        pixelai_router(
+            sprites=workshop.sprites,
+            jobs=jobs,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            choices=server.data / "pixelai.json",
+            max_body_bytes=server.max_upload_bytes,
+            version=__version__,
+            default_model=workshop.settings.pixels.default_model,
+        ),
         speech_router(speech=workshop.speech),
         vision_router(
             predictions=workshop.predictions, pictures=pictures, max_body_bytes=server.max_upload_bytes
@@ -852,7 +864,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         | {"/v1/messages": render_anthropic}
         | dict.fromkeys(PREFIXES, render_envelope)
         | dict.fromkeys(PATHS, render_ollama)
-        | {"/admin": render_detail},
+        | {"/admin": render_detail, PREFIX + "/": render_pixelai},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,

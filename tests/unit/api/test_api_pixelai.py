@@ -469,7 +469,7 @@ def test_an_unknown_fit_means_contain_and_is_told(client: TestClient) -> None:
 
 def test_a_palette_is_named_or_listed(client: TestClient, house: PixelHouse) -> None:
     client.post("/pixel/generate", json=CAT | {"palette": ["#102030", "#fff"], "colors": None})
-    client.post("/pixel/generate", json={"prompt": "x", "palette": "two-bit"})
+    client.post("/pixel/generate", json={"prompt": "x", "palette": "game-boy"})
     first, second = (one.recipe for one in house.work.asked)
     assert (first.palette, first.colors) == (((16, 32, 48), (255, 255, 255)), None)
     assert second.palette is not None

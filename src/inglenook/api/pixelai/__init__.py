@@ -30,7 +30,7 @@ from inglenook.api.pixelai.desk import Desk
 from inglenook.api.pixelai.generation import generation_routes
 from inglenook.api.pixelai.hall import Hall
 from inglenook.api.pixelai.machine import machine_routes
-from inglenook.api.pixelai.needs import Ground, Sprites
+from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.shapes import render_pixelai
 from inglenook.api.pixelai.sockets import HELLO_WITHIN_S, socket_routes
 from inglenook.base.clock import Clock
@@ -48,7 +48,6 @@ def pixelai_router(
     jobs: Jobs,
     catalog: Catalog,
     runtime: Runtime,
-    ground: Ground,
     clock: Clock,
     choices: Path,
     max_body_bytes: int,
@@ -69,11 +68,10 @@ def pixelai_router(
         jobs=jobs,
         catalog=catalog,
         choices=Choices(choices),
-        ground=ground,
         clock=clock,
         default_model=default_model,
     )
-    hall = Hall(desk=desk, sprites=sprites, catalog=catalog, runtime=runtime, ground=ground, version=version)
+    hall = Hall(desk=desk, sprites=sprites, catalog=catalog, runtime=runtime, version=version)
     router = APIRouter()
     add_routes(
         router,

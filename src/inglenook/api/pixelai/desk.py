@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from inglenook.api.pixelai.asked import Asked
 from inglenook.api.pixelai.chosen import AUTO, Choices
-from inglenook.api.pixelai.needs import Ground, Sprites
+from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.rgba import Raw, raw_of
 from inglenook.api.pixelai.shapes import NothingDraws
 from inglenook.api.pixelai.tracks import Track, Tracks
@@ -23,6 +23,8 @@ from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.services import Catalog, Jobs
 from inglenook.images.model import LoraChoice
 from inglenook.jobs.model import FINAL, EventType, JobState
+from inglenook.pixels.checking import read_recipe
+from inglenook.pixels.palettes import builtin
 from inglenook.sprites.model import Engine, Side, SpriteRequest
 from inglenook.sprites.presets import worded
 
@@ -66,7 +68,6 @@ class Desk:
         jobs: Jobs,
         catalog: Catalog,
         choices: Choices,
-        ground: Ground,
         clock: Clock,
         default_model: str,
     ) -> None:
@@ -75,7 +76,6 @@ class Desk:
         self._sprites = sprites
         self._jobs = jobs
         self._catalog = catalog
-        self._ground = ground
         self._default_model = default_model
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,7 +154,7 @@ class Desk:
             style=asked.style,
             base_width=asked.width,
             base_height=asked.height,
-            recipe=self._ground.recipe(asked.recipe),
+            recipe=read_recipe(asked.recipe, palettes=builtin()),
             n=asked.n,
             frames=asked.frames,
             motion=asked.motion,
