@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -98,6 +98,8 @@ WATCH_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
 JOBS_STOP_S: Final = 15.0
 NO_ADDRESS: Final = ""
+PIXELAI_HOST: Final = "127.0.0.1"
+"""Of PixelAI's own port, whatever `server.host` says: its clients know no other, and show no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -673,6 +675,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.openai.fine_tuning import fine_tuning_router
+    from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
@@ -787,6 +790,17 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             version=__version__,
             pictures=pictures,
         ),
+        pixelai_router(
+            sprites=workshop.sprites,
+            jobs=jobs,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            choices=server.data / "pixelai.json",
+            max_body_bytes=server.max_upload_bytes,
+            version=__version__,
+            default_model=workshop.settings.pixels.default_model,
+        ),
         speech_router(speech=workshop.speech),
         vision_router(
             predictions=workshop.predictions, pictures=pictures, max_body_bytes=server.max_upload_bytes
@@ -851,7 +865,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         | {"/v1/messages": render_anthropic}
         | dict.fromkeys(PREFIXES, render_envelope)
         | dict.fromkeys(PATHS, render_ollama)
-        | {"/admin": render_detail},
+        | {"/admin": render_detail, PREFIX + "/": render_pixelai},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
@@ -941,12 +955,14 @@ def serve(loaded: Loaded) -> None:
     )
     for chatty in ("alembic", "uvicorn", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    listener = _listen(settings.host, settings.port)
-    try:
+    pixelai = loaded.settings.pixels.pixelai_port
+    with closing(_listen(settings.host, settings.port)) as listener, ExitStack() as more:
+        second = None
+        if pixelai is not None:
+            where = "another port with pixels.pixelai_port (off opens none)"
+            second = more.enter_context(closing(_listen(PIXELAI_HOST, pixelai, other=where)))
         with _journal() as journal:
-            asyncio.run(_serve(loaded, listener, journal))
-    finally:
-        listener.close()
+            asyncio.run(_serve(loaded, listener, journal, pixelai=second))
 
 
 @contextmanager
@@ -965,7 +981,10 @@ def _journal() -> Iterator[Journal]:
             logger.removeHandler(journal)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(
+    host: str, port: int, *, other: str = "another port with --port (0 takes any that is free)"
+) -> socket.socket:
+    """Args: other: how another port is chosen, for whoever finds this one taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off; else each answer waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -984,13 +1003,20 @@ def _listen(host: str, port: int) -> socket.socket:
         raise Conflict(
             f"Port {port} on {host} is in use by another program.",
             code="server.port_taken",
-            hint="stop that program, or choose another port with --port (0 takes any that is free)",
+            hint=f"stop that program, or choose {other}",
         ) from error
     return listener
 
 
-async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> None:
+async def _serve(
+    loaded: Loaded, listener: socket.socket, journal: Journal, *, pixelai: socket.socket | None = None
+) -> None:
+    """Args: pixelai: where PixelAI's dialect stands at the root."""
     import uvicorn
+
+    from inglenook.api.pixelai import PREFIX
+    from inglenook.api.pixelai.root import AtRoot
+    from inglenook.api.pixelai.uploads import MAX_BYTES
 
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -1017,19 +1043,23 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
                 await workshop.scheduler.close()
                 await super().shutdown(sockets)
 
+        ports = frozenset() if pixelai is None else frozenset({pixelai.getsockname()[1]})
         config = uvicorn.Config(
-            app,
+            AtRoot(app, ports=ports, prefix=PREFIX) if ports else app,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
+            ws_max_size=MAX_BYTES,
         )
         # What has been made until now stays. Left out of the collector's sight, it is not searched again and
         # again (0.1 s each time); while it was made, nothing was searched at all (0.2 s of a start).
         gc.freeze()
         gc.enable()
         print(f"Inglenook {__version__} listens on {address}", flush=True)  # noqa: T201 - what `make serve` shows
+        for port in ports:
+            print(f"PixelAI's API stands at http://{PIXELAI_HOST}:{port}", flush=True)  # noqa: T201
         warm_up = asyncio.create_task(asyncio.to_thread(workshop.catalog.refresh), name="catalog")
-        await Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=[listener] if pixelai is None else [listener, pixelai])
         await warm_up

@@ -31,6 +31,7 @@ from inglenook.settings.fields import (
     WebAddress,
     Whole,
     WholeOrAuto,
+    WholeOrOff,
 )
 
 SCHEMA_VERSION = 1
@@ -429,6 +430,17 @@ class PixelSettings(Section):
         unit="bytes",
         ge=256 * MIB,
         le=1 * TIB,
+    )
+    pixelai_port: WholeOrOff = setting(
+        None,
+        says="Further port, on 127.0.0.1 only, at whose root PixelAI's API stands, for its unchanged "
+        "extension (which asks on 5000); 0 takes any that is free.",
+        accepts="port, or off",
+        unit="port",
+        none="off",
+        ge=0,
+        le=65535,
+        early=True,
     )
 
 
