@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,11 +32,13 @@ from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
+from inglenook.engines import diffusers
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
+from inglenook.engines.pixels import PixelWorkshop
 from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
@@ -51,6 +53,7 @@ from inglenook.images.work import ImageWork, Loading
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
+from inglenook.jobs.work import Work
 from inglenook.outgoing.model import Rules as OutgoingRules
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.service import OutgoingService
@@ -65,6 +68,10 @@ from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
 from inglenook.speech.model import SpeechLimits
 from inglenook.speech.service import SpeechService
+from inglenook.sprites.engines import DrawingEngine, Engines
+from inglenook.sprites.model import Engine
+from inglenook.sprites.service import SpritesService
+from inglenook.sprites.work import SpriteWork
 from inglenook.store import schema
 from inglenook.store.blobs import LocalBlobs
 from inglenook.store.configuration import Configuration
@@ -91,6 +98,8 @@ WATCH_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
 JOBS_STOP_S: Final = 15.0
 NO_ADDRESS: Final = ""
+PIXELAI_HOST: Final = "127.0.0.1"
+"""Of PixelAI's own port, whatever `server.host` says: its clients know no other, and show no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class Workshop:
     conversations: ConversationService
     speech: SpeechService
     predictions: PredictionService
+    sprites: SpritesService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -224,7 +234,11 @@ async def _running(
     )
     outgoing = _outgoing(settings, database, clock)
     studio_works = works_of(studio, settings, scheduler=scheduler, outgoing=outgoing, clock=clock)
-    works = [work, *studio.works, *studio_works]
+    pixels = _pixels(settings)
+    sprite_work = SpriteWork(
+        drawing=work, pixels=pixels, matting=None, gallery=gallery, blobs=blobs, clock=clock
+    )
+    works: list[Work] = [work, sprite_work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
     working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
     images = ImagesService(
@@ -240,6 +254,22 @@ async def _running(
         max_upload_bytes=settings.server.max_upload_bytes,
         max_input_pixels=settings.images.max_input_pixels,
         block_nsfw=settings.images.block_nsfw,
+    )
+    preloader = PicturePreloader(work=work, limits=images.limits)
+    sprites = SpritesService(
+        catalog=catalog,
+        images=images,
+        jobs=jobs,
+        gallery=gallery,
+        blobs=blobs,
+        pixels=pixels,
+        matting=None,
+        engines=_drawing_engines(scheduler),
+        preloader=preloader,
+        model=settings.pixels.default_model,
+        max_frames=settings.pixels.max_frames,
+        max_upload_bytes=settings.server.max_upload_bytes,
+        max_input_pixels=settings.images.max_input_pixels,
     )
     chat = ChatService(
         scheduler=scheduler,
@@ -295,7 +325,7 @@ async def _running(
             thumbnails=thumbnails,
             importer=importer,
             images=images,
-            preloader=PicturePreloader(work=work, limits=images.limits),
+            preloader=preloader,
             chat=chat,
             conversations=conversations,
             speech=_speech(settings, scheduler, catalog, clock),
@@ -308,6 +338,7 @@ async def _running(
                 devices=kinds_of_devices(),
                 max_pixels=settings.images.max_input_pixels,
             ),
+            sprites=sprites,
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -318,10 +349,39 @@ async def _running(
         await jobs.stop(JOBS_STOP_S)
         await working.runs.close()
         await working.evaluation_runs.close()
+        await pixels.close()
         await scheduler.close()
         for task in (ticker, watcher, sweeper, asking, loop_task):
             task.cancel()
         await asyncio.gather(ticker, watcher, sweeper, asking, loop_task, return_exceptions=True)
+
+
+def _pixels(settings: Settings) -> PixelWorkshop:
+    return PixelWorkshop(
+        spool_root=settings.server.data / "spool",
+        start_timeout_s=settings.runtime.start_timeout_s,
+        cancel_grace_s=settings.runtime.cancel_grace_s,
+        stop_grace_s=settings.runtime.stop_grace_s,
+        memory_bytes=settings.pixels.memory_bytes,
+        max_pixels=settings.images.max_input_pixels,
+        keep_warm_s=settings.pixels.keep_warm_s,
+    )
+
+
+def _drawing_engines(scheduler: Scheduler) -> Engines:
+    """In the order in which `auto` prefers them."""
+    torch = DrawingEngine(
+        engine=Engine.TORCH,
+        title="PyTorch (diffusers)",
+        missing=diffusers.missing,
+        draws=lambda model: model,
+        needs_conversion=False,
+        modes=("text", "image", "inpaint", "edit"),
+        loras=True,
+        previews=True,
+        devices=tuple(dict.fromkeys(device.kind for device in scheduler.devices)),
+    )
+    return Engines([torch])
 
 
 def _weights(settings: Settings) -> WeightsHere:
@@ -615,6 +675,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.openai.fine_tuning import fine_tuning_router
+    from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
@@ -729,6 +790,17 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             version=__version__,
             pictures=pictures,
         ),
+        pixelai_router(
+            sprites=workshop.sprites,
+            jobs=jobs,
+            catalog=catalog,
+            runtime=runtime,
+            clock=clock,
+            choices=server.data / "pixelai.json",
+            max_body_bytes=server.max_upload_bytes,
+            version=__version__,
+            default_model=workshop.settings.pixels.default_model,
+        ),
         speech_router(speech=workshop.speech),
         vision_router(
             predictions=workshop.predictions, pictures=pictures, max_body_bytes=server.max_upload_bytes
@@ -793,7 +865,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         | {"/v1/messages": render_anthropic}
         | dict.fromkeys(PREFIXES, render_envelope)
         | dict.fromkeys(PATHS, render_ollama)
-        | {"/admin": render_detail},
+        | {"/admin": render_detail, PREFIX + "/": render_pixelai},
         allowed_hosts=server.allowed_hosts,
         max_body_bytes=server.max_upload_bytes,
         clock=workshop.clock,
@@ -883,12 +955,14 @@ def serve(loaded: Loaded) -> None:
     )
     for chatty in ("alembic", "uvicorn", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    listener = _listen(settings.host, settings.port)
-    try:
+    pixelai = loaded.settings.pixels.pixelai_port
+    with closing(_listen(settings.host, settings.port)) as listener, ExitStack() as more:
+        second = None
+        if pixelai is not None:
+            where = "another port with pixels.pixelai_port (off opens none)"
+            second = more.enter_context(closing(_listen(PIXELAI_HOST, pixelai, other=where)))
         with _journal() as journal:
-            asyncio.run(_serve(loaded, listener, journal))
-    finally:
-        listener.close()
+            asyncio.run(_serve(loaded, listener, journal, pixelai=second))
 
 
 @contextmanager
@@ -907,7 +981,10 @@ def _journal() -> Iterator[Journal]:
             logger.removeHandler(journal)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(
+    host: str, port: int, *, other: str = "another port with --port (0 takes any that is free)"
+) -> socket.socket:
+    """Args: other: how another port is chosen, for whoever finds this one taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off; else each answer waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -926,13 +1003,20 @@ def _listen(host: str, port: int) -> socket.socket:
         raise Conflict(
             f"Port {port} on {host} is in use by another program.",
             code="server.port_taken",
-            hint="stop that program, or choose another port with --port (0 takes any that is free)",
+            hint=f"stop that program, or choose {other}",
         ) from error
     return listener
 
 
-async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> None:
+async def _serve(
+    loaded: Loaded, listener: socket.socket, journal: Journal, *, pixelai: socket.socket | None = None
+) -> None:
+    """Args: pixelai: where PixelAI's dialect stands at the root."""
     import uvicorn
+
+    from inglenook.api.pixelai import PREFIX
+    from inglenook.api.pixelai.root import AtRoot
+    from inglenook.api.pixelai.uploads import MAX_BYTES
 
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -959,19 +1043,23 @@ async def _serve(loaded: Loaded, listener: socket.socket, journal: Journal) -> N
                 await workshop.scheduler.close()
                 await super().shutdown(sockets)
 
+        ports = frozenset() if pixelai is None else frozenset({pixelai.getsockname()[1]})
         config = uvicorn.Config(
-            app,
+            AtRoot(app, ports=ports, prefix=PREFIX) if ports else app,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
+            ws_max_size=MAX_BYTES,
         )
         # What has been made until now stays. Left out of the collector's sight, it is not searched again and
         # again (0.1 s each time); while it was made, nothing was searched at all (0.2 s of a start).
         gc.freeze()
         gc.enable()
         print(f"Inglenook {__version__} listens on {address}", flush=True)  # noqa: T201 - what `make serve` shows
+        for port in ports:
+            print(f"PixelAI's API stands at http://{PIXELAI_HOST}:{port}", flush=True)  # noqa: T201
         warm_up = asyncio.create_task(asyncio.to_thread(workshop.catalog.refresh), name="catalog")
-        await Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=[listener] if pixelai is None else [listener, pixelai])
         await warm_up

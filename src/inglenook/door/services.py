@@ -24,15 +24,21 @@ from inglenook.chat.conversations.model import Conversation, Message, Part, Pres
 from inglenook.chat.conversations.parameters import Parameters
 from inglenook.chat.model import Counters, KeptOptions, ModelState
 from inglenook.chat.service import Exchange, Hear
+from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
 from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
 from inglenook.images.model import ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
+from inglenook.pixels.model import Recipe
+from inglenook.pixels.palettes import NamedPalette
 from inglenook.prediction.model import Prediction
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
 from inglenook.speech.service import Tell
+from inglenook.sprites.engines import EngineStatus
+from inglenook.sprites.model import SpriteRequest
+from inglenook.sprites.service import KeptSprite
 
 
 class Images(Protocol):
@@ -187,6 +193,69 @@ class Thumbnails(Protocol):
     """Blocks."""
 
     def path(self, picture: Picture) -> Path: ...
+
+
+class Sprites(Protocol):
+    """What each raises: `sprites.service`."""
+
+    async def submit(
+        self,
+        request: SpriteRequest,
+        *,
+        owner: PersonId,
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+        idempotency_key: str | None = None,
+    ) -> Job: ...
+
+    async def keep_input(self, png: bytes) -> BlobId:
+        """A canvas, a selection or a tile to draw from; its transparency is kept."""
+        ...
+
+    async def keep_mask(self, png: bytes) -> BlobId:
+        """Drawn anew where it is opaque and light."""
+        ...
+
+    async def frames(self, job: JobId, *, person: PersonId) -> Sequence[bytes]:
+        """Every finished picture of a job as PNG, variant by variant, in each frame by frame."""
+        ...
+
+    async def kept(self, picture: PictureId, *, person: PersonId) -> KeptSprite:
+        """A picture of the gallery as frames."""
+        ...
+
+    async def convert(
+        self,
+        pictures: Sequence[bytes],
+        recipe: Recipe,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        whole_animation: bool = False,
+    ) -> Sequence[MadePicture]: ...
+
+    async def export(
+        self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
+    ) -> WrittenFile: ...
+
+    async def engines(self) -> Sequence[EngineStatus]: ...
+
+    def presets(self) -> dict[str, Any]:
+        """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
+        ...
+
+
+class Palettes(Protocol):
+    """Palettes with names. Everything blocks."""
+
+    def palettes(self) -> Mapping[str, NamedPalette]: ...
+
+    def recipe(self, fields: Mapping[str, Any]) -> Recipe:
+        """Raises Invalid with the field."""
+        ...
+
+    def read(self, data: bytes, name: str) -> NamedPalette:
+        """The palette in a file. Raises Invalid, TooLarge."""
+        ...
 
 
 class Links(Protocol):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image worker: diffusers' components in a child of our own, spoken to over the wire."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,18 @@ DTYPES: Final = {"cuda": "float16", "rocm": "float16", "mps": "float16", "cpu": 
 """What is loaded by default: half precision where the hardware is made for it."""
 
 DRAWING: Final = "while it drew"
+_PACKAGES: Final = ("torch", "diffusers", "transformers")
+
+
+def missing() -> tuple[str, str] | None:
+    """Why it cannot draw here, and what to do; None when its packages are there. Nothing is loaded."""
+    absent = [name for name in _PACKAGES if find_spec(name) is None]
+    if not absent:
+        return None
+    return (
+        f"PyTorch cannot draw here: {', '.join(absent)} not installed.",
+        "pip install 'inglenook[pictures]'",
+    )
 
 
 class DiffusersEngine:

@@ -15,7 +15,12 @@ from inglenook.gallery.model import Picture
 
 PIECE_BYTES = 256 * 1024
 PARAMETERS = "parameters.json"
-SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+SUFFIXES: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+}
 _NAME_CHARS = 40
 _FIRST_STAMP = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can tell."""

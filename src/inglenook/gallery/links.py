@@ -18,7 +18,7 @@ from inglenook.base.ids import PictureId
 
 _PURPOSE = b"inglenook picture link 1\0"
 _SIGNATURE_BYTES = 16
-_SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 MAX_CHARS = 200
 
 

@@ -108,6 +108,16 @@ def intake(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "image"
     )
 
 
+def intake_rgba(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "image") -> bytes:
+    """As `intake`, but transparency is kept: RGBA PNG, 8 bit, without metadata.
+
+    Raises:
+        TooLarge, Invalid: as `intake`.
+    """
+    image, _ = _decode(data, max_bytes=max_bytes, max_pixels=max_pixels, field=field)
+    return to_png(image.convert("RGBA"))
+
+
 def overlaid(data: bytes, markup: bytes, *, max_bytes: int, max_pixels: int) -> bytes:
     """A picture with what a person scribbled over it laid on it: RGB PNG.
 

@@ -31,6 +31,7 @@ from inglenook.settings.fields import (
     WebAddress,
     Whole,
     WholeOrAuto,
+    WholeOrOff,
 )
 
 SCHEMA_VERSION = 1
@@ -404,10 +405,18 @@ class ImageSettings(Section):
 class PixelSettings(Section):
     """Pixel art: turning pictures into sprites."""
 
+    default_model: ModelName = setting(
+        "auto",
+        says="Model that draws sprites when a request names none; auto takes the one that draws pictures.",
+        accepts="auto, or the id of a model",
+    )
+    max_frames: Whole = setting(
+        64, says="Frames that an animation may have.", accepts="whole number", unit="frames", ge=1, le=64
+    )
     keep_warm_s: SecondsOrNever = setting(
         300.0,
-        says="The process that makes sprites ends after nobody has asked for one for so long; the next request "
-        "starts it again, which takes a fraction of a second.",
+        says="The process that makes sprites ends after nobody has asked for one for so long; the next "
+        "request starts it again, which takes a fraction of a second.",
         accepts="number, or never",
         unit="seconds",
         none="never",
@@ -421,6 +430,17 @@ class PixelSettings(Section):
         unit="bytes",
         ge=256 * MIB,
         le=1 * TIB,
+    )
+    pixelai_port: WholeOrOff = setting(
+        None,
+        says="Further port, on 127.0.0.1 only, at whose root PixelAI's API stands, for its unchanged "
+        "extension (which asks on 5000); 0 takes any that is free.",
+        accepts="port, or off",
+        unit="port",
+        none="off",
+        ge=0,
+        le=65535,
+        early=True,
     )
 
 

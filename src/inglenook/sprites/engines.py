@@ -5,8 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from inglenook.catalog.errors import ModelUnusable
 from inglenook.catalog.model import ModelRecord
+from inglenook.sprites.errors import EngineMissing, NoLoras, NotConverted
 from inglenook.sprites.model import Engine
+
+Missing = tuple[str, str | None]
+"""Why an engine cannot draw here, as a sentence, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class EngineStatus:
         loras, previews, negative_prompt: whether it takes them, or has them.
         families: of models, as `wire.families` names them; empty for every family we know.
         devices: kinds that it draws on here, the best first.
-        models: catalogue ids that it can draw with.
+        models: catalogue ids that it can draw with; for one that needs conversions, those that have one.
     """
 
     name: Engine
@@ -47,17 +52,14 @@ class DrawingEngine:
     """What `app.py` registers for each engine that the program knows.
 
     Attributes:
-        engine: the name of the engine in `ModelRecord`'s terms is `runtime_name` (`Engine.name` of the
-            scheduler, e.g. `diffusers`, `mlx`).
-        missing: why it cannot draw here, as (fact, hint), or None when it can. Cheap; may block.
+        missing: why it cannot draw here, or None when it can. Cheap; may block.
         draws: the record that this engine draws with when that model is asked for (itself, or its
-            conversion), or None.
+            conversion), or None. Blocks.
     """
 
     engine: Engine
     title: str
-    runtime_name: str
-    missing: Callable[[], tuple[str, str] | None]
+    missing: Callable[[], Missing | None]
     draws: Callable[[ModelRecord], ModelRecord | None]
     needs_conversion: bool
     modes: tuple[str, ...]
@@ -66,3 +68,91 @@ class DrawingEngine:
     negative_prompt: bool = True
     families: tuple[str, ...] = ()
     devices: Sequence[str] = ()
+
+
+class Engines:
+    """Args:
+    registered: in the order in which `auto` prefers them.
+    """
+
+    def __init__(self, registered: Sequence[DrawingEngine]) -> None:
+        self._registered = tuple(registered)
+
+    def choose(self, wanted: Engine, model: ModelRecord, *, loras: bool) -> tuple[Engine, ModelRecord]:
+        """The engine, and the record that it draws with. Blocks.
+
+        Args:
+            loras: whether the request has any.
+
+        Raises:
+            EngineMissing: the engine that is asked for is not here.
+            NotConverted: it draws with conversions, and the model has none.
+            NoLoras: it takes none.
+            ModelUnusable: it, or with `auto` every engine, cannot draw with the model.
+        """
+        if wanted is not Engine.AUTO:
+            return self._named(wanted, model, loras=loras)
+        for one in self._registered:
+            if one.missing() is None and (one.loras or not loras):
+                record = one.draws(model)
+                if record is not None:
+                    return one.engine, record
+        raise self._nobody(model)
+
+    def _named(self, wanted: Engine, model: ModelRecord, *, loras: bool) -> tuple[Engine, ModelRecord]:
+        one = next((one for one in self._registered if one.engine is wanted), None)
+        if one is None:
+            raise EngineMissing(f"The engine {wanted} is not part of this program.", field="engine")
+        missing = one.missing()
+        if missing is not None:
+            raise EngineMissing(missing[0], hint=missing[1], field="engine")
+        record = one.draws(model)
+        if record is None and one.needs_conversion:
+            raise NotConverted(
+                f"{model.id} has not been converted for {one.title}.",
+                field="model",
+                hint=f"`inglenook models convert {model.id} --to {one.engine}` does it",
+            )
+        if record is None:
+            raise ModelUnusable(
+                f"{one.title} cannot draw with {model.id}.",
+                field="model",
+                hint="choose another model, or engine auto",
+            )
+        if loras and not one.loras:
+            raise NoLoras(
+                f"{one.title} applies no LoRAs.", field="loras", hint="leave them out, or take engine torch"
+            )
+        return wanted, record
+
+    def _nobody(self, model: ModelRecord) -> EngineMissing:
+        facts = [missing for one in self._registered if (missing := one.missing()) is not None]
+        fact, hint = facts[0] if facts else (f"No engine here can draw with {model.id}.", None)
+        return EngineMissing(fact, hint=hint, field="engine")
+
+    def statuses(self, models: Sequence[ModelRecord]) -> tuple[EngineStatus, ...]:
+        """The matrix. Blocks.
+
+        Args:
+            models: the picture models of the catalogue that can be used.
+        """
+        return tuple(self._status(one, models) for one in self._registered)
+
+    def _status(self, one: DrawingEngine, models: Sequence[ModelRecord]) -> EngineStatus:
+        missing = one.missing()
+        why_not, hint = (None, None) if missing is None else missing
+        return EngineStatus(
+            name=one.engine,
+            title=one.title,
+            available=missing is None,
+            why_not=why_not,
+            hint=hint,
+            needs_conversion=one.needs_conversion,
+            modes=one.modes,
+            loras=one.loras,
+            previews=one.previews,
+            negative_prompt=one.negative_prompt,
+            families=one.families,
+            devices=tuple(one.devices),
+            models=tuple(str(model.id) for model in models if one.draws(model) is not None),
+        )

@@ -217,28 +217,3 @@ class SpriteResult:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class MadeSprite:
-    """A sprite out of the pixel worker. `png`: indexed where there is a palette; the rest as in
-    `pixels.model.Sprite`."""
-
-    png: bytes
-    width: int
-    height: int
-    palette: tuple[tuple[int, int, int], ...] | None
-    proof: dict[str, Any]
-    grid: dict[str, float] | None
-    offset: tuple[int, int]
-    pivot: tuple[int, int]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """An exported file. `suffix` begins with a dot."""
-
-    data: bytes
-    media_type: str
-    suffix: str

@@ -1,20 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a door calls: make sprites, make a sprite of a picture, write sprites as a file."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inglenook.base.cancel import StopToken
-from inglenook.base.ids import BlobId, JobId, ModelId, PersonId
+from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
+from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.catalog.service import CatalogService
+from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
+from inglenook.gallery.model import Source
+from inglenook.gallery.service import GalleryService
+from inglenook.images import prompt as prompts
+from inglenook.images.intake import intake_rgba
+from inglenook.images.preloading import PicturePreloader
+from inglenook.images.service import TITLE_CHARS, ImagesService
 from inglenook.jobs.model import Job
-from inglenook.pixels.model import Recipe
-from inglenook.sprites.engines import EngineStatus
-from inglenook.sprites.model import Engine, MadeSprite, SpriteRequest, WrittenFile
-from inglenook.wire.pixels import FrameTag, SpriteFormat
+from inglenook.jobs.service import JobsService
+from inglenook.pixels.model import MAX_COLORS, Background, Recipe
+from inglenook.sprites import canvas as canvases
+from inglenook.sprites import plan, presets
+from inglenook.sprites.canvas import Size, Window
+from inglenook.sprites.collaborators import Matting, Pixels
+from inglenook.sprites.engines import Engines, EngineStatus
+from inglenook.sprites.errors import BadSprite
+from inglenook.sprites.model import ANY_MODEL, KIND, Engine, SpriteRequest
+from inglenook.sprites.plan import Ground, Order
+from inglenook.store.blobs import BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSprite:
+    """A picture of the gallery as PNGs.
+
+    Attributes:
+        frames: in their order, one for a still sprite.
+        durations_ms: one a frame; empty for a picture that was made as none.
+        drawings: what the sprite was made of, as drawn.
+    """
+
+    frames: tuple[bytes, ...]
+    durations_ms: tuple[int, ...]
+    drawings: tuple[bytes, ...]
 
 
 class SpritesService:
+    """Args:
+    model: what "auto" means for sprites: a name that the catalogue knows, or "auto" for its default.
+    max_frames: of an animation.
+    max_upload_bytes, max_input_pixels: bounds of an input picture.
+    matting: None where nothing tells a subject from its background but the border.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: CatalogService,
+        images: ImagesService,
+        jobs: JobsService,
+        gallery: GalleryService,
+        blobs: BlobStore,
+        pixels: Pixels,
+        matting: Matting | None,
+        engines: Engines,
+        preloader: PicturePreloader,
+        model: str,
+        max_frames: int,
+        max_upload_bytes: int,
+        max_input_pixels: int,
+    ) -> None:
+        self._catalog = catalog
+        self._images = images
+        self._jobs = jobs
+        self._gallery = gallery
+        self._blobs = blobs
+        self._pixels = pixels
+        self._matting = matting
+        self._engines = engines
+        self._preloader = preloader
+        self._model = model
+        self._max_frames = max_frames
+        self._max_upload_bytes = max_upload_bytes
+        self._max_input_pixels = max_input_pixels
+
+    # -- making ------------------------------------------------------------------------------------------
+
     async def submit(
         self,
         request: SpriteRequest,
@@ -40,7 +113,19 @@ class SpritesService:
             Unavailable: the engine is not here (`engine.not_installed`).
             Busy, Conflict: as `JobsService.submit`.
         """
-        raise NotImplementedError
+        plan.check(request, max_frames=self._max_frames)
+        engine, record = await asyncio.to_thread(self._choose, request)
+        plan.require_modes(request, record)
+        ordered = await self._ordered(request, engine, record, idempotency_key)
+        title = " ".join((request.prompt.strip() or request.preset or "sprite").split())
+        return await self._jobs.submit(
+            kind=KIND,
+            owner=owner,
+            work_class=work_class,
+            title=title[:TITLE_CHARS],
+            payload=ordered.as_json(),
+            idempotency_key=idempotency_key,
+        )
 
     async def keep_input(self, png: bytes) -> BlobId:
         """Keep a canvas, a selection or a tile to draw from: decoded, bounded, transparency kept.
@@ -48,13 +133,13 @@ class SpritesService:
         Raises:
             Invalid, TooLarge: not a picture that we read, or too large a one (`picture.*`).
         """
-        raise NotImplementedError
+        return await asyncio.to_thread(self._keep, png, "image")
 
     async def keep_mask(self, png: bytes) -> BlobId:
         """Keep a mask as L PNG, white where the picture is redrawn: where the upload is opaque and light
         (both from 128 up), as a selection is painted. Raises as `keep_input`.
         """
-        raise NotImplementedError
+        return await asyncio.to_thread(self._keep, png, "mask")
 
     async def frames(self, job: JobId, *, person: PersonId) -> Sequence[bytes]:
         """PNGs of every finished frame: variant by variant, frame by frame.
@@ -62,7 +147,10 @@ class SpritesService:
         Raises:
             NotFound: no such job, or what it made has been deleted since.
         """
-        raise NotImplementedError
+        found = await self._jobs.get(job, person)
+        parts = sorted(found.result.get("parts", []), key=lambda part: part["index"])
+        blobs = [BlobId(frame) for part in parts for frame in part.get("frames", [])]
+        return await asyncio.to_thread(lambda: [self._blobs.read(blob) for blob in blobs])
 
     async def preload(
         self, model: ModelId, engine: Engine = Engine.AUTO, *, person: PersonId, stop: StopToken
@@ -72,11 +160,25 @@ class SpritesService:
         Raises:
             NotFound, Invalid, Unavailable: as `submit`. ChildFailed, LeaseStopped: as `Scheduler.acquire`.
         """
-        raise NotImplementedError
+        request = SpriteRequest(prompt="a sprite", model=model, engine=engine)
+        _, record = await asyncio.to_thread(self._choose, request)
+        await self._preloader.preload(record, person=person, stop=stop)
+        return record.id
 
     async def engines(self) -> Sequence[EngineStatus]:
         """The capability matrix: every engine, whether it is here, why not, what it can do."""
-        raise NotImplementedError
+        return await asyncio.to_thread(self._statuses)
+
+    async def kept(self, picture: PictureId, *, person: PersonId) -> KeptSprite:
+        """A picture of the gallery as frames: those of a sprite that was made here; of any other, itself.
+
+        Raises:
+            NotFound: no such picture (`picture.not_found`), or its file is gone (`blob.not_found`).
+            Invalid, TooLarge: its file cannot be read.
+        """
+        return await asyncio.to_thread(self._kept, picture, person)
+
+    # -- from pictures that exist ------------------------------------------------------------------------
 
     async def convert(
         self,
@@ -86,7 +188,8 @@ class SpritesService:
         person: PersonId,
         stop: StopToken,
         whole_animation: bool = False,
-    ) -> Sequence[MadeSprite]:
+        work_class: WorkClass = WorkClass.INTERACTIVE,
+    ) -> Sequence[MadePicture]:
         """Make sprites of pictures that exist, without drawing; matting first where the recipe wants it.
 
         Args:
@@ -97,31 +200,152 @@ class SpritesService:
             Invalid, TooLarge: not a picture, or a recipe that cannot be followed (`pixels.*`, `picture.*`).
             Cancelled: `stop` was set. Failed, Unavailable: the pixel worker could not do it.
         """
-        raise NotImplementedError
+        mattes: list[bytes | None] = [None] * len(pictures)
+        if recipe.background is Background.MATTE and self._matting is not None:
+            pictures = [await asyncio.to_thread(self._safe, one, at) for at, one in enumerate(pictures)]
+            for at, one in enumerate(pictures):
+                matte = await self._matting.matte(one, person=person, stop=stop, work_class=work_class)
+                mattes[at] = matte.png
+        return await self._pixels.pixelate(
+            pictures, mattes, recipe, person=person, stop=stop, whole_animation=whole_animation
+        )
 
     async def export(
-        self,
-        frames: Sequence[bytes],
-        format: SpriteFormat,  # noqa: A002 - what it is
-        *,
-        person: PersonId,
-        stop: StopToken,
-        durations_ms: Sequence[int] | None = None,
-        tags: Sequence[FrameTag] = (),
-        layers: Sequence[str] | None = None,
-        palette: Sequence[tuple[int, int, int]] | None = None,
-        loop: bool = True,
-        scale: int = 1,
-        columns: int | None = None,
-        padding: int = 0,
-        name: str = "sprite",
+        self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
     ) -> WrittenFile:
-        """Write frames (or layers of one frame) as one file, as `wire.pixels.WriteSprites` says.
+        """Write frames, or layers of one frame, as one file.
+
+        Args:
+            frames: PNGs, 1 to 256.
 
         Raises as `convert`.
         """
-        raise NotImplementedError
+        return await self._pixels.write(frames, order, person=person, stop=stop)
 
     def presets(self) -> dict[str, Any]:
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
-        raise NotImplementedError
+        return presets.as_json()
+
+    # -- planning ----------------------------------------------------------------------------------------
+
+    def _choose(self, request: SpriteRequest) -> tuple[Engine, ModelRecord]:
+        """Blocks."""
+        name = self._model if request.model == ANY_MODEL else request.model
+        record = self._catalog.resolve(name)
+        loras = bool(request.loras or prompts.parse(request.prompt).loras)
+        return self._engines.choose(request.engine, record, loras=loras)
+
+    async def _ordered(
+        self, request: SpriteRequest, engine: Engine, record: ModelRecord, key: str | None
+    ) -> Order:
+        if request.image is None:
+            recipe, notes = plan.sprite_recipe(request, record, None, ground=None)
+            size = plan.base_size(request, record, recipe)
+            asked = plan.image_request(request, record, size=size)
+            ground = None
+        else:
+            ground, image, mask, recipe, notes = await asyncio.to_thread(self._grounded, request, record)
+            size = ground.place.base
+            asked = plan.image_request(request, record, size=size, ground=image, mask=mask)
+        drawing = await self._images.planned(asked, idempotency_key=key)
+        if ground is not None and (drawing.width, drawing.height) != ground.place.base:
+            raise BadSprite(
+                f"The canvas would be drawn at {size}, which {record.id} cannot.",  # its bounds say otherwise
+                field="image",
+                hint="send a smaller canvas",
+            )
+        return plan.order(request, record, drawing, engine=engine, recipe=recipe, ground=ground, notes=notes)
+
+    def _grounded(
+        self, request: SpriteRequest, record: ModelRecord
+    ) -> tuple[Ground, BlobId, BlobId | None, Recipe, tuple[str, ...]]:
+        """The canvas as it is drawn on, its mask, and the recipe. Blocks."""
+        assert request.image is not None
+        canvas = self._read(request.image, "image")
+        mask, part = None, None
+        if request.mask is not None:
+            mask = self._read(request.mask, "mask")
+            canvases.require_same_size(canvas, mask)
+            part = canvases.selected(mask)
+            if part is None:
+                raise BadSprite(
+                    "The mask opens no pixel, so nothing would be redrawn.",
+                    field="mask",
+                    hint="paint what is to be redrawn white",
+                )
+        size = canvases.size_of(canvas)
+        place = self._window(request, record, size, part)
+        laid = canvases.laid(canvas, place, request.recipe.background_color)
+        opened = None if mask is None else canvases.laid_mask(mask, place)
+        side, colors = request.continue_tile, None
+        if side is not None:
+            laid, opened = canvases.beside(laid, place, side)
+            colors = canvases.colors_of(canvas, MAX_COLORS)
+        recipe, notes = plan.sprite_recipe(
+            request,
+            record,
+            size,
+            ground=place if mask is not None or side is not None else None,
+            free=canvases.is_free_standing(canvas),
+            colors=colors,
+        )
+        image = self._blobs.put(laid).id
+        ground = Ground(request.image, request.mask, place, side)
+        return ground, image, None if opened is None else self._blobs.put(opened).id, recipe, notes
+
+    def _window(
+        self, request: SpriteRequest, record: ModelRecord, size: Size, part: canvases.Box | None
+    ) -> Window:
+        """Raises ModelUnusable (by the plan) later where the model cannot draw at all."""
+        defaults = record.image
+        if defaults is None:
+            raise BadSprite(f"{record.id} does not draw.", field="model", hint="choose another model")
+        native = max(defaults.width, defaults.height)
+        if request.base_width is not None and request.base_height is not None:
+            native = max(request.base_width, request.base_height)
+        return canvases.window(
+            size,
+            part,
+            native_px=min(native, self._images.limits.max_side_px),
+            multiple=defaults.multiple,
+            min_px=defaults.min_px,
+            fixed=defaults.fixed[0] if defaults.fixed else None,
+        )
+
+    def _keep(self, data: bytes, field: str) -> BlobId:
+        png = intake_rgba(
+            data, max_bytes=self._max_upload_bytes, max_pixels=self._max_input_pixels, field=field
+        )
+        return self._blobs.put(png if field == "image" else canvases.selection(png)).id
+
+    def _kept(self, picture: PictureId, person: PersonId) -> KeptSprite:
+        found = self._gallery.get(picture, caller=person)
+        # What a picture from elsewhere says of itself may name blobs that are none of the caller's.
+        told = found.parameters.get("sprite") if found.source is Source.MADE else None
+        if told is not None:
+            return KeptSprite(
+                frames=tuple(self._blobs.read(BlobId(blob)) for blob in told["frames"]),
+                durations_ms=tuple(told["durations_ms"]),
+                drawings=tuple(self._blobs.read(BlobId(blob)) for blob in told["drawings"]),
+            )
+        data = self._blobs.read(found.blob)
+        png = intake_rgba(data, max_bytes=len(data), max_pixels=self._max_input_pixels)
+        return KeptSprite((png,), (), (png,))
+
+    def _safe(self, data: bytes, place: int) -> bytes:
+        return intake_rgba(
+            data,
+            max_bytes=self._max_upload_bytes,
+            max_pixels=self._max_input_pixels,
+            field=f"frames.{place}",
+        )
+
+    def _read(self, blob: BlobId, field: str) -> bytes:
+        """Raises BadSprite where there is none."""
+        if not self._blobs.exists(blob):
+            raise BadSprite(f"There is no input picture {blob[:12]}….", field=field, hint="upload it again")
+        return self._blobs.read(blob)
+
+    def _statuses(self) -> Sequence[EngineStatus]:
+        known = self._catalog.list(ModelKind.IMAGE)
+        return self._engines.statuses([record for record in known if record.problem is None])

@@ -20,7 +20,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
-from inglenook.api.pixelai.needs import Colors
 from inglenook.base.clock import SystemClock
 from inglenook.base.ids import ResidentId
 from inglenook.catalog.model import ModelKind
@@ -32,27 +31,9 @@ from inglenook.door.routes import add_routes
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
-from inglenook.pixels.checking import read_recipe
-from inglenook.pixels.model import Recipe
 from inglenook.store import schema
 from inglenook.store.database import Database, sqlite_url
 from inglenook.testing.sprites import FakeSprites, FakeSpriteWork
-
-
-class _Palette:
-    def __init__(self, *colors: tuple[int, int, int]) -> None:
-        self.colors = colors
-
-
-class _Ground:
-    def __init__(self) -> None:
-        self._palettes = {"grey-4": _Palette((0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255))}
-
-    def recipe(self, fields: Mapping[str, Any]) -> Recipe:
-        return read_recipe(fields, palettes=self._palettes)
-
-    def palettes(self) -> Mapping[str, Colors]:
-        return self._palettes
 
 
 class _Runtime:
@@ -95,7 +76,6 @@ def application(folder: Path, *, password: str | None = None, step_s: float = 0.
             jobs=jobs,
             catalog=catalog,
             runtime=_Runtime(),
-            ground=_Ground(),
             clock=clock,
             choices=folder / "pixelai.json",
             max_body_bytes=1 << 25,

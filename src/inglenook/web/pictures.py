@@ -54,7 +54,12 @@ _NOT_SHOWN = frozenset(
     }
 )
 
-_SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_SUFFIX: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from inglenook.api.files import picture_file
 from inglenook.door.services import Gallery, Links
 from inglenook.gallery.model import Picture
 
-_SHOWN = ("image/png", "image/jpeg", "image/webp")
+_SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """Anything else is a download: a browser must not run what a file pretends to be."""
 _DESCRIPTION: dict[str, Any] = {
     "summary": "A picture by its signed address; no key, no cookie",

@@ -12,6 +12,7 @@ from inglenook.api.pixelai.shapes import failure
 from inglenook.api.pixelai.tracks import Track
 from inglenook.base.errors import InglenookError
 from inglenook.door.problem import problem_of
+from inglenook.pixels.palettes import hex_of
 
 
 def answer_of(made: Made) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def answer_of(made: Made) -> dict[str, Any]:
         "prompt": asked.prompt,
         "generation_time": round(track.elapsed_s, 3),
         "generation_id": track.id,
-        "full_prompt": asked.full_prompt,
+        "full_prompt": track.full_prompt,
         **facts_of(made),
         "durations_ms": list(result.get("durations_ms") or ()),
         "pictures": [part["picture_id"] for part in result.get("parts", ()) if "picture_id" in part],
@@ -61,16 +62,11 @@ def facts_of(made: Made) -> dict[str, Any]:
         "model": result.get("model"),
         "device": result.get("device"),
         "seeds": list(result.get("seeds") or ()),
-        "palette": None if palette is None else [hex_of(color) for color in palette],
+        "palette": None if palette is None else [hex_of(tuple(color)) for color in palette],
         "proof": result.get("proof"),
         "tags": [_tag(tag) for tag in result.get("tags") or ()],
         "notes": [*made.track.asked.notes, *(result.get("notes") or ())],
     }
-
-
-def hex_of(color: Any) -> str:
-    red, green, blue = color
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _tag(tag: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,6 @@ from inglenook.sprites.model import (
     Side,
 )
 
-NEGATIVE: Final = "blurry, smooth, antialiased, realistic, photographic, 3d render, low quality"
-SUFFIX: Final = ", pixel art, 8bit style, game sprite"
 NO_LORA: Final = "None"
 RANDOM_SEED: Final = -1
 MAX_REPLY_PIXELS: Final = MAX_SIDE_PX * MAX_SIDE_PX
@@ -38,7 +36,6 @@ PREVIEWS: Final = 4
 MOST_PREVIEWS: Final = 100
 
 ORIGINAL: Final[Mapping[str, Any]] = {
-    "negative_prompt": NEGATIVE,
     "width": 1024,
     "height": 1024,
     "pixel_width": 64,
@@ -78,7 +75,8 @@ class Asked:
         generation_id: a UUID that the client chose, or None.
         wait: whether the answer is the picture; else the answer comes at once and holds the id.
         single_flight: the original's way: refused while another generation of the same person is under way.
-        prompt: as sent. full_prompt: with what makes it pixel art.
+        prompt: as sent; the words that lead a model to pixel art are put to it where its family wants them.
+        negative_prompt: None for what its family is told then.
         model, engine: None where the caller's default counts.
         width, height: as drawn, in pixels; None for the model's own.
         recipe: fields for `pixels.checking.read_recipe`.
@@ -88,8 +86,7 @@ class Asked:
     """
 
     prompt: str
-    full_prompt: str
-    negative_prompt: str
+    negative_prompt: str | None
     width: int | None
     height: int | None
     pixel_width: int
@@ -147,8 +144,7 @@ def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, pre
     lora = fields.words("lora_model")
     return Asked(
         prompt=prompt,
-        full_prompt=full_prompt(prompt),
-        negative_prompt=fields.text("negative_prompt", defaults["negative_prompt"], most=MAX_PROMPT_CHARS),
+        negative_prompt=_negative(fields),
         width=width,
         height=height,
         pixel_width=final[0],
@@ -184,11 +180,6 @@ def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, pre
     )
 
 
-def full_prompt(prompt: str) -> str:
-    """The prompt with the words that lead a model to pixel art, where it does not say so itself."""
-    return prompt if "pixel art" in prompt.lower() or not prompt else prompt + SUFFIX
-
-
 def _prompt(fields: Fields) -> str:
     """Empty only where a preset's words take its place."""
     prompt = fields.text("prompt", "", most=MAX_PROMPT_CHARS)
@@ -197,6 +188,13 @@ def _prompt(fields: Fields) -> str:
             return ""
         raise Invalid(NO_PROMPT, field="prompt", code="request.missing_field")
     return prompt
+
+
+def _negative(fields: Fields) -> str | None:
+    """Empty is a value: nothing is told not to be drawn."""
+    if not fields.has("negative_prompt"):
+        return None
+    return fields.text("negative_prompt", "", most=MAX_PROMPT_CHARS)
 
 
 def _fit(fields: Fields) -> tuple[Fit, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from inglenook.api.pixelai.asked import Asked
 from inglenook.api.pixelai.chosen import AUTO, Choices
-from inglenook.api.pixelai.needs import Ground, Sprites
+from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.rgba import Raw, raw_of
 from inglenook.api.pixelai.shapes import NothingDraws
 from inglenook.api.pixelai.tracks import Track, Tracks
@@ -23,7 +23,10 @@ from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.services import Catalog, Jobs
 from inglenook.images.model import LoraChoice
 from inglenook.jobs.model import FINAL, EventType, JobState
+from inglenook.pixels.checking import read_recipe
+from inglenook.pixels.palettes import builtin
 from inglenook.sprites.model import Engine, Side, SpriteRequest
+from inglenook.sprites.presets import worded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,11 @@ class Made:
 
 
 class Desk:
-    """Belongs to the event loop. What it follows ends with the jobs."""
+    """Belongs to the event loop. What it follows ends with the jobs.
+
+    Args:
+        default_model: that draws where neither a request nor its person names one; "auto": the catalogue's.
+    """
 
     def __init__(
         self,
@@ -61,15 +68,15 @@ class Desk:
         jobs: Jobs,
         catalog: Catalog,
         choices: Choices,
-        ground: Ground,
         clock: Clock,
+        default_model: str,
     ) -> None:
         self.tracks = Tracks(clock=clock)
         self.choices = choices
         self._sprites = sprites
         self._jobs = jobs
         self._catalog = catalog
-        self._ground = ground
+        self._default_model = default_model
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, asked: Asked, keep: Keep, *, person: PersonId) -> Track:
@@ -101,7 +108,7 @@ class Desk:
         """Never broken off half-way: a job that nobody knows of would go on for nobody."""
         try:
             asked = await self._settled(track)
-            request = await run_in_threadpool(self._request, asked, await keep())
+            request = await run_in_threadpool(self._request, track, asked, await keep())
             if track.stopping:
                 track.finish(None, Cancelled("It was called off before it began.", code="job.cancelled"))
                 return
@@ -111,9 +118,13 @@ class Desk:
             return
         track.job = job.id
         track.begun.set()
-        if track.stopping:  # asked for while it was submitted
-            self._spawn(self._stop(track, StopReason.CANCELLED), f"cancel {track.id}")
+        self._stop_if_wished(track)
         await self._follow(track)
+
+    def _stop_if_wished(self, track: Track) -> None:
+        """The wish may have come while it was submitted."""
+        if track.stopping:
+            self._spawn(self._stop(track, StopReason.CANCELLED), f"cancel {track.id}")
 
     async def _settled(self, track: Track) -> Asked:
         """The request with the person's own choice of model and engine where it names none."""
@@ -129,15 +140,13 @@ class Desk:
 
     # -- what was asked ------------------------------------------------------------------------------
 
-    def _request(self, asked: Asked, given: Given) -> SpriteRequest:
+    def _request(self, track: Track, asked: Asked, given: Given) -> SpriteRequest:
         model = self.model(asked.model)
+        track.full_prompt = worded(asked.prompt, model, preset=asked.preset, style=asked.style)
         loras = () if asked.lora is None else (LoraChoice(self.lora(asked.lora).id, asked.lora_strength),)
-        said = {
-            "frame_strength": asked.frame_strength,
-            "frame_ms": asked.frame_ms,
-        }
+        said: dict[str, Any] = {"frame_strength": asked.frame_strength, "frame_ms": asked.frame_ms}
         return SpriteRequest(
-            prompt=asked.full_prompt,
+            prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,
             model=model.id,
             engine=Engine(asked.engine or AUTO),
@@ -145,7 +154,7 @@ class Desk:
             style=asked.style,
             base_width=asked.width,
             base_height=asked.height,
-            recipe=self._ground.recipe(asked.recipe),
+            recipe=read_recipe(asked.recipe, palettes=builtin()),
             n=asked.n,
             frames=asked.frames,
             motion=asked.motion,
@@ -162,14 +171,14 @@ class Desk:
         )
 
     def model(self, name: str | None) -> ModelRecord:
-        """The model of this name; the default where there is no name. Blocks.
+        """The model of this name; what draws sprites by default where there is no name. Blocks.
 
         Raises:
             NothingDraws: there is none at all.
             NotFound, Invalid: as `Catalog.resolve`.
         """
         try:
-            return self._catalog.resolve(name or AUTO)
+            return self._catalog.resolve(name or self._default_model)
         except NotFound:
             if any(one.problem is None for one in self._catalog.list(ModelKind.IMAGE)):
                 raise

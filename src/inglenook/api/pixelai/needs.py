@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this dialect needs of sprites, and no more. `app.py` hands in the real ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId
 from inglenook.base.work import WorkClass
 from inglenook.jobs.model import Job
-from inglenook.pixels.model import Recipe
 from inglenook.sprites.engines import EngineStatus
 from inglenook.sprites.model import Engine, SpriteRequest
 
@@ -46,20 +45,3 @@ class Sprites(Protocol):
     def presets(self) -> dict[str, Any]:
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
         ...
-
-
-class Colors(Protocol):
-    """A palette with a name."""
-
-    @property
-    def colors(self) -> Sequence[tuple[int, int, int]]: ...
-
-
-class Ground(Protocol):
-    """What of `pixels` the dialect reads; both block, and load what they need at the first call."""
-
-    def recipe(self, fields: Mapping[str, Any]) -> Recipe:
-        """`pixels.checking.read_recipe` with the palettes. Raises Invalid with the field."""
-        ...
-
-    def palettes(self) -> Mapping[str, Colors]: ...

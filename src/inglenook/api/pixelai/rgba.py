@@ -4,10 +4,7 @@
 import io
 from dataclasses import dataclass
 
-from inglenook.base.errors import Failed, Invalid
-
-SELECTED = 128
-"""A pixel of a mask is drawn anew where its alpha and its brightness are at least this."""
+from inglenook.base.errors import Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +32,6 @@ def png_of(raw: Raw) -> bytes:
     from PIL import Image
 
     image = Image.frombytes("RGBA", (raw.width, raw.height), raw.data)
-    return _png(image)
-
-
-def mask_png(raw: Raw) -> bytes:
-    """A mask as `images.keep_mask` reads it: L, white where it is drawn anew.
-
-    Raises:
-        Invalid: nothing is selected.
-    """
-    from PIL import Image
-
-    image = Image.frombytes("RGBA", (raw.width, raw.height), raw.data)
-    bright = image.convert("RGB").convert("L").point(_cut)
-    mask = Image.composite(bright, Image.new("L", image.size, 0), image.getchannel("A").point(_cut))
-    if mask.getbbox() is None:
-        raise Invalid(
-            "The mask selects nothing: no pixel of it is opaque and white.",
-            field="mask",
-            code="picture.mask_empty",
-            hint="white and opaque is drawn anew; black or transparent stays",
-        )
-    return _png(mask)
-
-
-def _cut(value: int) -> int:
-    return 255 if value >= SELECTED else 0
-
-
-def _png(image: "object") -> bytes:
-    from PIL import Image
-
-    assert isinstance(image, Image.Image)
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -44,7 +44,7 @@ def failure(
 
 
 def _words(problem: Problem) -> str:
-    if problem.hint is None:
+    if problem.hint is None or not problem.message.endswith("."):  # the original's own words stay as they are
         return problem.message
     return f"{problem.message} {problem.hint[:1].upper()}{problem.hint[1:]}."
 

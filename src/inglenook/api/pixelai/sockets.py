@@ -25,7 +25,7 @@ from inglenook.api.pixelai.keys import MAX_KEY_CHARS, caller_with
 from inglenook.api.pixelai.milestones import Standing
 from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.reading import Fields, uuid_of
-from inglenook.api.pixelai.rgba import Raw, mask_png, png_of, raw_of
+from inglenook.api.pixelai.rgba import Raw, png_of, raw_of
 from inglenook.api.pixelai.shapes import NotAnId, failure
 from inglenook.api.pixelai.tracks import Track
 from inglenook.api.pixelai.uploads import Announced, Uploads
@@ -104,9 +104,11 @@ class Talk:
             late = Invalid(
                 f"No hello came within {within_s:g} s.", code="request.missing_field", field="type"
             )
-            return await self._send_away(late)
+            await self._send_away(late)
+            return None
         except InglenookError as error:
-            return await self._send_away(error)
+            await self._send_away(error)
+            return None
         await self._send({"type": "ready", "protocol": VERSION, **ready})
         return person
 
@@ -233,13 +235,14 @@ class Talk:
 
     async def _kept(self, canvas: Raw | None, mask: Raw | None) -> Given:
         """Raises Invalid, TooLarge."""
-        chosen = None if mask is None else await asyncio.to_thread(mask_png, mask)
-        return Given(
-            None
-            if canvas is None
-            else await self._sprites.keep_input(await asyncio.to_thread(png_of, canvas)),
-            None if chosen is None else await self._sprites.keep_mask(chosen),
-        )
+        kept = {}
+        for name, raw, keep in (
+            ("image", canvas, self._sprites.keep_input),
+            ("mask", mask, self._sprites.keep_mask),
+        ):
+            if raw is not None:
+                kept[name] = await keep(await asyncio.to_thread(png_of, raw))
+        return Given(**kept)
 
     async def _tell(self, track: Track) -> None:
         """Everything about it until its end."""

@@ -37,7 +37,7 @@ class Track:
     Attributes:
         begun: set when its job is known, or when there will be none.
         refused: why it never began.
-        engine: that counts for it, once that is known.
+        engine: that counts for it, once that is known. full_prompt: as the model reads it.
         ended: set when nothing more will happen.
         stopping: somebody has asked it to.
         waiters: requests that wait for it. detached: somebody means to ask for it later.
@@ -62,6 +62,7 @@ class Track:
     ended_at: datetime | None = None
     heard_at: datetime | None = None
     engine: str | None = None
+    full_prompt: str | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _readers: list["asyncio.Queue[JobEvent | None]"] = field(default_factory=list)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sprite job while it runs: lease → drawings → mattes → pixels → gallery. No finished variant is lost."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from inglenook.base.clock import Clock
+from inglenook.base.ids import BlobId, JobId
+from inglenook.engines.pixels import MadePicture, WriteOrder
+from inglenook.gallery.model import Picture
+from inglenook.gallery.service import GalleryService
+from inglenook.images import metadata
+from inglenook.images.work import ImageWork, parameters_of
+from inglenook.jobs.model import Job, Receipt
+from inglenook.jobs.work import Report, Stopped
+from inglenook.pixels.model import MAX_COLORS, Background, Recipe
+from inglenook.sprites.canvas import colors_of, composed
+from inglenook.sprites.collaborators import Matting, Pixels
+from inglenook.sprites.film import DRAWN, Film, Variant
+from inglenook.sprites.model import KIND, SpritePart, SpriteResult, Stage
+from inglenook.sprites.plan import Order, final_recipe
+from inglenook.store.blobs import BlobStore
+
+PNG: Final = "image/png"
+_COUNTED: Final = "The number of colours holds for the redrawn part; the canvas keeps its own beside them."
+
+
+class SpriteWork:
+    """Carries out jobs of kind `sprite`. See `jobs.work.Work`.
+
+    Args:
+        matting: None where nothing tells a subject from its background but the plain colour of the border.
+    """
+
+    kind = KIND
+    restarts = False  # half a sprite is worth nothing, and a person may no longer want it
+
+    def __init__(
+        self,
+        *,
+        drawing: ImageWork,
+        pixels: Pixels,
+        matting: Matting | None,
+        gallery: GalleryService,
+        blobs: BlobStore,
+        clock: Clock,
+    ) -> None:
+        self._drawing = drawing
+        self._pixels = pixels
+        self._matting = matting
+        self._gallery = gallery
+        self._blobs = blobs
+        self._clock = clock
+
+    def explain(self, job: JobId) -> Mapping[str, Any] | None:
+        return self._drawing.explain(job)
+
+    async def run(self, job: Job, report: Report) -> Mapping[str, Any]:
+        order = Order.from_json(job.payload)
+        for note in order.notes:
+            await report.notice(note)
+        easel = self._drawing.easel(job, order.drawing, report, pictures=order.pictures)
+        async with easel as leased:
+            began_s = self._clock.monotonic()
+            device = leased.lease.device.kind
+            film = Film(order=order, report=report, blobs=self._blobs, clock=self._clock)
+            variants = await film.shoot(leased)
+        # The lease is given back: what follows may need another model, and room for it.
+        parts = []
+        for place, variant in enumerate(variants):
+            finishing = _Finishing(self, job, order, report, place, variant)
+            parts.append(await finishing.carry_out())
+        return SpriteResult(
+            engine=order.engine.value,
+            model=order.drawing.model,
+            device=device,
+            seconds=round(self._clock.monotonic() - began_s, 3),
+            palette=parts[0].palette,
+            proof=parts[0].proofs[0],
+            notes=tuple(dict.fromkeys([*order.notes, *(note for part in parts for note in part.notes)])),
+            durations_ms=parts[0].durations_ms,
+            tags=_tags(order),
+            seeds=tuple(part.seed for part in parts),
+        ).as_json()
+
+
+@dataclass
+class _Finishing:
+    """One variant after it was drawn."""
+
+    work: SpriteWork
+    job: Job
+    order: Order
+    report: Report
+    place: int
+    variant: Variant
+    matted_by: str | None = None
+
+    async def carry_out(self) -> SpritePart:
+        await self._say(Stage.MATTE, 0.0)
+        mattes = await self._mattes()
+        await self._say(Stage.PIXELS, 0.4)
+        made = await self._pixelate(mattes)
+        for frame, one in enumerate(made):
+            number = self.place * len(made) + frame
+            await self.report.preview(picture=number, step=0, media_type=PNG, data=one.png)
+        await self._say(Stage.KEEP, 0.8)
+        part = await self._keep(made)
+        await self.report.result(part.as_json())
+        return part
+
+    async def _say(self, stage: Stage, done: float) -> None:
+        """Tell the progress; where a stop is wished, end here.
+
+        Raises Stopped.
+        """
+        if self.report.stop.is_set:
+            how = f"stopped before the {stage} of variant {self.place + 1} of {self._count}"
+            raise Stopped(Receipt(how, self.work._clock.now(), 0.0))
+        each = (1 - DRAWN) / self._count
+        detail = {
+            "picture": self.place,
+            "pictures": self._count,
+            "step": 0,
+            "steps": 1,
+            "variant": self.place,
+            "frame": 0,
+        }
+        await self.report.progress(DRAWN + (self.place + done) * each, stage=stage, detail=detail)
+
+    @property
+    def _count(self) -> int:
+        return len(self.order.drawing.seeds)
+
+    async def _mattes(self) -> list[bytes | None]:
+        """One a frame; None where the background is kept, or is told by the border alone."""
+        matting = self.work._matting
+        if self.order.recipe.background is not Background.MATTE or matting is None:
+            return [None] * len(self.variant.sources)
+        mattes: list[bytes | None] = []
+        for source in self.variant.sources:
+            matte = await matting.matte(
+                source, person=self.job.owner, stop=self.report.stop, work_class=self.job.work_class
+            )
+            mattes.append(matte.png)
+            self.matted_by = matte.by
+            done = 0.4 * len(mattes) / len(self.variant.sources)
+            await self._say(Stage.MATTE, done)
+        return mattes
+
+    async def _pixelate(self, mattes: Sequence[bytes | None]) -> list[MadePicture]:
+        order = self.order
+        made = await self._workshop(self.variant.sources, mattes, order.recipe)
+        ground = order.ground
+        if ground is None or ground.mask is None:
+            return made
+        whole, colors = await asyncio.to_thread(self._compose, [one.png for one in made])
+        final = await self._workshop(whole, [None] * len(whole), final_recipe(order.recipe, colors))
+        counted = () if order.recipe.palette is not None or not order.recipe.colors else (_COUNTED,)
+        return [
+            replace(one, notes=tuple(dict.fromkeys((*part.notes, *one.notes, *counted))))
+            for one, part in zip(final, made, strict=True)
+        ]
+
+    async def _workshop(
+        self, frames: Sequence[bytes], mattes: Sequence[bytes | None], recipe: Recipe
+    ) -> list[MadePicture]:
+        return await self.work._pixels.pixelate(
+            frames,
+            mattes,
+            recipe,
+            person=self.job.owner,
+            stop=self.report.stop,
+            whole_animation=self.order.frames > 1,
+        )
+
+    def _compose(
+        self, sprites: Sequence[bytes]
+    ) -> tuple[list[bytes], tuple[tuple[int, int, int], ...] | None]:
+        """The whole canvas of each frame, and the colours of all together, where a palette can hold them.
+        Blocks."""
+        ground = self.order.ground
+        assert ground is not None
+        assert ground.mask is not None
+        canvas, mask = self.work._blobs.read(ground.canvas), self.work._blobs.read(ground.mask)
+        whole = [composed(canvas, mask, sprite, ground.place) for sprite in sprites]
+        found = [colors_of(one, MAX_COLORS) for one in whole]
+        every = {color for colors in found if colors is not None for color in colors}
+        return whole, None if None in found or len(every) > MAX_COLORS else tuple(sorted(every))
+
+    async def _keep(self, made: Sequence[MadePicture]) -> SpritePart:
+        durations = (self.order.request.frame_ms,) * len(made)
+        data, media_type = made[0].png, PNG
+        if len(made) > 1:
+            written = await self.work._pixels.write(
+                [one.png for one in made],
+                WriteOrder(format="gif", durations_ms=durations),
+                person=self.job.owner,
+                stop=self.report.stop,
+            )
+            data, media_type = written.data, written.media_type
+        return await asyncio.to_thread(self._put, made, data, media_type, durations)
+
+    def _put(
+        self, made: Sequence[MadePicture], data: bytes, media_type: str, durations: tuple[int, ...]
+    ) -> SpritePart:
+        """Blocks."""
+        blobs = self.work._blobs
+        frames = tuple(blobs.put(one.png).id for one in made)
+        drawings = tuple(blobs.put(png).id for png in self.variant.drawn)
+        parameters = self._parameters(made, frames, drawings, durations)
+        if media_type == PNG:
+            data = metadata.embed(data, media_type, parameters)
+        picture = self.work._gallery.add(
+            owner=self.job.owner,
+            job=self.job.id,
+            data=data,
+            media_type=media_type,
+            width=made[0].width,
+            height=made[0].height,
+            model=self.order.drawing.model,
+            prompt=self.order.drawing.prompt,
+            seed=self.variant.made.seed,
+            parameters=parameters,
+        )
+        return self._part(picture, made, frames, drawings, durations)
+
+    def _parameters(
+        self,
+        made: Sequence[MadePicture],
+        frames: tuple[BlobId, ...],
+        drawings: tuple[BlobId, ...],
+        durations: tuple[int, ...],
+    ) -> dict[str, Any]:
+        """As those of a picture, and what made a sprite of it."""
+        return {
+            **parameters_of(self.order.drawing, self.variant.made),
+            "width": made[0].width,
+            "height": made[0].height,
+            "sprite": {
+                "engine": self.order.engine.value,
+                "recipe": self.order.recipe.as_json(),
+                "palette": None if made[0].palette is None else [list(color) for color in made[0].palette],
+                "proofs": [one.proof.as_json() for one in made],
+                "motion": self.order.request.motion,
+                "prompts": list(self.order.prompts),
+                "durations_ms": list(durations),
+                "frames": list(frames),
+                "drawings": list(drawings),
+            },
+        }
+
+    def _part(
+        self,
+        picture: Picture,
+        made: Sequence[MadePicture],
+        frames: tuple[BlobId, ...],
+        drawings: tuple[BlobId, ...],
+        durations: tuple[int, ...],
+    ) -> SpritePart:
+        first = made[0]
+        return SpritePart(
+            picture_id=picture.id,
+            index=self.place,
+            seed=picture.seed,
+            width=picture.width,
+            height=picture.height,
+            media_type=picture.media_type,
+            size_bytes=picture.size_bytes,
+            url=f"/v1/pictures/{picture.id}/file",
+            frames=frames,
+            durations_ms=durations,
+            drawings=drawings,
+            palette=first.palette,
+            proofs=tuple(one.proof.as_json() for one in made),
+            grid=None if first.grid is None else asdict(first.grid),
+            offset=first.offset,
+            pivot=first.pivot,
+            notes=tuple(dict.fromkeys(note for one in made for note in one.notes)),
+            matted_by=self.matted_by,
+        )
+
+
+def _tags(order: Order) -> tuple[dict[str, Any], ...]:
+    if order.frames == 1:
+        return ()
+    name = (order.request.motion or "frames")[:40]
+    return ({"name": name, "first": 0, "last": order.frames - 1},)
