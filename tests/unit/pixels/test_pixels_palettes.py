@@ -44,8 +44,8 @@ def test_a_palette_is_told_as_hexadecimal_words():
 
 
 def test_the_nes_has_the_colours_that_its_signal_decodes_to():
-    """Levels in volts as measured on a 2C02 (sync at 0.048 V, black 0.518 V, white 1.962 V); a colour is a square
-    wave of twelve phases between a low and a high level; decoded with the FCC's matrix of YIQ.
+    """Levels in volts as measured on a 2C02 (sync at 0.048 V, black 0.518 V, white 1.962 V); a colour is a
+    square wave of twelve phases between a low and a high level; decoded with the FCC's matrix of YIQ.
     """
     lows, highs = (0.350, 0.518, 0.962, 1.550), (1.094, 1.506, 1.962, 1.962)
     colors = []
