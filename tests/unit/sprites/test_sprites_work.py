@@ -3,11 +3,10 @@
 does things, what is kept, what is told, and how it stops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +18,8 @@ from inglenook.base.ids import OWNER, BlobId, JobId
 from inglenook.base.work import WorkClass
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
-from inglenook.images.request import Drawing
 from inglenook.images.request import plan as drawn
 from inglenook.jobs.model import Job, JobState
-from inglenook.jobs.work import Report
 from inglenook.pixels.model import Background, Recipe
 from inglenook.sprites import plan
 from inglenook.sprites.canvas import beside, laid, laid_mask, selected, window
@@ -33,8 +30,8 @@ from inglenook.store.blobs import LocalBlobs
 from inglenook.store.database import Database
 from inglenook.testing.clock import FakeClock
 from inglenook.testing.pixels import FakeMatting, FakePixels, opened, png_of
-from inglenook.wire.image import Drawn, PictureMade
 from tests.databases import fresh_sqlite
+from tests.sprite_bench import FakeEasel
 from tests.unit.images.test_request import MODEL
 from tests.unit.sprites.test_sprites_plan import LIMITS, ordered, request
 
@@ -74,71 +71,6 @@ class Told:
         self.notices.append(text)
 
     async def cost(self, *, seconds: float, byte_seconds: float) -> None: ...
-
-
-class FakeEasel:
-    """Draws a square in the colour of the seed; over a picture, that picture with a mark a frame; inside a
-    mask, that colour where it is white. Asserts that a lease is held.
-
-    Attributes:
-        drawings: what was drawn, in that order.
-    """
-
-    def __init__(self, blobs: LocalBlobs) -> None:
-        self.lease = SimpleNamespace(device=SimpleNamespace(kind="cpu"))
-        self.drawings: list[Drawing] = []
-        self.held = False
-        self._blobs = blobs
-
-    @asynccontextmanager
-    async def easel(
-        self,
-        job: Job,
-        drawing: Drawing,
-        report: Report,
-        *,
-        pictures: int,
-    ) -> AsyncIterator["FakeEasel"]:
-        self.held = True
-        try:
-            yield self
-        finally:
-            self.held = False
-
-    def explain(self, job: JobId) -> Mapping[str, Any] | None:
-        return {"position": 1}
-
-    async def draw(self, drawing: Drawing, *, report: Report, keep: Any) -> Drawn:
-        assert self.held
-        self.drawings.append(drawing)
-        for number, seed in enumerate(drawing.seeds):
-            detail = {"picture": number, "pictures": len(drawing.seeds), "step": 1, "steps": 1}
-            done = (number + 1) / len(drawing.seeds)
-            await report.progress(done, stage="denoise", detail=detail)
-            made = PictureMade(
-                job="j",
-                picture=number,
-                seed=seed,
-                file="f",
-                width=drawing.width,
-                height=drawing.height,
-                seconds=0.1,
-            )
-            await keep(made, self._picture(drawing, seed))
-        return Drawn(job="j", seconds=0.1, saving=0)
-
-    def _picture(self, drawing: Drawing, seed: int) -> bytes:
-        ink = (seed * 40 % 256, 90, 200)
-        picture = Image.new("RGB", (drawing.width, drawing.height), "white")
-        if drawing.image is not None:
-            picture = opened(self._blobs.read(drawing.image)).convert("RGB")
-        if drawing.mask is not None:
-            picture.paste(ink, (0, 0), opened(self._blobs.read(drawing.mask)))
-        else:
-            at = 8 * len(self.drawings)
-            picture.paste(ink, (8, 8, 56, 56))
-            picture.paste("black", (at, 16, at + 8, 24))
-        return png_of(picture)
 
 
 @dataclass
