@@ -11,8 +11,8 @@
 | aseprite | Aseprite (`.ase` too) | its magic number |
 | png | a row of colours, or any picture of few | PNG's signature |
 
-A file may come from anybody. Nothing is believed before it is counted: 1 to 256 different colours, files of at
-most `MAX_BYTES`. A colour that comes a second time, and one that is wholly transparent, is passed over.
+A file may come from anybody. Nothing is believed before it is counted: 1 to 256 different colours, files of
+at most `MAX_BYTES`. A colour that comes a second time, and one that is wholly transparent, is passed over.
 """
 
 import re
@@ -33,6 +33,11 @@ MAX_BYTES: Final = 4 << 20
 _MAX_PICTURE_PX: Final = 1 << 20
 _MAX_NAME_CHARS: Final = 64
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_DECODER_ERRORS: Final = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
+    OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's decoder raises on files that were made to confuse it."""
 _LEVELS: Final = re.compile(r"\s*(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})(?:\s+(.*))?\s*")
 _HEX: Final = re.compile(r"\s*#?([0-9a-fA-F]{6})\s*")
 
@@ -217,7 +222,7 @@ def _read_png(data: bytes) -> _Read:
     try:
         with Image.open(BytesIO(data), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGBA")).reshape(-1, 4)
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+    except _DECODER_ERRORS as error:
         raise _unreadable(f"The PNG is damaged ({error}).") from error
     opaque = np.ascontiguousarray(pixels[pixels[:, 3] > 0])
     packed = opaque.view(np.uint32)[:, 0] if len(opaque) else np.zeros(0, np.uint32)

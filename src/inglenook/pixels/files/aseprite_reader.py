@@ -244,8 +244,8 @@ def read_aseprite(data: bytes, max_pixels: int = MAX_PIXELS, *, pictures: bool =
     """
     Args:
         max_pixels: of the canvas and all pictures in the file together.
-        pictures: False passes over them, for whoever wants the palette, layers or tags; then `max_pixels` does
-            not matter.
+        pictures: False passes over them, for whoever wants the palette, layers or tags; then `max_pixels`
+            does not matter.
 
     Raises:
         Invalid: `pixels.unreadable`, not an Aseprite file or a damaged one.
