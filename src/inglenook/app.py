@@ -70,6 +70,7 @@ from inglenook.speech.model import SpeechLimits
 from inglenook.speech.service import SpeechService
 from inglenook.sprites.engines import DrawingEngine, Engines
 from inglenook.sprites.model import Engine
+from inglenook.sprites.palettes import Palettes
 from inglenook.sprites.service import SpritesService
 from inglenook.sprites.work import SpriteWork
 from inglenook.store import schema
@@ -675,6 +676,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.ollama import PATHS, ollama_router, render_ollama
     from inglenook.api.openai import openai_router
     from inglenook.api.openai.fine_tuning import fine_tuning_router
+    from inglenook.api.pixel import pixel_router
     from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
@@ -789,6 +791,13 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             own_models=server.data / "models",
             version=__version__,
             pictures=pictures,
+        ),
+        pixel_router(
+            sprites=workshop.sprites,
+            jobs=jobs,
+            palettes=Palettes(),
+            pictures=pictures,
+            max_body_bytes=server.max_upload_bytes,
         ),
         pixelai_router(
             sprites=workshop.sprites,
