@@ -1,0 +1,91 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What the server said it has (its `ready`), as lists for the dialog and sentences for the artist. Pure.
+
+local request = require("request")
+
+local offer = {}
+
+local function by_name(items, name)
+  for _, item in ipairs(items or {}) do
+    if item.name == name then
+      return item
+    end
+  end
+end
+
+local function contains(items, value)
+  for _, item in ipairs(items or {}) do
+    if item == value then
+      return true
+    end
+  end
+  return false
+end
+
+--- Names behind `first`, which is the dialog's own entry.
+function offer.names(items, first)
+  local names = { first }
+  for _, item in ipairs(items or {}) do
+    if item.name ~= first then
+      names[#names + 1] = item.name
+    end
+  end
+  return names
+end
+
+--- "64 x 64" for each [width, height].
+function offer.sizes(items)
+  local names = {}
+  for index, item in ipairs(items or {}) do
+    names[index] = request.size_name(item[1], item[2])
+  end
+  return names
+end
+
+--- LoRAs that fit a model; all of them where the server chooses the model.
+function offer.loras(told, model_name)
+  local model, fitting = by_name(told.models, model_name), {}
+  for _, lora in ipairs(told.loras or {}) do
+    if not model or not lora.families or not model.family or contains(lora.families, model.family) then
+      fitting[#fitting + 1] = lora
+    end
+  end
+  return offer.names(fitting, request.NONE)
+end
+
+--- The prompt of a preset, and its negative prompt where it has one.
+function offer.preset(told, name)
+  local preset = by_name(told.presets, name)
+  if preset then
+    return preset.prompt, preset.negative_prompt
+  end
+end
+
+--- What an engine can do here, or why it cannot be used; one line.
+function offer.engine_words(told, name)
+  if name == request.AUTOMATIC then
+    return "The server takes what fits the model."
+  end
+  local engine = by_name(told.engines, name)
+  if not engine then
+    return "This server has no engine called " .. name .. "."
+  elseif engine.available == false then
+    return engine.why_not or "This engine is not available on the server."
+  end
+  local cannot = {}
+  for _, pair in ipairs({ { "loras", "LoRA" }, { "image_to_image", "drawing from the canvas" },
+    { "inpainting", "inpainting" }, { "previews", "previews" }, { "cancel", "cancelling" } }) do
+    if engine[pair[1]] == false then
+      cannot[#cannot + 1] = pair[2]
+    end
+  end
+  return #cannot == 0 and "Does everything offered here." or "Without " .. table.concat(cannot, ", ") .. "."
+end
+
+--- Whether an engine takes LoRAs; unknown ones are given the benefit of the doubt, the server checks.
+function offer.takes_loras(told, name)
+  local engine = by_name(told.engines, name)
+  return not engine or engine.loras ~= false
+end
+
+return offer
