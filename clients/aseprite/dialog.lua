@@ -18,6 +18,11 @@ function Dialogue:_say(words)
   self.dlg:modify{ id = "status", text = words }
 end
 
+-- Of the connection; that work was lost with it stays to be read until something new is asked for.
+function Dialogue:_say_state(words)
+  self:_say(self.loss and self.loss .. " " .. words or words)
+end
+
 function Dialogue:_buttons()
   local busy = self.link.work ~= nil
   self.dlg:modify{ id = "generate", enabled = self.link.state == "ready" and not busy }
@@ -88,7 +93,7 @@ function Dialogue:generate()
     self:_say(why)
     return
   end
-  self.target = target_of(values, scene)
+  self.target, self.loss = target_of(values, scene), nil
   self.preview.image = nil
   if self.link:generate(order) then
     self:_say("Sent; waiting for the server.")
@@ -161,7 +166,9 @@ function Dialogue:_failed(error)
     self:_say("Cancelled; nothing was placed.")
   else
     local hint = error.hint and error.hint ~= "" and " " .. error.hint or ""
-    self:_say((error.error or "The server could not do it.") .. hint)
+    local words = (error.error or "The server could not do it.") .. hint
+    self.loss = error.code == "CONNECTION_LOST" and words or nil
+    self:_say(words)
   end
   self:_progress(nil, "")
   self:_buttons()
@@ -181,7 +188,7 @@ end
 function Dialogue:_listen()
   return {
     state = function(state, words)
-      if words then self:_say(words) end
+      if words then self:_say_state(words) end
       self:_buttons()
     end,
     ready = function(told)
@@ -191,7 +198,7 @@ function Dialogue:_listen()
       form.fill(self.dlg, told, values)
       self.filling = false
       form.refresh(self.dlg, self:_values())
-      self:_say("Ready: Inglenook " .. (told.version or "") .. " at " .. self.link.shown .. ".")
+      self:_say_state("Ready: Inglenook " .. (told.version or "") .. " at " .. self.link.shown .. ".")
     end,
     queued = function(message)
       local place_in_line = message.position and string.format("Number %d in the queue", message.position) or "In the queue"

@@ -141,7 +141,7 @@ function Link:_lost(how)
   self:_fail({
     code = "CONNECTION_LOST",
     error = string.format("%s %s in the middle of the work; nothing was placed.", self.shown or "The server", how),
-    hint = "As soon as it answers again, Generate can be pressed again.",
+    hint = "",
   })
 end
 

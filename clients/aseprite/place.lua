@@ -45,6 +45,10 @@ local function extended_palette(sprite, frames)
   return colors, room
 end
 
+local function counted(colors)
+  return colors == 1 and "1 colour was" or colors .. " colours were"
+end
+
 -- A converter of pictures for a sprite, and what there is to say about it.
 local function converter(sprite, frames, notes)
   local mode = sprite.colorMode
@@ -56,13 +60,12 @@ local function converter(sprite, frames, notes)
   end
   local colors, added = extended_palette(sprite, frames)
   if added > 0 then
-    notes[#notes + 1] = string.format("%d colours were added to the sprite's palette.", added)
+    notes[#notes + 1] = counted(added) .. " added to the sprite's palette."
   end
   return function(picture)
     local data, strangers = pixels.indexed(picture.data, colors, sprite.transparentColor)
     if strangers > 0 then
-      notes[#notes + 1] = string.format(
-        "%d colours were not in the sprite's palette, which is full, and took their nearest.", strangers)
+      notes[#notes + 1] = counted(strangers) .. " not in the sprite's palette, which is full; the nearest was taken."
     end
     return data, 1
   end

@@ -192,6 +192,6 @@ def started(extension: Path, *before: str) -> Iterator[Aseprite]:
             aseprite.lua("host.start()")
             yield aseprite
             aseprite.lua("return 0")
-            assert aseprite.violations == []
+            assert aseprite.violations == [], "\n".join(aseprite.violations)
         finally:
             process.kill()
