@@ -67,6 +67,10 @@ end
 local function target_of(values, scene)
   local sprite, mask = app.sprite, scene.selection
   local inpainting, from_selection = values.input == request.INPUTS[4], values.input == request.INPUTS[3]
+  local side = request.side(values)
+  if side then
+    mask = mask or { x = 0, y = 0, width = scene.canvas.width, height = scene.canvas.height }
+  end
   return {
     sprite = sprite,
     frame = sprite and app.frame.frameNumber,
@@ -74,7 +78,8 @@ local function target_of(values, scene)
     animation = values.motion ~= request.MOTIONS[1],
     where = values.place,
     grow = values.grow,
-    area = mask and (inpainting or from_selection or values.place == place.WHERE[3]) and mask or nil,
+    area = mask and (inpainting or from_selection or side or values.place == place.WHERE[3])
+      and place.beside(mask, side) or nil,
     mask = inpainting and mask or nil,
     prompt = values.prompt,
     began = os.time(),
@@ -235,9 +240,9 @@ function Dialogue:_actions()
       if self.told and not self.filling then form.fit_model(self.dlg, self.told, self:_values()) end
     end,
     preset = function()
-      local prompt, negative = offer.preset(self.told or {}, self.dlg.data.preset)
+      local data = self.dlg.data
+      local prompt = offer.preset(self.told or {}, data.preset, data.model)
       if prompt then self.dlg:modify{ id = "prompt", text = prompt } end
-      if negative then self.dlg:modify{ id = "negative_prompt", text = negative } end
     end,
     paint = function(event) self.preview:paint(event.context) end,
     close = function() self.dlg:close() end,

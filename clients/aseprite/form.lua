@@ -33,7 +33,7 @@ function form.sizes(told, chosen)
 end
 
 function form.base_sizes(told, chosen)
-  return with(offer.sizes(told and told.base_sizes or OFFLINE_BASES), chosen)
+  return with(with(offer.sizes(told and told.base_sizes or OFFLINE_BASES), chosen), request.MODELS_OWN)
 end
 
 local function picture_tab(dlg, kept, on)
@@ -47,6 +47,7 @@ local function picture_tab(dlg, kept, on)
   dlg:combobox{ id = "fit", label = "Fit", option = kept.fit, options = request.FITS }
   dlg:check{ id = "remove_background", label = "Background", text = "Remove", selected = kept.remove_background }
   dlg:combobox{ id = "input", label = "From", option = kept.input, options = request.INPUTS, onchange = on.changed }
+  dlg:combobox{ id = "side", label = "Continue", option = kept.side, options = request.SIDES }
   dlg:slider{ id = "strength", label = "Change, %", min = 1, max = 100, value = kept.strength }
 end
 
@@ -59,6 +60,14 @@ local function palette_tab(dlg, kept, on)
     options = with({ request.NONE }, kept.server_palette) }
   dlg:file{ id = "palette_file", label = "File", title = "A palette", open = true, filename = kept.palette_file,
     filetypes = { "gpl", "pal", "hex", "act", "ase", "aseprite", "png", "gif" } }
+end
+
+local function finish_tab(dlg, kept)
+  dlg:tab{ id = "tab_finish", text = "Pixels" }
+  dlg:combobox{ id = "reduction", label = "Reduce by", option = kept.reduction, options = request.REDUCTIONS }
+  dlg:combobox{ id = "dither", label = "Dither", option = kept.dither, options = request.DITHERS }
+  dlg:combobox{ id = "outline", label = "Outline", option = kept.outline, options = request.OUTLINES }
+  dlg:combobox{ id = "tile", label = "Tiles in", option = kept.tile, options = request.TILES }
 end
 
 local function output_tab(dlg, kept, on)
@@ -82,8 +91,8 @@ local function model_tab(dlg, kept, on)
     onchange = on.model_changed }
   dlg:combobox{ id = "lora", label = "LoRA", option = kept.lora, options = with({ request.NONE }, kept.lora) }
   dlg:number{ id = "lora_strength", label = "Its strength", text = tostring(kept.lora_strength), decimals = 2 }
-  dlg:number{ id = "steps", label = "Steps", text = tostring(kept.steps), decimals = 0 }
-  dlg:number{ id = "guidance", label = "Guidance", text = tostring(kept.guidance), decimals = 1 }
+  dlg:number{ id = "steps", label = "Steps (0: own)", text = tostring(kept.steps), decimals = 0 }
+  dlg:number{ id = "guidance", label = "Guidance (0: own)", text = tostring(kept.guidance), decimals = 1 }
   dlg:number{ id = "seed", label = "Seed (-1: any)", text = tostring(kept.seed), decimals = 0 }
   dlg:entry{ id = "negative_prompt", label = "Not wanted", text = kept.negative_prompt }
 end
@@ -100,8 +109,10 @@ function form.build(dlg, kept, on)
   dlg:label{ id = "status", text = "" }
   dlg:entry{ id = "prompt", label = "Prompt", text = kept.prompt, focus = true }
   dlg:combobox{ id = "preset", label = "Preset", option = form.PRESETS, options = { form.PRESETS }, onchange = on.preset }
+  dlg:combobox{ id = "style", label = "Style", option = kept.style, options = with({ request.NONE }, kept.style) }
   picture_tab(dlg, kept, on)
   palette_tab(dlg, kept, on)
+  finish_tab(dlg, kept)
   output_tab(dlg, kept, on)
   model_tab(dlg, kept, on)
   server_tab(dlg, kept, on)
@@ -131,12 +142,15 @@ end
 -- What is of no use for the choice that was made is greyed.
 local function usable(values)
   local input, source = values.input, values.palette_source
-  local inpainting, still = input == request.INPUTS[4], values.motion == request.MOTIONS[1]
+  local continuing, still = input == request.INPUTS[5], values.motion == request.MOTIONS[1]
+  local sizeable = input ~= request.INPUTS[4] and not continuing
   return {
-    size = not inpainting,
-    width = values.size == request.OTHER_SIZE and not inpainting,
-    height = values.size == request.OTHER_SIZE and not inpainting,
-    strength = input ~= request.INPUTS[1],
+    size = sizeable,
+    width = values.size == request.OTHER_SIZE and sizeable,
+    height = values.size == request.OTHER_SIZE and sizeable,
+    side = continuing,
+    place = not continuing,
+    strength = input ~= request.INPUTS[1] and not continuing,
     colors = source == request.PALETTES[1],
     server_palette = source == request.PALETTES[3],
     palette_file = source == request.PALETTES[4],
@@ -164,7 +178,8 @@ end
 
 --- Lists from the server's offer.
 function form.fill(dlg, told, values)
-  options(dlg, "preset", offer.names(told.presets, form.PRESETS), form.PRESETS)
+  options(dlg, "preset", offer.titles(told.presets, form.PRESETS), form.PRESETS)
+  options(dlg, "style", offer.names(told.styles, request.NONE), values.style)
   options(dlg, "size", form.sizes(told, values.size), values.size)
   options(dlg, "base_size", form.base_sizes(told, values.base_size), values.base_size)
   options(dlg, "server_palette", offer.names(told.palettes, request.NONE), values.server_palette)

@@ -33,6 +33,15 @@ function offer.names(items, first)
   return names
 end
 
+--- Titles behind `first`; a name where there is no title.
+function offer.titles(items, first)
+  local titles = { first }
+  for _, item in ipairs(items or {}) do
+    titles[#titles + 1] = item.title or item.name
+  end
+  return titles
+end
+
 --- "64 x 64" for each [width, height].
 function offer.sizes(items)
   local names = {}
@@ -53,11 +62,22 @@ function offer.loras(told, model_name)
   return offer.names(fitting, request.NONE)
 end
 
---- The prompt of a preset, and its negative prompt where it has one.
-function offer.preset(told, name)
-  local preset = by_name(told.presets, name)
-  if preset then
-    return preset.prompt, preset.negative_prompt
+local PLAIN_UP_TO_PX = 64
+
+-- Models of small pictures know single things by plain words and read no sentences.
+local function is_plain(told, model_name)
+  local chosen = told.chosen and told.chosen.model
+  local model = by_name(told.models, model_name) or by_name(told.models, chosen) or (told.models or {})[1]
+  local size = model and model.base_size
+  return size ~= nil and math.max(size[1], size[2]) <= PLAIN_UP_TO_PX
+end
+
+--- The prompt of a preset, by its title, for the model that will draw.
+function offer.preset(told, title, model_name)
+  for _, preset in ipairs(told.presets or {}) do
+    if (preset.title or preset.name) == title then
+      return is_plain(told, model_name) and preset.plain or preset.prompt
+    end
   end
 end
 
@@ -70,12 +90,13 @@ function offer.engine_words(told, name)
   if not engine then
     return "This server has no engine called " .. name .. "."
   elseif engine.available == false then
-    return engine.why_not or "This engine is not available on the server."
+    return (engine.why_not or "This engine is not available on the server.")
+      .. (engine.hint and " Hint: " .. engine.hint or "")
   end
   local cannot = {}
-  for _, pair in ipairs({ { "loras", "LoRA" }, { "image_to_image", "drawing from the canvas" },
-    { "inpainting", "inpainting" }, { "previews", "previews" }, { "cancel", "cancelling" } }) do
-    if engine[pair[1]] == false then
+  for _, pair in ipairs({ { "lora", "LoRA" }, { "image", "drawing from the canvas" }, { "inpaint", "inpainting" },
+    { "preview", "previews" }, { "negative_prompt", "a negative prompt" } }) do
+    if engine.can and not contains(engine.can, pair[1]) then
       cannot[#cannot + 1] = pair[2]
     end
   end
@@ -85,7 +106,7 @@ end
 --- Whether an engine takes LoRAs; unknown ones are given the benefit of the doubt, the server checks.
 function offer.takes_loras(told, name)
   local engine = by_name(told.engines, name)
-  return not engine or engine.loras ~= false
+  return not engine or not engine.can or contains(engine.can, "lora")
 end
 
 return offer

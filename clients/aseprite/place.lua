@@ -80,6 +80,14 @@ local function image_of(sprite, picture, convert)
   return image
 end
 
+local STEPS = { right = { 1, 0 }, left = { -1, 0 }, down = { 0, 1 }, up = { 0, -1 } }
+
+--- The corner of the area that joins `area` on a side; of the area itself where there is no side.
+function place.beside(area, side)
+  local step = STEPS[side] or { 0, 0 }
+  return { x = area.x + step[1] * area.width, y = area.y + step[2] * area.height }
+end
+
 local function corner(order, sprite, picture)
   if order.area then
     return order.area.x, order.area.y
@@ -89,15 +97,23 @@ local function corner(order, sprite, picture)
   return 0, 0
 end
 
+-- The canvas alone grows; `Sprite:resize` would scale the artwork. To the left and upwards everything moves along.
+-- @return where the picture then lies
 local function grow(order, sprite, x, y, picture)
-  local width, height = math.max(sprite.width, x + picture.width), math.max(sprite.height, y + picture.height)
-  if width == sprite.width and height == sprite.height then
-    return
-  elseif order.grow then
-    sprite.width, sprite.height = width, height -- the canvas alone; `resize` would scale the artwork
-  else
+  local left, top = math.min(0, x), math.min(0, y)
+  local right, bottom = math.max(sprite.width, x + picture.width), math.max(sprite.height, y + picture.height)
+  local stands_over = left < 0 or top < 0 or right > sprite.width or bottom > sprite.height
+  if not stands_over then
+    return x, y
+  elseif not order.grow then
     order.notes[#order.notes + 1] = "The picture is larger than the canvas: what stands over is kept outside it."
+    return x, y
+  elseif left < 0 or top < 0 then
+    sprite:crop(left, top, right - left, bottom - top)
+  else
+    sprite.width, sprite.height = right, bottom
   end
+  return x - left, y - top
 end
 
 local function layers(order, sprite, images, x, y)
@@ -150,7 +166,7 @@ local function put(order, sprite)
   for index, picture in ipairs(order.frames) do
     images[index] = image_of(sprite, picture, convert)
   end
-  grow(order, sprite, x, y, first)
+  x, y = grow(order, sprite, x, y, first)
   if order.fresh and #images == 1 or order.in_frames then
     in_frames(order, sprite, images, x, y)
   else

@@ -12,13 +12,23 @@ request.OTHER_SIZE = "Other"
 request.AS_CANVAS = "As the canvas"
 request.AS_SELECTION = "As the selection"
 
-request.INPUTS = { "Words only", "The canvas", "The selection", "Inpaint the selection" }
+request.MODELS_OWN = "The model's own"
+
+request.INPUTS = { "Words only", "The canvas", "The selection", "Inpaint the selection", "Continue a tile" }
+request.SIDES = { "To the right", "To the left", "Downwards", "Upwards" }
 request.PALETTES = { "As many colours as", "Of the sprite", "Of the server", "From a file", "Every colour" }
 request.MOTIONS = { "Still", "Walk", "Idle", "Rotate", "In words" }
 request.FITS = { "contain", "cover", "stretch" }
+request.DITHERS = { "none", "bayer-2", "bayer-4", "bayer-8", "floyd-steinberg", "atkinson" }
+request.OUTLINES = { "none", "inside", "outside" }
+request.REDUCTIONS = { "dominant", "median", "k-centroid", "edge", "area", "nearest" }
+request.TILES = { "none", "x", "y", "both" }
 
+local SIDE = { [request.SIDES[1]] = "right", [request.SIDES[2]] = "left", [request.SIDES[3]] = "down",
+  [request.SIDES[4]] = "up" }
 local MOTION = { Walk = "walk", Idle = "idle", Rotate = "rotate" }
 local MAX_SIDE_PX = 4096
+local MAX_VARIANTS = 32
 local MAX_UPLOAD_BYTES = 16 * 1024 * 1024
 
 --- "64 x 64" of a width and a height.
@@ -32,9 +42,24 @@ function request.size(name)
   return tonumber(width), tonumber(height)
 end
 
+--- The side on which a tile is continued, where that is what is asked for.
+function request.side(form)
+  return form.input == request.INPUTS[5] and SIDE[form.side] or nil
+end
+
+--- What is drawn from and how it lies on the canvas: the selection, or the whole canvas.
+local function source_of(form, scene)
+  local whole = form.input == request.INPUTS[2] or form.input == request.INPUTS[4]
+    or (form.input == request.INPUTS[5] and not scene.selection)
+  return whole and scene.canvas or scene.selection, whole
+end
+
 local function sized(form, scene)
   local width, height
-  if form.input == request.INPUTS[4] or form.size == request.AS_CANVAS then
+  if form.input == request.INPUTS[5] and scene.canvas then
+    local source = source_of(form, scene)
+    width, height = source.width, source.height
+  elseif form.input == request.INPUTS[4] or form.size == request.AS_CANVAS then
     if not scene.canvas then
       return nil, "There is no sprite whose size could be taken: open one, or choose a size."
     end
@@ -90,21 +115,23 @@ local function inputs(form, scene, limit_bytes)
     return nil, "There is no sprite to draw from: open one, or choose \"" .. request.INPUTS[1] .. "\"."
   end
   local canvas, mask = scene.canvas, scene.selection
-  local whole = form.input ~= request.INPUTS[3]
-  if form.input ~= request.INPUTS[2] and not mask then
+  if not mask and (form.input == request.INPUTS[3] or form.input == request.INPUTS[4]) then
     return nil, scene.no_selection
   end
-  local sides = whole and canvas or mask
+  local sides, whole = source_of(form, scene)
   if sides.width * sides.height * 4 > limit_bytes then
     return nil, string.format("%s is too large to be sent (%s; at most %d pixels in all). Use a smaller selection as input.",
       whole and "The canvas" or "The selection", request.size_name(sides.width, sides.height), limit_bytes // 4)
   end
   local data = canvas.pixels()
-  if form.input == request.INPUTS[3] then
+  if not whole then
     data = pixels.masked(pixels.cropped(data, canvas.width, mask), mask)
   end
   local uploads = { { name = "canvas", width = sides.width, height = sides.height, data = data } }
-  local fields = { init_image = "canvas", strength = form.strength / 100 }
+  local fields = { init_image = "canvas", continue_tile = request.side(form) }
+  if not fields.continue_tile then
+    fields.strength = form.strength / 100
+  end
   if form.input == request.INPUTS[4] then
     fields.mask = "sel"
     uploads[2] = { name = "sel", width = sides.width, height = sides.height,
@@ -116,6 +143,8 @@ end
 local function motion(form)
   if form.motion == request.MOTIONS[1] then
     return { frames = 1 }
+  elseif form.input == request.INPUTS[5] then
+    return nil, "A tile is continued by a still picture: choose \"" .. request.MOTIONS[1] .. "\"."
   elseif form.frames < 2 or form.frames > 64 then
     return nil, "An animation has 2 to 64 frames, not " .. form.frames .. "."
   end
@@ -126,19 +155,39 @@ local function motion(form)
   return { frames = form.frames, motion = words, frame_ms = form.frame_ms }
 end
 
+-- How the drawn picture becomes a sprite, where the artist wants it otherwise than the server does it by itself.
+local function recipe(form)
+  local fields = {}
+  for name, usual in pairs({ dither = request.DITHERS[1], outline = request.OUTLINES[1], tile = request.TILES[1],
+    reduction = request.REDUCTIONS[1] }) do
+    if form[name] ~= usual then
+      fields[name] = form[name]
+    end
+  end
+  return next(fields) and fields or nil
+end
+
 local function drawing(form)
   local fields = {
     prompt = form.prompt,
     negative_prompt = form.negative_prompt,
     fit_mode = form.fit,
     remove_background = form.remove_background,
-    steps = form.steps,
-    guidance_scale = form.guidance,
     n = form.motion == request.MOTIONS[1] and form.variants or 1,
     engine = form.engine == request.AUTOMATIC and "auto" or form.engine,
     previews = true,
+    recipe = recipe(form),
+    style = form.style ~= request.NONE and form.style or nil,
   }
-  fields.width, fields.height = request.size(form.base_size)
+  if form.base_size ~= request.MODELS_OWN then
+    fields.width, fields.height = request.size(form.base_size)
+  end
+  if form.steps > 0 then
+    fields.steps = form.steps
+  end
+  if form.guidance > 0 then
+    fields.guidance_scale = form.guidance
+  end
   if form.seed >= 0 then
     fields.seed = form.seed
   end
@@ -161,8 +210,8 @@ end
 function request.build(form, scene, id, limits)
   if not form.prompt:find("%S") then
     return nil, "Write what should be drawn, or choose a preset."
-  elseif form.variants < 1 or form.variants > 16 then
-    return nil, "1 to 16 variants can be drawn at once, not " .. form.variants .. "."
+  elseif form.variants < 1 or form.variants > MAX_VARIANTS then
+    return nil, string.format("1 to %d variants can be drawn at once, not %d.", MAX_VARIANTS, form.variants)
   end
   local message = drawing(form)
   message.type, message.id = "generate", id

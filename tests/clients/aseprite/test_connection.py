@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from tests.clients.aseprite.host import Aseprite, started
-from tests.clients.aseprite.server import READY, Server
+from tests.clients.aseprite.server import Server
 
 SPRITE = bytes(range(256)) * 16  # 32 x 32
 
@@ -286,7 +286,7 @@ def test_what_is_written_is_there_the_next_time(extension: Path) -> None:
 def test_preferences_of_another_version_do_not_stop_the_dialog(extension: Path) -> None:
     with started(extension, "host.plugin.preferences.steps = {1}; host.plugin.preferences.model = 5") as aseprite:
         aseprite.command()
-        assert aseprite.look("steps")["value"] == 20
+        assert aseprite.look("steps")["value"] == 0
         assert aseprite.look("model")["value"] == "Automatic"
 
 
@@ -306,14 +306,18 @@ def test_loras_follow_the_model_and_the_engine_says_what_it_can(aseprite: Asepri
     assert aseprite.look("lora")["options"] == ["None"]
     assert aseprite.look("engine_words")["text"] == "Without LoRA."
     aseprite.write(engine="sdcpp")
-    assert aseprite.look("engine_words")["text"] == "The package cyllama is not installed."
+    assert aseprite.look("engine_words")["text"] == "The package cyllama is not installed. Hint: install it"
     aseprite.write(engine="torch")
     assert aseprite.look("engine_words")["text"] == "Does everything offered here."
 
 
-def test_a_preset_writes_its_prompt(aseprite: Aseprite, server: Server) -> None:
-    aseprite.write(preset=READY["presets"][0]["name"])
-    assert aseprite.look("prompt")["value"] == "a glowing potion, pixel art"
+def test_a_preset_writes_the_words_that_the_model_understands(aseprite: Aseprite, server: Server) -> None:
+    assert aseprite.look("preset")["options"] == ["Presets", "Magic item"]
+    aseprite.write(model="pixel-xl", preset="Magic item")
+    assert aseprite.look("prompt")["value"] == "a flask of potion, glowing"
+    aseprite.write(model="starter-339", preset="Presets")
+    aseprite.write(preset="Magic item")
+    assert aseprite.look("prompt")["value"] == "a potion"
 
 
 def test_an_old_aseprite_gets_no_command_instead_of_errors(extension: Path) -> None:

@@ -259,6 +259,43 @@ def test_what_is_drawn_from_a_selection_lands_at_its_corner(aseprite: Aseprite, 
     assert (placed["x"], placed["y"], placed["bytes"]) == (4, 3, picture.tobytes())
 
 
+@pytest.mark.parametrize(
+    ("side", "size", "own_at", "new_at"),
+    [
+        ("To the right", (20, 8), (0, 0), (10, 0)),
+        ("To the left", (20, 8), (10, 0), (0, 0)),
+        ("Downwards", (10, 16), (0, 0), (0, 8)),
+        ("Upwards", (10, 16), (0, 8), (0, 0)),
+    ],
+)
+def test_a_continued_tile_joins_and_the_canvas_grows_to_that_side(
+    aseprite: Aseprite,
+    server: Server,
+    side: str,
+    size: tuple[int, int],
+    own_at: tuple[int, int],
+    new_at: tuple[int, int],
+) -> None:
+    own, new = sprite_pixels(10, 8, seed=5), sprite_pixels(10, 8, seed=6)
+    aseprite.open_sprite(10, 8, pixels=own.tobytes())
+    draw(aseprite, server, [new], input="Continue a tile", side=side)
+    sprite = aseprite.sprite()
+    assert (sprite["width"], sprite["height"]) == size
+    for layer, (x, y), pixels in ((0, own_at, own), (1, new_at, new)):
+        placed = cel(sprite, layer)
+        assert (placed["x"], placed["y"], placed["bytes"]) == (x, y, pixels.tobytes())
+    assert sprite["undo"] == 1
+
+
+def test_a_tile_in_the_middle_is_continued_without_growing(aseprite: Aseprite, server: Server) -> None:
+    aseprite.open_sprite(12, 12)
+    aseprite.select(4, 4, 4, 4)
+    draw(aseprite, server, [sprite_pixels(4, 4)], input="Continue a tile", side="Upwards")
+    sprite = aseprite.sprite()
+    assert (sprite["width"], sprite["height"]) == (12, 12)
+    assert (cel(sprite, 1)["x"], cel(sprite, 1)["y"]) == (4, 0)
+
+
 def test_a_sprite_that_was_closed_in_mid_job_loses_nothing(aseprite: Aseprite, server: Server) -> None:
     aseprite.open_sprite(8, 8)
     aseprite.write(prompt="a fox")

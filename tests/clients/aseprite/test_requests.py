@@ -21,12 +21,14 @@ def test_everything_that_is_written_is_sent(aseprite: Aseprite, server: Server) 
     sent = asked(
         aseprite, server, negative_prompt="mud", size="64 x 96", base_size="1024 x 1024", fit="cover", steps=31,
         guidance=6.5, seed=99, colors=12, remove_background=True, variants=3, engine="torch", model="pixel-xl",
-        lora="pixel-art-xl", lora_strength=1.25,
+        lora="pixel-art-xl", lora_strength=1.25, style="8-bit", dither="bayer-4", outline="outside",
+        reduction="k-centroid", tile="both",
     )  # fmt: skip
     work = sent.pop("id")
     assert len(work) == 36
     assert sent == {
-        "type": "generate", "prompt": "a fox", "negative_prompt": "mud", "width": 1024, "height": 1024,
+        "type": "generate", "prompt": "a fox", "negative_prompt": "mud", "width": 1024, "height": 1024, "style": "8-bit",
+        "recipe": {"dither": "bayer-4", "outline": "outside", "reduction": "k-centroid", "tile": "both"},
         "pixel_width": 64, "pixel_height": 96, "fit_mode": "cover", "steps": 31, "guidance_scale": 6.5, "seed": 99,
         "colors": 12, "remove_background": True, "n": 3, "frames": 1, "engine": "torch", "model": "pixel-xl",
         "lora_model": "pixel-art-xl", "lora_strength": 1.25, "previews": True,
@@ -36,7 +38,10 @@ def test_everything_that_is_written_is_sent(aseprite: Aseprite, server: Server) 
 def test_what_is_left_to_the_server_is_not_sent(aseprite: Aseprite, server: Server) -> None:
     sent = asked(aseprite, server)
     assert sent["engine"] == "auto"
-    assert sent.keys().isdisjoint({"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette"})
+    assert sent.keys().isdisjoint(
+        {"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette", "width", "height",
+         "steps", "guidance_scale", "recipe", "style", "continue_tile", "motion", "frame_ms"}
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("prompt", ["café", "Ein Müllmännchen", "狐の剣士", "🦊 fox", 'a "quoted" \\ fox', "Ёж"])
@@ -156,6 +161,29 @@ def test_inpainting_sends_the_canvas_and_a_mask_of_its_size(aseprite: Aseprite, 
     assert (mask == np.where(chosen, 255, 0)[..., None]).all()
 
 
+def test_a_tile_is_continued_from_the_selection_or_the_canvas(aseprite: Aseprite, server: Server) -> None:
+    pixels = colours(8, 6)
+    aseprite.open_sprite(8, 6, pixels=pixels.tobytes())
+    aseprite.write(prompt="x", input="Continue a tile", side="To the left")
+    aseprite.press("generate")
+    sent, uploads = server.asked()
+    assert (sent["continue_tile"], sent["init_image"]) == ("left", "canvas")
+    assert (sent["pixel_width"], sent["pixel_height"]) == (8, 6)
+    assert sent.keys().isdisjoint({"strength", "mask"})
+    assert uploads["canvas"][1] == pixels.tobytes()
+    server.say(type="error", id=sent["id"], code="CANCELED", error="")
+    aseprite.select(2, 2, 4, 4)
+    aseprite.write(side="Downwards")
+    aseprite.press("generate")
+    sent, uploads = server.asked()
+    assert (sent["continue_tile"], sent["pixel_width"], sent["pixel_height"]) == ("down", 4, 4)
+    assert uploads["canvas"][1] == pixels[2:6, 2:6].tobytes()
+    server.say(type="error", id=sent["id"], code="CANCELED", error="")
+    aseprite.write(motion="Walk")
+    aseprite.press("generate")
+    assert "still picture" in aseprite.status()
+
+
 # What is said instead
 
 
@@ -173,8 +201,9 @@ def test_inpainting_sends_the_canvas_and_a_mask_of_its_size(aseprite: Aseprite, 
         ({"palette_source": "Of the sprite"}, "There is no sprite with a palette"),
         ({"palette_source": "Of the server"}, "Choose one of the server's palettes"),
         ({"palette_source": "From a file"}, "Choose a palette file"),
-        ({"variants": 0}, "1 to 16 variants"),
-        ({"variants": 17}, "not 17"),
+        ({"variants": 0}, "1 to 32 variants"),
+        ({"variants": 33}, "not 33"),
+        ({"input": "Continue a tile"}, "There is no sprite to draw from"),
         ({"motion": "Walk", "frames": 1}, "2 to 64 frames, not 1"),
         ({"motion": "In words"}, "Say in words what moves"),
     ],

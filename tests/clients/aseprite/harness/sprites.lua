@@ -230,6 +230,22 @@ function sprites.Sprite(width, height, mode)
   return sprites.new(documents.make(width, height, mode, DEFAULT_PALETTE))
 end
 
+-- Cels move with the canvas and are not cut; that is what Aseprite does in transparent layers.
+function methods.crop(self, x, y, width, height)
+  local document = strict.state(self, "Sprite")
+  if width < 1 or height < 1 then
+    strict.violate("Sprite:crop() to %d x %d", width, height)
+  end
+  documents.changing(document)
+  local content = documents.content(document)
+  content.width, content.height = width, height
+  for _, layer in ipairs(content.layers) do
+    for _, cel in pairs(layer.cels) do
+      cel.x, cel.y = cel.x - x, cel.y - y
+    end
+  end
+end
+
 function methods.newLayer(self)
   local document = strict.state(self, "Sprite")
   documents.changing(document)
