@@ -170,8 +170,7 @@ function Dialogue:_failed(error)
   if error.code == "CANCELED" then
     self:_say("Cancelled; nothing was placed.")
   else
-    local hint = error.hint and error.hint ~= "" and " " .. error.hint or ""
-    local words = (error.error or "The server could not do it.") .. hint
+    local words = (error.error or "The server could not do it.") .. offer.hint(error.hint)
     self.loss = error.code == "CONNECTION_LOST" and words or nil
     self:_say(words)
   end

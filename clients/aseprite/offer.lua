@@ -22,6 +22,14 @@ local function contains(items, value)
   return false
 end
 
+--- A hint of the server's as a sentence behind another, or nothing.
+function offer.hint(words)
+  if not words or words == "" then
+    return ""
+  end
+  return " " .. words:gsub("^%l", string.upper):gsub("([^.!?])$", "%1.")
+end
+
 --- Names behind `first`, which is the dialog's own entry.
 function offer.names(items, first)
   local names = { first }
@@ -90,8 +98,7 @@ function offer.engine_words(told, name)
   if not engine then
     return "This server has no engine called " .. name .. "."
   elseif engine.available == false then
-    return (engine.why_not or "This engine is not available on the server.")
-      .. (engine.hint and " Hint: " .. engine.hint or "")
+    return (engine.why_not or "This engine is not available on the server.") .. offer.hint(engine.hint)
   end
   local cannot = {}
   for _, pair in ipairs({ { "lora", "LoRA" }, { "image", "drawing from the canvas" }, { "inpaint", "inpainting" },

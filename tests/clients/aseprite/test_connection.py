@@ -171,7 +171,7 @@ def test_pictures_of_work_that_was_given_up_are_dropped(aseprite: Aseprite, serv
 
 def test_refused_work_is_said_with_what_to_do(aseprite: Aseprite, server: Server) -> None:
     work = begin(aseprite, server)
-    server.say(type="error", id=work, code="NO_MODEL_LOADED", error="No model is loaded.", hint="Choose a model.")
+    server.say(type="error", id=work, code="NO_MODEL_LOADED", error="No model is loaded.", hint="choose a model")
     assert aseprite.status() == "No model is loaded. Choose a model."
     assert aseprite.look("generate")["enabled"]
 
@@ -306,7 +306,7 @@ def test_loras_follow_the_model_and_the_engine_says_what_it_can(aseprite: Asepri
     assert aseprite.look("lora")["options"] == ["None"]
     assert aseprite.look("engine_words")["text"] == "Without LoRA."
     aseprite.write(engine="sdcpp")
-    assert aseprite.look("engine_words")["text"] == "The package cyllama is not installed. Hint: install it"
+    assert aseprite.look("engine_words")["text"] == "The package cyllama is not installed. Install it."
     aseprite.write(engine="torch")
     assert aseprite.look("engine_words")["text"] == "Does everything offered here."
 

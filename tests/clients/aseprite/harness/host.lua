@@ -20,10 +20,7 @@ local strict = require("strict")
 
 -- What the extension sees ---------------------------------------------------------------------------------------
 
-local uuids = 0
-local new_uuid = strict.class("Uuid", { tostring = function(uuid)
-  return string.format("00000000-0000-4000-8000-%012x", uuid.number)
-end })
+local new_uuid = strict.class("Uuid", { tostring = function(uuid) return uuid.text end })
 
 local active = {
   apiVersion = function() return 33 end,
@@ -72,8 +69,10 @@ local seen = {
   Sprite = sprites.Sprite, Palette = sprites.Palette, Image = images.Image, Point = shapes.Point,
   Rectangle = shapes.Rectangle, Color = shapes.Color,
   Uuid = function()
-    uuids = uuids + 1
-    return new_uuid({ number = uuids })
+    local text = ("xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx"):gsub("x", function()
+      return string.format("%x", math.random(0, 15))
+    end)
+    return new_uuid({ text = text })
   end,
   os = strict.names("os", { time = os.time, clock = os.clock, date = os.date, execute = forbidden("os.execute") }),
   io = strict.names("io", { open = forbidden("io.open"), popen = forbidden("io.popen") }),
