@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real sockets for the harness: what the extension's `WebSocket` does is done with a WebSocket library, and what comes
-is handed to it, one message after the other, as Aseprite does it from its own loop.
+"""Real sockets for the harness: what the extension's `WebSocket` does is done with a WebSocket library, and
+what comes is handed to it, one message after the other, as Aseprite does it from its own loop.
 
-Aseprite's library (IXWebSocket) sends an `Origin` with the scheme `ws`, connects again by itself after a break, and
-tells a failed attempt as ERROR; so does this.
+Aseprite's library (IXWebSocket) sends an `Origin` with the scheme `ws`, connects again by itself after a
+break, and tells a failed attempt as ERROR; so does this.
 """
 
 import queue
@@ -46,7 +46,11 @@ class _Socket:
         while not self._left.is_set():
             try:
                 with connect(
-                    self._url, origin=f"{parts.scheme}://{parts.netloc}", max_size=None, compression=None, proxy=None
+                    self._url,
+                    origin=f"{parts.scheme}://{parts.netloc}",
+                    max_size=None,
+                    compression=None,
+                    proxy=None,
                 ) as connection:  # type: ignore[arg-type]
                     self._connection = connection
                     self._tell("open")
@@ -89,10 +93,15 @@ class _Socket:
 
 
 class Bridge:
-    """Carries out what the extension's sockets do. Use `bridged`."""
+    """Carries out what the extension's sockets do. Use `bridged`.
+
+    Attributes:
+        pixels: every binary message that came.
+    """
 
     def __init__(self, aseprite: Aseprite) -> None:
         self.aseprite = aseprite
+        self.pixels: list[bytes] = []
         self._sockets: dict[int, _Socket] = {}
         self._heard: queue.Queue[Heard] = queue.Queue()
 
@@ -123,13 +132,17 @@ class Bridge:
                 heard = self._heard.get(timeout=min(left, 1.0))
             except queue.Empty:
                 continue
+            if heard.what == "binary":
+                self.pixels.append(heard.data)
             if heard.socket in self._sockets:
                 self.aseprite.hear(heard.what, heard.data, heard.socket)
             self.act()
 
     def until_status(self, words: str, *, dialog: int = 1, timeout_s: float = 60.0) -> None:
         self.until(
-            lambda: words in self.aseprite.status(dialog), what=f"a status with {words!r}", timeout_s=timeout_s
+            lambda: words in self.aseprite.status(dialog),
+            what=f"a status with {words!r}",
+            timeout_s=timeout_s,
         )
 
     def close(self) -> None:

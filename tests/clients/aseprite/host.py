@@ -58,7 +58,9 @@ class Aseprite:
         got = [self._out.read(int(length)) for length in lengths]
         told = json.loads(got[0])
         bytes_out = got[1:]
-        self.actions += [Action(int(n), what, bytes_out[data["blob"] - 1]) for n, what, data in told["actions"]]
+        self.actions += [
+            Action(int(n), what, bytes_out[data["blob"] - 1]) for n, what, data in told["actions"]
+        ]
         self.violations = told["violations"]
         if not told["ok"]:
             raise LuaError(told.get("value"))
@@ -137,7 +139,14 @@ class Aseprite:
 
 
 def _quoted(text: str) -> str:
-    return '"' + "".join(f"\\{byte:03d}" if not 32 <= byte < 127 or chr(byte) in '"\\' else chr(byte) for byte in text.encode()) + '"'
+    return (
+        '"'
+        + "".join(
+            f"\\{byte:03d}" if not 32 <= byte < 127 or chr(byte) in '"\\' else chr(byte)
+            for byte in text.encode()
+        )
+        + '"'
+    )
 
 
 def _literal(value: object) -> str:

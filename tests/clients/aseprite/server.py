@@ -15,12 +15,23 @@ READY: dict[str, Any] = {
     ],
     "loras": [{"name": "pixel-art-xl", "families": ["sdxl"]}, {"name": "old-games", "families": ["sd1"]}],
     "engines": [
-        {"name": "torch", "available": True, "can": ["text", "image", "inpaint", "lora", "preview", "negative_prompt"]},
+        {
+            "name": "torch",
+            "available": True,
+            "can": ["text", "image", "inpaint", "lora", "preview", "negative_prompt"],
+        },
         {"name": "mlx", "available": True, "can": ["text", "image", "inpaint", "preview", "negative_prompt"]},
-        {"name": "sdcpp", "available": False, "why_not": "The package cyllama is not installed.", "hint": "install it"},
+        {
+            "name": "sdcpp",
+            "available": False,
+            "why_not": "The package cyllama is not installed.",
+            "hint": "install it",
+        },
     ],
     "palettes": [{"name": "two", "title": "Two", "colors": ["#000000", "#ffffff"]}],
-    "presets": [{"name": "item", "title": "Magic item", "prompt": "a flask of potion, glowing", "plain": "a potion"}],
+    "presets": [
+        {"name": "item", "title": "Magic item", "prompt": "a flask of potion, glowing", "plain": "a potion"}
+    ],
     "styles": [{"name": "8-bit", "title": "8-bit console"}],
     "sizes": [[32, 32], [64, 64], [64, 96]],
     "base_sizes": [[512, 512], [1024, 1024]],
@@ -66,7 +77,15 @@ class Server:
         return [action for action in taken if action.socket == self.socket]
 
     def frame(
-        self, work: str, data: bytes, width: int, height: int, *, index: int = 0, count: int = 1, duration_ms: int = 100
+        self,
+        work: str,
+        data: bytes,
+        width: int,
+        height: int,
+        *,
+        index: int = 0,
+        count: int = 1,
+        duration_ms: int = 100,
     ) -> None:
         self.say(
             type="frame", id=work, index=index, count=count, width=width, height=height, bytes=len(data),
@@ -75,6 +94,6 @@ class Server:
         self.send(data)
 
     def done(self, work: str, **told: Any) -> None:
-        usual = {"seed": 7, "engine": "torch", "model": "starter-339", "seconds": 1.5, "palette": [], "tags": [],
-                 "proof": {}, "notes": []}  # fmt: skip
+        usual = {"seed": 7, "engine": "torch", "model": "starter-339", "seconds": 1.5, "palette": []}
+        usual |= {"tags": [], "proof": {}, "notes": []}
         self.say(**(usual | told | {"type": "done", "id": work}))

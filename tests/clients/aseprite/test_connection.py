@@ -45,7 +45,8 @@ def test_an_absent_server_is_told_in_one_line_with_what_to_do(aseprite: Aseprite
     aseprite.command()
     aseprite.hear("error")
     assert aseprite.status() == (
-        "Offline: nothing answers at 127.0.0.1:8190. Start Inglenook there (make serve), or change the address."
+        "Offline: nothing answers at 127.0.0.1:8190. "
+        "Start Inglenook there (make serve), or change the address."
     )
     assert not aseprite.look("generate")["enabled"]
     Server(aseprite).welcome()  # Aseprite's socket tries again by itself
@@ -171,7 +172,9 @@ def test_pictures_of_work_that_was_given_up_are_dropped(aseprite: Aseprite, serv
 
 def test_refused_work_is_said_with_what_to_do(aseprite: Aseprite, server: Server) -> None:
     work = begin(aseprite, server)
-    server.say(type="error", id=work, code="NO_MODEL_LOADED", error="No model is loaded.", hint="choose a model")
+    server.say(
+        type="error", id=work, code="NO_MODEL_LOADED", error="No model is loaded.", hint="choose a model"
+    )
     assert aseprite.status() == "No model is loaded. Choose a model."
     assert aseprite.look("generate")["enabled"]
 
@@ -201,8 +204,11 @@ def test_nonsense_from_the_server_ends_the_work_with_its_reason(aseprite: Asepri
         "4 bytes came that were not announced": lambda _: server.send(b"1234"),
         "JSON, line 1": lambda _: aseprite.hear("text", b"{oops"),
         "a message that is no object": lambda _: aseprite.hear("text", b"1"),
-        "picture 2 of 2 is missing": lambda work: (server.frame(work, SPRITE, 32, 32, count=2), server.done(work)),
-        "picture 1 of 1 is missing": lambda work: server.done(work),
+        "picture 2 of 2 is missing": lambda work: (
+            server.frame(work, SPRITE, 32, 32, count=2),
+            server.done(work),
+        ),
+        "picture 1 of 1 is missing": server.done,
         "a picture without its number": lambda work: server.frame(work, SPRITE, 32, 32, index=-1),
     }.items():
         work = begin(aseprite, server)
@@ -238,7 +244,9 @@ def test_two_dialogs_have_a_socket_each_and_know_nothing_of_each_other(aseprite:
     ]  # fmt: skip
 
 
-def test_closing_the_dialog_closes_the_socket_and_late_messages_do_nothing(aseprite: Aseprite, server: Server) -> None:
+def test_closing_the_dialog_closes_the_socket_and_late_messages_do_nothing(
+    aseprite: Aseprite, server: Server
+) -> None:
     work = begin(aseprite, server)
     aseprite.close()
     assert [action.what for action in aseprite.taken()] == ["close"]
@@ -261,9 +269,9 @@ def test_what_is_written_is_there_the_next_time(extension: Path) -> None:
         aseprite.command()
         Server(aseprite).welcome()
         aseprite.write(
-            prompt="ein Möwe", size="64 x 96", steps=33, guidance=4.5, seed=12, input="The canvas", strength=40,
-            model="pixel-xl",
-            lora="pixel-art-xl", lora_strength=0.65, key="k", remove_background=True,
+            prompt="ein Möwe", size="64 x 96", steps=33, guidance=4.5, seed=12, input="The canvas",
+            strength=40, model="pixel-xl", lora="pixel-art-xl", lora_strength=0.65, key="k",
+            remove_background=True,
         )  # fmt: skip
         aseprite.close()
         kept = aseprite.lua("return host.plugin.preferences")
@@ -275,7 +283,17 @@ def test_what_is_written_is_there_the_next_time(extension: Path) -> None:
     with started(extension, given) as aseprite:
         aseprite.command()
         Server(aseprite).welcome()
-        names = ("size", "steps", "guidance", "seed", "strength", "model", "lora", "lora_strength", "remove_background")
+        names = (
+            "size",
+            "steps",
+            "guidance",
+            "seed",
+            "strength",
+            "model",
+            "lora",
+            "lora_strength",
+            "remove_background",
+        )
         seen = {name: aseprite.look(name)["value"] for name in names}
     assert seen == {
         "size": "64 x 96", "steps": 33, "guidance": 4.5, "seed": 12, "strength": 40, "model": "pixel-xl",
@@ -284,7 +302,9 @@ def test_what_is_written_is_there_the_next_time(extension: Path) -> None:
 
 
 def test_preferences_of_another_version_do_not_stop_the_dialog(extension: Path) -> None:
-    with started(extension, "host.plugin.preferences.steps = {1}; host.plugin.preferences.model = 5") as aseprite:
+    with started(
+        extension, "host.plugin.preferences.steps = {1}; host.plugin.preferences.model = 5"
+    ) as aseprite:
         aseprite.command()
         assert aseprite.look("steps")["value"] == 0
         assert aseprite.look("model")["value"] == "Automatic"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The extension and the server's real socket, with sprites that are made without a model: what each says, the other
-understands."""
+"""The extension and the server's real socket, with sprites that are made without a model: what each says,
+the other understands."""
 
+import base64
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -21,7 +23,9 @@ class PixelServer:
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "inglenook.testing.pixel_server", *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "inglenook.testing.pixel_server", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -60,7 +64,9 @@ def draw(bridge: Bridge, **values: object) -> None:
     bridge.until_status("Done")
 
 
-def layer_pixels(aseprite: Aseprite, layer: int, frame: int = 1) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def layer_pixels(
+    aseprite: Aseprite, layer: int, frame: int = 1
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     cel = aseprite.sprite()["layers"][layer]["cels"][str(frame)]
     return np.frombuffer(cel["bytes"], np.uint8).reshape(cel["height"], cel["width"], -1)
 
@@ -71,6 +77,18 @@ def test_a_sprite_from_words(bridge: Bridge) -> None:
     assert (sprite["width"], sprite["height"]) == (32, 32)
     assert sprite["layers"][0]["name"] == "ein Füchslein 狐 | seed 5"
     assert sprite["undo"] == 1
+
+
+def test_the_layer_is_pixel_by_pixel_what_the_http_door_gives(bridge: Bridge, server: PixelServer) -> None:
+    draw(bridge)
+    asked = {"prompt": "ein Füchslein 狐", "pixel_width": 32, "pixel_height": 32, "seed": 5, "colors": 16,
+             "width": 512, "height": 512}  # fmt: skip
+    answer = httpx.post(f"http://{server.address}/pixel/generate", json=asked, trust_env=False, timeout=60)
+    assert answer.status_code == 200, answer.text
+    placed = layer_pixels(bridge.aseprite, 0)
+    assert placed.tobytes() == base64.b64decode(answer.json()["image"]["base64"])
+    assert placed.tobytes() == bridge.pixels[-1]
+    assert len(np.unique(placed.reshape(-1, 4), axis=0)) > 2
 
 
 def test_the_same_seed_gives_the_same_pixels(bridge: Bridge) -> None:
@@ -112,7 +130,9 @@ def test_cancel(extension: Path) -> None:
                 aseprite.write(prompt="x")
                 aseprite.press("generate")
                 bridge.until(
-                    lambda: any(entry[0] == "text" and "step" in str(entry[1]) for entry in aseprite.painted()),
+                    lambda: any(
+                        entry[0] == "text" and "step" in str(entry[1]) for entry in aseprite.painted()
+                    ),
                     what="a step in the progress bar",
                 )
                 aseprite.press("cancel")
@@ -126,7 +146,9 @@ def test_cancel(extension: Path) -> None:
 def test_keys(extension: Path) -> None:
     server = PixelServer("--password", "s3cret-word")
     try:
-        before = f'host.plugin.preferences.address = "{server.address}"; host.plugin.preferences.key = "wrong"'
+        before = (
+            f'host.plugin.preferences.address = "{server.address}"; host.plugin.preferences.key = "wrong"'
+        )
         with started(extension, before) as aseprite:
             aseprite.command()
             with bridged(aseprite) as bridge:

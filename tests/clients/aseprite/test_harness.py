@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stand-in for Aseprite is strict: what is not documented, or would stop Aseprite, fails the test that uses it."""
+"""The stand-in for Aseprite is strict: whoever uses what is not documented, or stops Aseprite, fails."""
 
 from pathlib import Path
 
@@ -28,8 +28,7 @@ from tests.clients.aseprite.host import Aseprite, LuaError, started
         ("local _ = ColorMode.CMYK", "ColorMode.CMYK"),
         ("Image(4, 4, ColorMode.RGB):resize(8, 8)", "Image.resize"),
         (
-            "local s = Sprite(4, 4, ColorMode.INDEXED);"
-            " s:newCel(s.layers[1], 1, Image(4, 4, ColorMode.RGB), Point(0, 0))",
+            "local s = Sprite(4, 4, 2); s:newCel(s.layers[1], 1, Image(4, 4, 0), Point(0, 0))",
             "another colour mode",
         ),
         ("WebSocket{ url='127.0.0.1', onreceive=print }", "is no address of a WebSocket"),
@@ -37,8 +36,11 @@ from tests.clients.aseprite.host import Aseprite, LuaError, started
     ],
 )
 def test_what_is_not_documented_fails(tmp_path: Path, source: str, words: str) -> None:
-    main = f"function init(plugin) plugin:newCommand{{ id='InglenookSprites', onclick=function() {source} end }} end\n"
-    (tmp_path / "main.lua").write_text(main.replace("=print", "=function() end") + "function exit() end\n")
+    command = f"{{ id='InglenookSprites', onclick=function() {source} end }}".replace(
+        "=print", "=function() end"
+    )
+    main = f"function init(plugin) plugin:newCommand{command} end\nfunction exit() end\n"
+    (tmp_path / "main.lua").write_text(main)
 
     def use() -> None:
         with started(tmp_path) as aseprite:

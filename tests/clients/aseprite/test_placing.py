@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished pictures in the sprite: pixel by pixel what the server sent, one step of undo, the artist's work untouched."""
+"""Finished pictures in the sprite: pixel by pixel what the server sent, in one step of undo, and the artist's
+work untouched."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ def sprite_pixels(width: int, height: int, colors: int = 6, seed: int = 1) -> Pi
 
 
 def draw(
-    aseprite: Aseprite, server: Server, pictures: list[Pixels], told: dict[str, Any] | None = None, **values: object
+    aseprite: Aseprite,
+    server: Server,
+    pictures: list[Pixels],
+    told: dict[str, Any] | None = None,
+    **values: object,
 ) -> dict[str, Any]:
     """From the button to the layer; what was asked."""
     if values:
@@ -48,7 +53,9 @@ def cel(sprite: dict[str, Any], layer: int, frame: int = 1) -> dict[str, Any]:
 
 @pytest.mark.parametrize("alignment", [1, 16])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (32, 32)])
-def test_a_layer_has_exactly_the_pixels_that_came(extension: Path, alignment: int, size: tuple[int, int]) -> None:
+def test_a_layer_has_exactly_the_pixels_that_came(
+    extension: Path, alignment: int, size: tuple[int, int]
+) -> None:
     with started(extension, f"host.images.alignment = {alignment}") as aseprite:
         aseprite.command()
         server = Server(aseprite)
@@ -140,7 +147,9 @@ def test_a_full_palette_is_left_and_the_nearest_colours_are_said(aseprite: Asepr
     sprite = aseprite.sprite()
     assert set(cel(sprite, 1)["bytes"]) <= {100, 101}
     assert len(sprite["palette"]) == 256
-    assert "1 colour was not in the sprite's palette, which is full; the nearest was taken." in aseprite.status()
+    assert (
+        "1 colour was not in the sprite's palette, which is full; the nearest was taken." in aseprite.status()
+    )
 
 
 def test_a_grayscale_sprite_gets_grays(aseprite: Aseprite, server: Server) -> None:
@@ -153,7 +162,9 @@ def test_a_grayscale_sprite_gets_grays(aseprite: Aseprite, server: Server) -> No
     assert "grayscale" in aseprite.status()
 
 
-def test_without_a_sprite_a_new_one_is_made_of_the_pictures_size_and_palette(aseprite: Aseprite, server: Server) -> None:
+def test_without_a_sprite_a_new_one_is_made_of_the_pictures_size_and_palette(
+    aseprite: Aseprite, server: Server
+) -> None:
     picture = sprite_pixels(24, 16)
     draw(aseprite, server, [picture], {"palette": ["#102030", "#ffffff"]})
     sprite = aseprite.sprite()
@@ -170,7 +181,11 @@ def test_a_new_sprite_can_be_asked_for_beside_an_open_one(aseprite: Aseprite, se
     draw(aseprite, server, pictures, output="New sprite", variants=3)
     assert aseprite.sprite(1)["undo"] == 0
     sprite = aseprite.sprite(2)
-    assert [layer["name"] for layer in sprite["layers"]] == ["a fox | seed 7 #3", "a fox | seed 7 #2", "a fox | seed 7 #1"]
+    assert [layer["name"] for layer in sprite["layers"]] == [
+        "a fox | seed 7 #3",
+        "a fox | seed 7 #2",
+        "a fox | seed 7 #1",
+    ]
     assert [layer["visible"] for layer in sprite["layers"]] == [False, False, True]
     for layer, picture in zip(sprite["layers"], reversed(pictures), strict=True):
         assert layer["cels"]["1"]["bytes"] == picture.tobytes()
@@ -337,7 +352,9 @@ def test_the_artist_may_go_on_in_another_sprite(aseprite: Aseprite, server: Serv
     assert aseprite.lua(f"return host.documents.active == host.documents.open[{second}]")
 
 
-def test_the_frame_that_was_active_gets_the_layer_and_a_deleted_one_the_last(aseprite: Aseprite, server: Server) -> None:
+def test_the_frame_that_was_active_gets_the_layer_and_a_deleted_one_the_last(
+    aseprite: Aseprite, server: Server
+) -> None:
     aseprite.open_sprite(8, 8)
     document = "host.documents.open[1]"
     aseprite.lua(f"{document}.content.frames = {{{{duration=.1}}, {{duration=.1}}, {{duration=.1}}}}")
@@ -380,7 +397,9 @@ def test_what_cannot_be_placed_is_said_and_leaves_no_half(aseprite: Aseprite, se
     assert aseprite.look("generate")["enabled"]
 
 
-def test_long_and_foreign_prompts_name_their_layer_in_whole_characters(aseprite: Aseprite, server: Server) -> None:
+def test_long_and_foreign_prompts_name_their_layer_in_whole_characters(
+    aseprite: Aseprite, server: Server
+) -> None:
     aseprite.open_sprite(8, 8)
     for prompt in ("  die kleine Füchsin\n im Walde schläft und träumt von Mäusen ", "狐" * 50):
         aseprite.write(prompt=prompt)
@@ -394,5 +413,10 @@ def test_long_and_foreign_prompts_name_their_layer_in_whole_characters(aseprite:
 
 def test_the_server_tells_what_it_did_and_the_dialog_says_it(aseprite: Aseprite, server: Server) -> None:
     aseprite.open_sprite(8, 8)
-    draw(aseprite, server, [sprite_pixels(8, 8)], {"notes": ["The background was found by its border."], "seed": 42})
+    draw(
+        aseprite,
+        server,
+        [sprite_pixels(8, 8)],
+        {"notes": ["The background was found by its border."], "seed": 42},
+    )
     assert "seed 42, starter-339, torch. The background was found by its border." in aseprite.status()

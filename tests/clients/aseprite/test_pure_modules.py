@@ -30,7 +30,10 @@ def decoded_and_encoded(lua: Aseprite, text: str) -> str:
 
 
 VALUES = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, min_size=1, max_size=4),
     max_leaves=12,
 )
@@ -67,8 +70,8 @@ def test_text_that_is_not_utf8_is_made_so(lua: Aseprite) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[1,", '{"a"}', '{"a":1,}', "[1 2]", "nul", "01", "1.", ".5", "+1", '"a', '"\n"', '"\\x"', '"\\u12"', "[]]",
-     '{1:2}', "NaN", "-", "[" * 200 + "]" * 200],
+    ["", "{", "[1,", '{"a"}', '{"a":1,}', "[1 2]", "nul", "01", "1.", ".5", "+1", '"a', '"\n"', '"\\x"',
+     '"\\u12"', "[]]", '{1:2}', "NaN", "-", "[" * 200 + "]" * 200],
 )  # fmt: skip
 def test_what_is_no_json_is_refused_with_its_place(lua: Aseprite, text: str) -> None:
     with pytest.raises(LuaError, match="JSON, line 1, byte"):
@@ -83,7 +86,9 @@ def test_json_has_no_functions_and_no_infinity(lua: Aseprite) -> None:
 
 def test_reading_takes_time_that_grows_with_the_text(lua: Aseprite) -> None:
     """The original took 10 s for the reply of 256 x 256 and four times the time for twice the text."""
-    text = json.dumps({"image": "QUJD" * 2_000_000, "words": [{"name": "café \u2603", "n": i} for i in range(20_000)]})
+    text = json.dumps(
+        {"image": "QUJD" * 2_000_000, "words": [{"name": "café \u2603", "n": i} for i in range(20_000)]}
+    )
     began = time.monotonic()
     lua.lua(JSON + "json.decode(blobs[1])", text.encode())
     assert time.monotonic() - began < 20
@@ -101,18 +106,20 @@ def picture(width: int, height: int, seed: int = 0) -> "np.ndarray[Any, np.dtype
 @pytest.mark.parametrize("stride", [20, 24, 32])
 def test_rows_are_padded_and_taken_apart_again(lua: Aseprite, stride: int) -> None:
     data = picture(5, 3).tobytes()
-    padded = lua.lua(
-        f"return host.blob(host.loaded.pixels.padded(blobs[1], 5, 3, 4, {stride}))", data
-    )
+    padded = lua.lua(f"return host.blob(host.loaded.pixels.padded(blobs[1], 5, 3, 4, {stride}))", data)
     assert len(padded) == stride * 3
-    assert [padded[row * stride : row * stride + 20] for row in range(3)] == [data[i * 20 : i * 20 + 20] for i in range(3)]
+    assert [padded[row * stride : row * stride + 20] for row in range(3)] == [
+        data[i * 20 : i * 20 + 20] for i in range(3)
+    ]
     back = lua.lua(f"return host.blob(host.loaded.pixels.unpadded(blobs[1], 5, 3, 4, {stride}))", padded)
     assert back == data
 
 
 def test_gray_is_the_luma_of_bt709(lua: Aseprite) -> None:
     pixels = picture(16, 9)
-    got = np.frombuffer(lua.lua("return host.blob(host.loaded.pixels.gray(blobs[1]))", pixels.tobytes()), np.uint8)
+    got = np.frombuffer(
+        lua.lua("return host.blob(host.loaded.pixels.gray(blobs[1]))", pixels.tobytes()), np.uint8
+    )
     rgb = pixels[..., :3].astype(int)
     expected = (rgb @ np.array([2126, 7152, 722])) // 10000
     assert (got.reshape(9, 16, 2)[..., 0] == expected).all()

@@ -19,17 +19,18 @@ def asked(aseprite: Aseprite, server: Server, **values: object) -> dict[str, Any
 
 def test_everything_that_is_written_is_sent(aseprite: Aseprite, server: Server) -> None:
     sent = asked(
-        aseprite, server, negative_prompt="mud", size="64 x 96", base_size="1024 x 1024", fit="cover", steps=31,
-        guidance=6.5, seed=99, colors=12, remove_background=True, variants=3, engine="torch", model="pixel-xl",
-        lora="pixel-art-xl", lora_strength=1.25, style="8-bit", dither="bayer-4", outline="outside",
-        reduction="k-centroid", tile="both",
+        aseprite, server, negative_prompt="mud", size="64 x 96", base_size="1024 x 1024", fit="cover",
+        steps=31, guidance=6.5, seed=99, colors=12, remove_background=True, variants=3, engine="torch",
+        model="pixel-xl", lora="pixel-art-xl", lora_strength=1.25, style="8-bit", dither="bayer-4",
+        outline="outside", reduction="k-centroid", tile="both",
     )  # fmt: skip
     work = sent.pop("id")
     assert len(work) == 36
     assert sent == {
-        "type": "generate", "prompt": "a fox", "negative_prompt": "mud", "width": 1024, "height": 1024, "style": "8-bit",
+        "type": "generate", "prompt": "a fox", "negative_prompt": "mud", "width": 1024, "height": 1024,
         "recipe": {"dither": "bayer-4", "outline": "outside", "reduction": "k-centroid", "tile": "both"},
-        "pixel_width": 64, "pixel_height": 96, "fit_mode": "cover", "steps": 31, "guidance_scale": 6.5, "seed": 99,
+        "pixel_width": 64, "pixel_height": 96, "fit_mode": "cover", "steps": 31, "guidance_scale": 6.5,
+        "seed": 99, "style": "8-bit",
         "colors": 12, "remove_background": True, "n": 3, "frames": 1, "engine": "torch", "model": "pixel-xl",
         "lora_model": "pixel-art-xl", "lora_strength": 1.25, "previews": True,
     }  # fmt: skip
@@ -39,12 +40,14 @@ def test_what_is_left_to_the_server_is_not_sent(aseprite: Aseprite, server: Serv
     sent = asked(aseprite, server)
     assert sent["engine"] == "auto"
     assert sent.keys().isdisjoint(
-        {"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette", "width", "height",
-         "steps", "guidance_scale", "recipe", "style", "continue_tile", "motion", "frame_ms"}
+        {"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette", "width",
+         "height", "steps", "guidance_scale", "recipe", "style", "continue_tile", "motion", "frame_ms"}
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("prompt", ["café", "Ein Müllmännchen", "狐の剣士", "🦊 fox", 'a "quoted" \\ fox', "Ёж"])
+@pytest.mark.parametrize(
+    "prompt", ["café", "Ein Müllmännchen", "狐の剣士", "🦊 fox", 'a "quoted" \\ fox', "Ёж"]
+)
 def test_prompts_arrive_as_they_were_written(aseprite: Aseprite, server: Server, prompt: str) -> None:
     aseprite.write(prompt=prompt)
     aseprite.press("generate")
@@ -110,7 +113,13 @@ def test_the_canvas_is_sent_as_it_looks_whatever_the_padding_of_rows(extension: 
         aseprite.press("generate")
         sent, uploads = server.asked()
     assert (sent["init_image"], sent["strength"]) == ("canvas", 0.35)
-    assert uploads["canvas"][0] == {"type": "upload", "name": "canvas", "width": 9, "height": 5, "format": "rgba"}
+    assert uploads["canvas"][0] == {
+        "type": "upload",
+        "name": "canvas",
+        "width": 9,
+        "height": 5,
+        "format": "rgba",
+    }
     assert uploads["canvas"][1] == pixels.tobytes()
     assert "mask" not in sent
 
@@ -128,7 +137,7 @@ def test_gray_and_indexed_sprites_are_sent_in_colour(aseprite: Aseprite, server:
 
 
 def test_a_selection_is_sent_without_what_lies_between(aseprite: Aseprite, server: Server) -> None:
-    """Of a selection with a hole and a part outside the canvas: its bounds on the canvas, the hole transparent."""
+    """Of one with a hole and a part outside the canvas: its bounds on the canvas, the hole transparent."""
     pixels = colours(8, 6)
     aseprite.open_sprite(8, 6, pixels=pixels.tobytes())
     aseprite.select(5, 2, 10, 3)
@@ -151,7 +160,12 @@ def test_inpainting_sends_the_canvas_and_a_mask_of_its_size(aseprite: Aseprite, 
     aseprite.write(prompt="x", input="Inpaint the selection")
     aseprite.press("generate")
     sent, uploads = server.asked()
-    assert (sent["init_image"], sent["mask"], sent["pixel_width"], sent["pixel_height"]) == ("canvas", "sel", 6, 4)
+    assert (sent["init_image"], sent["mask"], sent["pixel_width"], sent["pixel_height"]) == (
+        "canvas",
+        "sel",
+        6,
+        4,
+    )
     assert list(uploads) == ["canvas", "sel"]
     assert uploads["canvas"][1] == pixels.tobytes()
     mask = np.frombuffer(uploads["sel"][1], np.uint8).reshape(4, 6, 4)
@@ -228,7 +242,9 @@ def test_a_selection_is_wanted_where_it_is_used(aseprite: Aseprite, server: Serv
     assert aseprite.status() == "The selection lies outside the canvas: nothing of it can be used."
 
 
-def test_a_selection_whose_pixels_all_lie_outside_is_said_though_its_bounds_touch(aseprite: Aseprite, server: Server) -> None:
+def test_a_selection_whose_pixels_all_lie_outside_is_said_though_its_bounds_touch(
+    aseprite: Aseprite, server: Server
+) -> None:
     aseprite.open_sprite(8, 8)
     aseprite.select(-1, 0, 1, 1)
     aseprite.select(0, 8, 1, 1)
@@ -245,7 +261,8 @@ def test_a_huge_canvas_is_not_sent(aseprite: Aseprite) -> None:
     aseprite.write(prompt="x", input="The canvas")
     aseprite.press("generate")
     assert aseprite.status() == (
-        "The canvas is too large to be sent (10 x 10; at most 99 pixels in all). Use a smaller selection as input."
+        "The canvas is too large to be sent (10 x 10; at most 99 pixels in all). "
+        "Use a smaller selection as input."
     )
     assert aseprite.taken() == []
 
@@ -260,7 +277,9 @@ def test_a_palette_file_that_cannot_be_read_is_said(aseprite: Aseprite, server: 
         assert aseprite.status() == f"The palette could not be read from {name}."
 
 
-def test_a_connection_that_breaks_while_the_request_is_sent_is_said(aseprite: Aseprite, server: Server) -> None:
+def test_a_connection_that_breaks_while_the_request_is_sent_is_said(
+    aseprite: Aseprite, server: Server
+) -> None:
     aseprite.lua("host.sockets.made[1].open = false")
     aseprite.write(prompt="x")
     aseprite.press("generate")
