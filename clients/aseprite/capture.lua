@@ -17,21 +17,39 @@ function capture.canvas(sprite, frame_number)
   return pixels.unpadded(image.bytes, image.width, image.height, 4, image.rowStride)
 end
 
-local function runs_of(selection, y, from, to)
+local function is_filled(selection, area)
+  local rest = Selection(area)
+  rest:subtract(selection)
+  return rest.isEmpty
+end
+
+-- Pixel by pixel, only for rows with gaps.
+local function gapped_runs(selection, y, left, from, to)
   local runs, open = {}, nil
   for x = from, to - 1 do
     local inside = selection:contains(x, y)
     if inside and not open then
-      open = { from = x - from }
+      open = { from = x - left, to = to - left }
       runs[#runs + 1] = open
     elseif open and not inside then
-      open.to, open = x - from, nil
+      open.to, open = x - left, nil
     end
   end
-  if open then
-    open.to = to - from
-  end
   return runs
+end
+
+-- Runs of a row of `area`. Aseprite itself finds where a row begins and ends, which is all there is to most.
+local function runs_of(selection, area, y)
+  local row = Selection(Rectangle(area.x, y, area.width, 1))
+  row:intersect(selection)
+  if row.isEmpty then
+    return {}
+  end
+  local span = row.bounds
+  if is_filled(selection, Rectangle(span.x, y, span.width, 1)) then
+    return { { from = span.x - area.x, to = span.x - area.x + span.width } }
+  end
+  return gapped_runs(selection, y, area.x, span.x, span.x + span.width)
 end
 
 --- The part of the selection that lies on the canvas: x, y, width, height, and for each row the runs {from, to} of
@@ -46,9 +64,10 @@ function capture.selection(sprite)
     return nil, "The selection lies outside the canvas: nothing of it can be used."
   end
   local mask = { x = bounds.x, y = bounds.y, width = bounds.width, height = bounds.height, rows = {} }
-  local found = false
+  local found = is_filled(selection, bounds)
+  local all = found and { { from = 0, to = bounds.width } }
   for y = 0, mask.height - 1 do
-    mask.rows[y + 1] = runs_of(selection, mask.y + y, mask.x, mask.x + mask.width)
+    mask.rows[y + 1] = all or runs_of(selection, bounds, mask.y + y)
     found = found or #mask.rows[y + 1] > 0
   end
   if not found then

@@ -10,12 +10,14 @@ local place = require("place")
 local Preview = require("preview")
 local request = require("request")
 local settings = require("settings")
+local textbox = require("textbox")
 
 local Dialogue = {}
 Dialogue.__index = Dialogue
 
 function Dialogue:_say(words)
-  self.dlg:modify{ id = "status", text = words }
+  self.words = words
+  self.dlg:repaint()
 end
 
 -- Of the connection; that work was lost with it stays to be read until something new is asked for.
@@ -42,19 +44,24 @@ end
 -- What the artist has open, for `request.build`; pixels are read only where they are wanted.
 local function scene_of(values)
   local sprite, scene = app.sprite, {}
+  local selected = request.wants_selection(values) or values.place == place.WHERE[3]
   if sprite then
     local frame = app.frame.frameNumber
     scene.canvas = { width = sprite.width, height = sprite.height,
       pixels = function() return capture.canvas(sprite, frame) end }
-    scene.selection, scene.no_selection = capture.selection(sprite)
+    if selected then
+      scene.selection, scene.no_selection = capture.selection(sprite)
+    end
     scene.palette = capture.hex_colors(sprite.palettes[1],
       sprite.colorMode == ColorMode.INDEXED and sprite.transparentColor or nil)
   else
     scene.no_selection = "There is no sprite with a selection: open one, or choose \"" .. request.INPUTS[1] .. "\"."
   end
   if values.palette_source == request.PALETTES[4] and app.fs.isFile(values.palette_file) then
-    local read, palette = pcall(Palette, { fromFile = values.palette_file })
-    if read and palette then
+    local palette
+    -- Aseprite asks in the name of the function that calls `Palette`, which should not be `pcall` (nor a tail call).
+    pcall(function() palette = Palette{ fromFile = values.palette_file } end)
+    if palette then
       scene.file_palette = capture.hex_colors(palette)
     else
       scene.no_file_palette = "The palette could not be read from " .. app.fs.fileName(values.palette_file) .. "."
@@ -236,14 +243,21 @@ function Dialogue:_actions()
       if not self.filling then form.refresh(self.dlg, self:_values()) end
     end,
     model_changed = function()
-      if self.told and not self.filling then form.fit_model(self.dlg, self.told, self:_values()) end
+      if self.told and not self.filling then
+        form.fit_model(self.dlg, self.told, self:_values())
+        self.dlg:repaint()
+      end
     end,
     preset = function()
       local data = self.dlg.data
       local prompt = offer.preset(self.told or {}, data.preset, data.model)
       if prompt then self.dlg:modify{ id = "prompt", text = prompt } end
     end,
-    paint = function(event) self.preview:paint(event.context) end,
+    paint_status = function(event) textbox.paint(event.context, self.words) end,
+    paint_engine = function(event)
+      textbox.paint(event.context, self.told and offer.engine_words(self.told, self.dlg.data.engine) or "")
+    end,
+    paint_preview = function(event) self.preview:paint(event.context) end,
     close = function() self.dlg:close() end,
   }
 end
@@ -262,7 +276,7 @@ end
 
 --- Open a dialog and connect. @return the dialogue, whose `close` ends it.
 function Dialogue.open(plugin)
-  local self = setmetatable({ plugin = plugin, kept = settings.load(plugin.preferences), filling = false },
+  local self = setmetatable({ plugin = plugin, kept = settings.load(plugin.preferences), filling = false, words = "" },
     Dialogue)
   self.preview = Preview.new()
   self.dlg = Dialog{ title = "Inglenook", onclose = function() self:_ended() end }

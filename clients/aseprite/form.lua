@@ -10,6 +10,7 @@ local settings = require("settings")
 local form = {}
 
 form.PRESETS = "Presets"
+form.STATUS_WIDTH, form.STATUS_HEIGHT, form.WORDS_HEIGHT = 280, 56, 26
 local OFFLINE_SIZES = { { 16, 16 }, { 32, 32 }, { 64, 64 }, { 96, 96 }, { 128, 128 }, { 256, 256 }, { 64, 96 }, { 96, 64 } }
 local OFFLINE_BASES = { { 512, 512 }, { 768, 768 }, { 1024, 1024 } }
 
@@ -86,7 +87,8 @@ local function model_tab(dlg, kept, on)
   dlg:tab{ id = "tab_model", text = "Model" }
   dlg:combobox{ id = "engine", label = "Engine", option = kept.engine, options = with({ request.AUTOMATIC }, kept.engine),
     onchange = on.model_changed }
-  dlg:label{ id = "engine_words", text = "" }
+  dlg:canvas{ id = "engine_words", width = form.STATUS_WIDTH, height = form.WORDS_HEIGHT, vexpand = false,
+    onpaint = on.paint_engine }
   dlg:combobox{ id = "model", label = "Model", option = kept.model, options = with({ request.AUTOMATIC }, kept.model),
     onchange = on.model_changed }
   dlg:combobox{ id = "lora", label = "LoRA", option = kept.lora, options = with({ request.NONE }, kept.lora) }
@@ -106,7 +108,8 @@ end
 
 --- All widgets, with what was kept from last time.
 function form.build(dlg, kept, on)
-  dlg:label{ id = "status", text = "" }
+  dlg:canvas{ id = "status", width = form.STATUS_WIDTH, height = form.STATUS_HEIGHT, vexpand = false,
+    onpaint = on.paint_status }
   dlg:entry{ id = "prompt", label = "Prompt", text = kept.prompt, focus = true }
   dlg:combobox{ id = "preset", label = "Preset", option = form.PRESETS, options = { form.PRESETS }, onchange = on.preset }
   dlg:combobox{ id = "style", label = "Style", option = kept.style, options = with({ request.NONE }, kept.style) }
@@ -117,7 +120,7 @@ function form.build(dlg, kept, on)
   model_tab(dlg, kept, on)
   server_tab(dlg, kept, on)
   dlg:endtabs{ id = "tabs", selected = "tab_picture" }
-  dlg:canvas{ id = "preview", width = Preview.WIDTH, height = Preview.HEIGHT, onpaint = on.paint }
+  dlg:canvas{ id = "preview", width = Preview.WIDTH, height = Preview.HEIGHT, onpaint = on.paint_preview }
   dlg:button{ id = "generate", text = "Generate", enabled = false, focus = true, onclick = on.generate }
   dlg:button{ id = "cancel", text = "Cancel", enabled = false, onclick = on.cancel }
   dlg:button{ id = "close", text = "Close", onclick = on.close }
@@ -188,11 +191,10 @@ function form.fill(dlg, told, values)
   form.fit_model(dlg, told, values)
 end
 
---- What follows from the engine and the model.
+--- The LoRAs that go with the engine and the model.
 function form.fit_model(dlg, told, values)
   local takes = offer.takes_loras(told, values.engine)
   options(dlg, "lora", takes and offer.loras(told, values.model) or { request.NONE }, values.lora)
-  dlg:modify{ id = "engine_words", text = offer.engine_words(told, values.engine) }
 end
 
 return form

@@ -55,14 +55,18 @@ function Link:open(typed, key)
   end
   self.typed, self.shown, self.key = typed, shown, key ~= "" and key or nil
   self:_enter("connecting", "Connecting to " .. shown .. "…")
-  local made, socket = pcall(WebSocket, {
-    url = url,
-    deflate = false, -- pixels on the same machine or network; packing them would take longer
-    minreconnectwait = 1,
-    maxreconnectwait = 10,
-    onreceive = function(kind, data) self:_received(kind, data) end,
-  })
-  if not made then
+  local socket
+  -- Aseprite asks in the name of the function that calls `WebSocket`, which should not be `pcall` (nor a tail call).
+  pcall(function()
+    socket = WebSocket{
+      url = url,
+      deflate = false, -- pixels on the same machine or network; packing them would take longer
+      minreconnectwait = 1,
+      maxreconnectwait = 10,
+      onreceive = function(kind, data) self:_received(kind, data) end,
+    }
+  end)
+  if not socket then
     self:_enter("refused", "Aseprite did not allow the connection to " .. shown .. ". Press Connect to be asked again.")
     return
   end

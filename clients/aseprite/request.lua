@@ -47,7 +47,13 @@ function request.side(form)
   return form.input == request.INPUTS[5] and SIDE[form.side] or nil
 end
 
---- What is drawn from and how it lies on the canvas: the selection, or the whole canvas.
+--- Whether the selection matters for what is asked.
+function request.wants_selection(form)
+  return form.size == request.AS_SELECTION or form.input == request.INPUTS[3] or form.input == request.INPUTS[4]
+    or form.input == request.INPUTS[5]
+end
+
+-- What is drawn from and how it lies on the canvas: the selection, or the whole canvas.
 local function source_of(form, scene)
   local whole = form.input == request.INPUTS[2] or form.input == request.INPUTS[4]
     or (form.input == request.INPUTS[5] and not scene.selection)

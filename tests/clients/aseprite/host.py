@@ -86,7 +86,12 @@ class Aseprite:
         return told
 
     def status(self, dialog: int = 1) -> str:
-        return str(self.look("status", dialog)["value"])
+        return self.words("status", dialog)
+
+    def words(self, canvas: str, dialog: int = 1) -> str:
+        """What is written on a canvas of the dialog, its lines joined."""
+        painted = self.painted(dialog, canvas)
+        return " ".join(str(entry[1]) for entry in painted if entry[0] == "text")
 
     def close(self, dialog: int = 1) -> None:
         self.press("close", dialog)
@@ -122,9 +127,9 @@ class Aseprite:
     def select(self, x: int, y: int, width: int, height: int, number: int = 1) -> None:
         self.lua(f"host.select({number}, {x}, {y}, {width}, {height})")
 
-    def painted(self, dialog: int = 1) -> list[list[Any]]:
-        """What the dialog's canvas shows."""
-        told: list[list[Any]] = self.lua(f"return host.dialogs.open[{dialog}].painted")
+    def painted(self, dialog: int = 1, canvas: str = "preview") -> list[list[Any]]:
+        """What a canvas of the dialog shows."""
+        told: list[list[Any]] = self.lua(f"return host.dialogs.open[{dialog}].painted.{canvas}")
         return told
 
     # What comes over a socket

@@ -48,6 +48,7 @@ def test_an_absent_server_is_told_in_one_line_with_what_to_do(aseprite: Aseprite
         "Offline: nothing answers at 127.0.0.1:8190. "
         "Start Inglenook there (make serve), or change the address."
     )
+    assert all(entry[0] == "rect" or len(entry[1]) * 6 <= 280 for entry in aseprite.painted(1, "status"))
     assert not aseprite.look("generate")["enabled"]
     Server(aseprite).welcome()  # Aseprite's socket tries again by itself
     assert aseprite.look("generate")["enabled"]
@@ -324,11 +325,11 @@ def test_loras_follow_the_model_and_the_engine_says_what_it_can(aseprite: Asepri
     assert aseprite.look("lora")["options"] == ["None", "old-games"]
     aseprite.write(engine="mlx")
     assert aseprite.look("lora")["options"] == ["None"]
-    assert aseprite.look("engine_words")["text"] == "Without LoRA."
+    assert aseprite.words("engine_words") == "Without LoRA."
     aseprite.write(engine="sdcpp")
-    assert aseprite.look("engine_words")["text"] == "The package cyllama is not installed. Install it."
+    assert aseprite.words("engine_words") == "The package cyllama is not installed. Install it."
     aseprite.write(engine="torch")
-    assert aseprite.look("engine_words")["text"] == "Does everything offered here."
+    assert aseprite.words("engine_words") == "Does everything offered here."
 
 
 def test_a_preset_writes_the_words_that_the_model_understands(aseprite: Aseprite, server: Server) -> None:

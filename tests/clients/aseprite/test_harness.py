@@ -31,6 +31,12 @@ from tests.clients.aseprite.host import Aseprite, LuaError, started
             "local s = Sprite(4, 4, 2); s:newCel(s.layers[1], 1, Image(4, 4, 0), Point(0, 0))",
             "another colour mode",
         ),
+        ("pcall(WebSocket, { url='ws://a/b', onreceive=print })", "ask in the name of that"),
+        (
+            "pcall(function() return WebSocket{ url='ws://a/b', onreceive=print } end)",
+            "ask in the name of that",
+        ),
+        ("pcall(Palette, { fromFile='x' })", "ask in the name of that"),
         ("WebSocket{ url='127.0.0.1', onreceive=print }", "is no address of a WebSocket"),
         ("local ok = pcall(function() return app.secret end)", "app.secret"),  # a pcall does not hide it
     ],

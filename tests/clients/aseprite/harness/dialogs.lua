@@ -183,6 +183,8 @@ local function context(painted, width, height)
         painted[#painted + 1] = { "rect", r.x, r.y, r.width, r.height }
       end,
       fillText = function(_, text, x, y) painted[#painted + 1] = { "text", said(text), x, y } end,
+      -- A font whose letters are all as wide as high; Aseprite's own differ from theme to theme.
+      measureText = function(_, text) return shapes.new_size({ width = 6 * utf8.len(text), height = 8 }) end,
       drawImage = function(_, image, from, to)
         local a, b = strict.state(from, "Rectangle"), strict.state(to, "Rectangle")
         local picture = strict.state(image, "Image")
@@ -196,10 +198,10 @@ end
 
 function methods.repaint(self)
   local window = strict.state(self, "Dialog")
-  for _, widget in pairs(window.widgets) do
+  for id, widget in pairs(window.widgets) do
     if widget.kind == "canvas" then
-      window.painted = {}
-      widget.onpaint({ context = context(window.painted, widget.width, widget.height) })
+      window.painted[id] = {}
+      widget.onpaint({ context = context(window.painted[id], widget.width, widget.height) })
     end
   end
 end

@@ -67,7 +67,7 @@ local seen = {
   app = app, Dialog = dialogs.Dialog, Timer = sockets.Timer, WebSocket = sockets.WebSocket,
   WebSocketMessageType = sockets.WebSocketMessageType, ColorMode = shapes.ColorMode, AniDir = shapes.AniDir,
   Sprite = sprites.Sprite, Palette = sprites.Palette, Image = images.Image, Point = shapes.Point,
-  Rectangle = shapes.Rectangle, Color = shapes.Color,
+  Rectangle = shapes.Rectangle, Selection = sprites.Selection, Color = shapes.Color,
   Uuid = function()
     local text = ("xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx"):gsub("x", function()
       return string.format("%x", math.random(0, 15))

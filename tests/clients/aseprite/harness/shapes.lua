@@ -37,6 +37,9 @@ function shapes.Point(x, y)
   return new_point({ x = math.floor(x), y = math.floor(y) })
 end
 
+local size_get = fields_of("width", "height")
+shapes.new_size = strict.class("Size", { get = size_get })
+
 local get, set = fields_of("x", "y", "width", "height")
 get.w, get.h = get.width, get.height
 get.isEmpty = function(r) return r.width <= 0 or r.height <= 0 end

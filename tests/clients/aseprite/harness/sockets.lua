@@ -49,6 +49,7 @@ local new_socket = strict.class("WebSocket", {
 function sockets.WebSocket(given)
   strict.fields("WebSocket{}", given, { url = "string", onreceive = "function", deflate = "boolean",
     minreconnectwait = "number", maxreconnectwait = "number" })
+  strict.asked_by_a_script("WebSocket{}")
   if sockets.denied then
     error("the script doesn't have access to create a WebSocket for '" .. given.url .. "'")
   elseif not given.url:match("^wss?://[^/]+/") then

@@ -30,6 +30,7 @@ function sprites.Palette(given)
     return new_palette({ colors = colors })
   elseif type(given) == "table" then
     strict.fields("Palette{}", given, { fromFile = "string" })
+    strict.asked_by_a_script("Palette{ fromFile }")
     local colors = sprites.files[given.fromFile]
     if colors == "not allowed" then
       error("script doesn't have access to open file " .. given.fromFile)
@@ -131,17 +132,21 @@ end
 local new_tag = strict.class("Tag", { set = { name = tag_set("name", "string"), aniDir = tag_set("aniDir", "number") } })
 local new_cel = strict.class("Cel", {})
 
-local function selected(state, x, y)
-  local content = documents.content(state.document)
-  return content.selection[x .. "," .. y] == true
+-- Selection: the set {"x,y" = true} of a sprite's, or one of its own.
+local function set_of(state)
+  return state.document and documents.content(state.document).selection or state.set
 end
+
+local selection_methods = { contains = function(self, x, y)
+  return set_of(strict.state(self, "Selection"))[x .. "," .. y] == true
+end }
 
 local new_selection = strict.class("Selection", {
   get = {
-    isEmpty = function(state) return next(documents.content(state.document).selection) == nil end,
+    isEmpty = function(state) return next(set_of(state)) == nil end,
     bounds = function(state)
       local left, top, right, bottom
-      for place in pairs(documents.content(state.document).selection) do
+      for place in pairs(set_of(state)) do
         local x, y = place:match("(-?%d+),(-?%d+)")
         x, y = math.tointeger(x), math.tointeger(y)
         left, right = math.min(left or x, x), math.max(right or x, x)
@@ -153,8 +158,33 @@ local new_selection = strict.class("Selection", {
       return shapes.Rectangle(left, top, right - left + 1, bottom - top + 1)
     end,
   },
-  methods = { contains = function(self, x, y) return selected(strict.state(self, "Selection"), x, y) end },
+  methods = selection_methods,
 })
+
+function sprites.Selection(area)
+  local r, set = strict.state(area, "Rectangle"), {}
+  for y = r.y, r.y + r.height - 1 do
+    for x = r.x, r.x + r.width - 1 do
+      set[x .. "," .. y] = true
+    end
+  end
+  return new_selection({ set = set })
+end
+
+local function keeping(kept)
+  return function(self, other)
+    local state, there = strict.state(self, "Selection"), set_of(strict.state(other, "Selection"))
+    if state.document then
+      strict.violate("the artist's selection is changed")
+    end
+    for place in pairs(state.set) do
+      if (there[place] == true) ~= kept then state.set[place] = nil end
+    end
+  end
+end
+
+selection_methods.intersect = keeping(true)
+selection_methods.subtract = keeping(false)
 
 local function listed(count, item)
   return setmetatable({}, {

@@ -69,6 +69,15 @@ function strict.names(name, items)
   })
 end
 
+--- Aseprite asks the artist for permission in the name of the script that called, which it finds as the caller's
+--- source: behind `pcall(WebSocket, …)` or a tail call that is no script. To be called from the constructor.
+function strict.asked_by_a_script(what)
+  local caller = debug.getinfo(3, "S")
+  if caller.source:sub(1, 1) ~= "@" then
+    strict.violate("%s is called by %s: Aseprite would ask in the name of that", what, caller.source)
+  end
+end
+
 --- Check the fields of a table argument against {name = type}.
 function strict.fields(what, given, known)
   if type(given) ~= "table" then
