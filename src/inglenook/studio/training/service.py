@@ -53,6 +53,10 @@ class ExperimentsService:
         self._projects.require(person, project_id, write=False)
         return self._documents.read(project_id, experiment_id)
 
+    def get_with_last(self, person: str, project_id: str, experiment_id: str) -> Experiment:
+        """As `get`, with a last checkpoint whose line was lost (`ExperimentDocuments.with_last`)."""
+        return self._documents.with_last(project_id, self.get(person, project_id, experiment_id))
+
     def epochs(self, person: str, project_id: str, experiment_id: str) -> Sequence[EpochRecord]:
         """The records of all epochs that are done. Raises as `get`."""
         self.get(person, project_id, experiment_id)

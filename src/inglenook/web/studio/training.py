@@ -104,7 +104,7 @@ def workspace_of(
     studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str, weights: WeightsHere
 ) -> dict[str, Any]:
     """The context of one experiment. Raises ProjectNotFound, ExperimentNotFound, CorruptDocument."""
-    found = studio.experiments.get(person, project_id, experiment_id)
+    found = studio.experiments.get_with_last(person, project_id, experiment_id)
     project = studio.projects.require(person, project_id, write=False)
     task = require_task(found.task)
     devices = device_choices(studio.runs.devices)
@@ -120,8 +120,10 @@ def workspace_of(
         "sections": spec_form.sections(found.spec, task, devices),
         "splits": split_names(studio, project_id),
         "presets": PRESETS,
-        "weights_said": weights.said(found.model.backbone) if changeable else "",
-        "weights_json": json.dumps({it.name: weights.said(it.name) for it in task.backbones if changeable}),
+        "weights_said": _weights_said(found.spec, weights) if changeable else "",
+        "weights_json": json.dumps(
+            {it.name: weights.outlook(it.name) for it in task.backbones if changeable}
+        ),
         "steps": _steps_json(found.spec, task),
         "train_steps": _step_lines(found.spec, "train"),
         "val_steps": _step_lines(found.spec, "val"),
@@ -135,6 +137,10 @@ def workspace_of(
         "effective": found.hyperparameters.batch_size * found.hyperparameters.batch_multiplier,
         "goes": goes(found),
     }
+
+
+def _weights_said(spec: TrainSpec, weights: WeightsHere) -> str:
+    return weights.outlook(spec.model.backbone)[spec_form.spelled(spec.model.pretrained)]
 
 
 def _steps_json(spec: TrainSpec, task: Task) -> dict[str, str]:
