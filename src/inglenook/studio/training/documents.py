@@ -213,6 +213,10 @@ class ExperimentDocuments:
         kept = [one for one in self.epochs(project_id, experiment_id) if one.epoch < record.epoch]
         write_lines(path, [*kept, record])
 
+    def keep_epochs(self, project_id: str, experiment_id: str, records: Sequence[EpochRecord]) -> None:
+        """These and no others. Raises Failed, Unavailable."""
+        write_lines(self.folder(project_id, experiment_id) / METRICS, records)
+
     def drop_epochs(self, project_id: str, experiment_id: str, first: int) -> None:
         """Forget the epochs from `first` on: they are trained again."""
         found = self.epochs(project_id, experiment_id)

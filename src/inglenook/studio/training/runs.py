@@ -24,7 +24,7 @@ from inglenook.studio.training.errors import CheckpointNotFound, WrongStatus
 from inglenook.studio.training.finding import KIND as FIND
 from inglenook.studio.training.finding import What
 from inglenook.studio.training.material import Material
-from inglenook.studio.training.model import FINISHED, NEXT, Experiment, Status, require_stopped
+from inglenook.studio.training.model import FINISHED, NEXT, Experiment, Status, require_own, require_stopped
 from inglenook.studio.training.news import Key, Newsroom
 from inglenook.studio.training.watching import tell_status
 from inglenook.studio.training.work import KIND
@@ -85,6 +85,7 @@ class Runs:
         """
 
         def begin(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status is not Status.CREATED:
                 raise WrongStatus(
@@ -105,6 +106,7 @@ class Runs:
         """
 
         def begin(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status not in (Status.FAILED, Status.CANCELLED):
                 raise WrongStatus(f"{old.name} is {old.status}: there is nothing to resume.")
@@ -127,6 +129,7 @@ class Runs:
         await asyncio.to_thread(self._projects.require, person, project_id, write=True)
 
         def anew(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status not in FINISHED:
                 raise WrongStatus(f"{old.name} is {old.status}: there is nothing to forget.")
