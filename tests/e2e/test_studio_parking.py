@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from inglenook.testing.server import RunningServer
+from tests.e2e.browser import PATIENCE_MS, watched
 from tests.e2e.workbench import Workbench
 from tests.starters import CHAT, with_starters
 from tests.studio_http import Http
@@ -73,9 +75,8 @@ def test_a_training_is_parked_for_a_chat_which_answers_and_has_the_figures_of_on
             assert job["state"] == "paused"
             answer = asked.result(240)
         assert answer.status_code == 200, answer.text
-        said = answer.json()["choices"][0]
-        assert "paris" in said["message"]["content"].lower()
-        assert said["finish_reason"] in ("stop", "length")
+        said = answer.json()["choices"][0]["message"]["content"]
+        assert said.strip()
         http.until(parted)
         done = http.get(parted)
         assert done["status"] == "completed", done["error"]
@@ -87,6 +88,33 @@ def test_a_training_is_parked_for_a_chat_which_answers_and_has_the_figures_of_on
         assert trained(http, whole)["parking"]["times"] == 0
         assert numbers(http, parted) == numbers(http, whole)
         assert len(numbers(http, whole)) == EPOCHS
+        alone = chat(server).json()["choices"][0]["message"]["content"]
+        assert said == alone  # it says the same where nobody steps aside
+
+
+def test_a_parked_run_says_on_its_page_that_it_stepped_aside_and_for_whom(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    resting = environ() | {"INGLENOOK_RUNTIME__TRAINING_SLICE_S": "4"}
+    with RunningServer.start(tmp_path, environ=resting) as server:
+        http = project_with(server.base_url, {"a": 12, "b": 12}, RATIOS)
+        made = http.make("Aside", max_epochs=1000)
+        http.act(made, "train")
+        http.until(made, event="epoch_end", epoch=1)
+        with watched(chromium, server.base_url) as nook:
+            page = nook.open(f"/projects/{http.project}/training?experiment_id={made}")
+            expect(page.locator("[data-run-words]")).to_contain_text("of 1000", timeout=PATIENCE_MS)
+            order = Workbench(server).order(prompt="a red fox", n=8, steps=100)
+            aside = page.locator("[data-parked]")
+            expect(aside).to_be_visible(timeout=PATIENCE_MS)
+            expect(aside).to_contain_text("Stepped aside: parked for a picture")
+            expect(page.locator("[data-status-words]")).to_have_text("training")
+            assert Workbench(server).http.post(f"/v1/jobs/{order['id']}/cancel").is_success
+            expect(aside).to_be_hidden(timeout=PATIENCE_MS)
+            page.reload()
+            expect(page.locator("#training-experiment-workspace")).to_contain_text("Made room for others")
+            http.act(made, "stop")
+            expect(page.locator("[data-status-words]")).to_have_text("stopped", timeout=PATIENCE_MS)
 
 
 def chat(server: RunningServer) -> httpx.Response:

@@ -265,7 +265,7 @@ const ACTS = {
   },
   async restart(button) {
     const { name, api } = workspaceNow().dataset;
-    if (!(await askSure(`Restart ${name}? What goes for good: ${button.dataset.goes}. Its configuration stays.`))) return;
+    if (!(await askSure(`Restart ${name}? What goes for good: ${button.dataset.goes}. Its configuration stays.`, "Restart"))) return;
     await askStudio("POST", `${api}/restart`);
     await swapWorkspace();
     swapList();
