@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The extension for Aseprite against a real server that draws with the model that ships.
 
-The extension's Lua files run as they are packed, over a real socket; what lies in the sprite is compared pixel
-by pixel with what the server sent, and with what its HTTP door gives for the same seed.
+The extension's Lua files run as they are packed, over a real socket; what lies in the sprite is compared
+pixel by pixel with what the server sent, and with what its HTTP door gives for the same seed.
 """
 
 import base64
