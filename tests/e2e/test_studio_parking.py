@@ -107,7 +107,7 @@ def test_a_parked_run_says_on_its_page_that_it_stepped_aside_and_for_whom(
             order = Workbench(server).order(prompt="a red fox", n=8, steps=100)
             aside = page.locator("[data-parked]")
             expect(aside).to_be_visible(timeout=PATIENCE_MS)
-            expect(aside).to_contain_text("Stepped aside: parked for a picture")
+            expect(aside).to_contain_text("Stepped aside: parked for 8 pictures for owner")
             expect(page.locator("[data-status-words]")).to_have_text("training")
             assert Workbench(server).http.post(f"/v1/jobs/{order['id']}/cancel").is_success
             expect(aside).to_be_hidden(timeout=PATIENCE_MS)
