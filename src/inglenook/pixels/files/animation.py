@@ -7,6 +7,7 @@ writes as a whole loses frames: two alike ones become one.
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from typing import Final
@@ -34,21 +35,27 @@ def gif(frames: Sequence[Bytes], spec: Spec) -> bytes:
     whole = indexed(frames, spec.palette)
     shared = whole is not None and 1 <= whole.entries <= 256
     height, width = (side * spec.scale for side in frames[0].shape[:2])
+    holes = any((frame[..., 3] == 0).any() for frame in frames)
     out = [b"GIF89a", struct.pack("<HH", width, height)]
     out.append(_screen(whole) if shared and whole is not None else b"\x70\0\0")
     if spec.loop and len(frames) > 1:
         out.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
     for number, duration in enumerate(_hundredths(spec.durations(len(frames)))):
-        found = whole if shared and whole is not None else _own(frames[number], number)
+        found = whole if shared and whole is not None else _own(frames[number], number, holes)
         out.append(_gif_frame(found, number if shared else 0, duration, spec.scale, shared))
     out.append(b"\x3b")
     return b"".join(out)
 
 
-def _own(frame: Bytes, number: int) -> Indexed:
+def _own(frame: Bytes, number: int, holes: bool) -> Indexed:
+    """A frame with a palette of its own.
+
+    `holes`: whether any frame has some. A frame without then says nevertheless which entry is transparent,
+    where it has one to spare: readers take the first frame's word for all of them.
+    """
     found = indexed([frame], None)
     if found is not None and found.entries <= 256:
-        return found
+        return replace(found, holes=found.holes or (holes and len(found.palette) < 256))
     partly = int(((frame[..., 3] != 0) & (frame[..., 3] != 255)).sum())
     fact = (
         f"{partly} partly transparent pixels" if partly else "more colours than a GIF's palette has room for"

@@ -55,7 +55,8 @@ def aseprite(pictures: Sequence[Bytes], spec: Spec) -> bytes:
         cels = [_cel(pictures, found, one, one if spec.layers else 0) for one in shown]
         frames.append(_frame(chunks + [cel for cel in cels if cel], duration))
     body = b"".join(frames)
-    return _header(len(frames), width, height, found, len(body)) + body
+    entries = len(spec.palette or ()) if found is None else len(found.palette) + 1
+    return _header(len(frames), (width, height), 32 if found is None else 8, entries, len(body)) + body
 
 
 def palette_document(colors: Sequence[Color]) -> bytes:
@@ -64,16 +65,13 @@ def palette_document(colors: Sequence[Color]) -> bytes:
     It is RGBA, so that no entry stands for transparency.
     """
     body = _frame([_profile(), _new_palette(np.array(colors, np.uint8), hole=False), _layer("palette")], 100)
-    return _header(1, 1, 1, None, len(body)) + body
+    return _header(1, (1, 1), 32, len(colors), len(body)) + body
 
 
-def _header(frames: int, width: int, height: int, found: Indexed | None, body: int) -> bytes:
-    depth = 32 if found is None else 8
-    entries = 0 if found is None else len(found.palette) + 1
-    head = struct.pack(
-        "<IHHHHHIHIIB3xHBB", 128 + body, MAGIC, frames, width, height, depth, 1, 100, 0, 0, 0, entries, 1, 1
-    )
-    return (head + struct.pack("<hhHH", 0, 0, 16, 16)).ljust(128, b"\0")
+def _header(frames: int, size: tuple[int, int], depth: int, entries: int, body: int) -> bytes:
+    """128 bytes; 1: layers' opacity counts; 100 ms, as every frame says for itself; pixels are square."""
+    head = struct.pack("<IHHHHHIHIIB3xH", 128 + body, MAGIC, frames, *size, depth, 1, 100, 0, 0, 0, entries)
+    return (head + struct.pack("<BBhhHH", 1, 1, 0, 0, 16, 16)).ljust(128, b"\0")
 
 
 def _frame(chunks: Sequence[bytes], duration: int) -> bytes:

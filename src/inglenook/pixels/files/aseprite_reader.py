@@ -149,13 +149,17 @@ class _Reader:
         del self.levels[level:]
         visible = bool(flags & 1) and all(self.levels)
         self.levels.append(bool(flags & 1))
-        if flags & 8:
+        background, reference = flags & 8, flags & 64
+        if background:
             self.backgrounds.add(len(self.layers))
-        known = opacity if self.flags & 1 else 255
+        known = opacity if self.flags & 1 and not background else 255
+        visible = visible and not reference  # a picture to draw after, not one of the sprite
         self.layers.append(Layer(chunk.text(), visible, known, blend, group=kind == 1))
 
     def new_palette(self, chunk: _Cursor) -> None:
         size, first, last = chunk.fields("III8x")
+        if not size:  # as some writers leave an RGBA document without a palette
+            return
         if size > 256 or not first <= last < size:
             raise _damaged(f"a palette of {size} entries, {first} to {last}")
         del self.palette[size:]
