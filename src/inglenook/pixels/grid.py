@@ -84,6 +84,8 @@ def find_grid(rgba: Rgba) -> Grid | None:
     Args:
         rgba: uint8 (h, w, 4), straight alpha.
     """
+    if min(rgba.shape[:2]) < 2 * LEAST_CELLS:
+        return None
     colour, scale = _premultiplied(rgba), 1
     found = _at_scale(colour, scale, rgba.shape)
     while min(colour.shape[:2]) >= 2 * _LEAST_COARSE and (found is None or found.confidence < _SURE):

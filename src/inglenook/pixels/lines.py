@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dark lines that are thinner than a cell, kept through a reduction.
 
-A line is what a morphological closing fills: the brightest within a window as wide as a cell, then the darkest of
-that (van Herk's running extremes by doubling). What is transparent counts as white, so the outline of a subject on
+A line is what a morphological closing fills: the brightest within a window as wide as a cell, then the
+darkest of that (running extremes by doubling). What is transparent counts as white, so the outline of a subject on
 nothing is a line too.
 """
 
