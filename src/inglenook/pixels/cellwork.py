@@ -47,7 +47,7 @@ class Block:
 
 def even(length: int, count: int) -> Places:
     """Boundaries of `count` even cells over `length` pixels: float64 (count + 1,)."""
-    return np.arange(count + 1) * (length / count)
+    return np.arange(count + 1, dtype=np.float64) * (length / count)
 
 
 def middles(boundaries: Places, length: int) -> npt.NDArray[np.int64]:
@@ -114,14 +114,16 @@ def mean(lab: Labs, chosen: Mask) -> Labs:
     """float32 (..., 3): the mean of the chosen samples of each cell; 0 where none is."""
     weight = chosen.astype(np.float64)
     total = np.einsum("...s,...sc->...c", weight, lab.astype(np.float64))
-    return (total / np.maximum(weight.sum(axis=-1), 1.0)[..., None]).astype(np.float32)
+    found: Labs = (total / np.maximum(weight.sum(axis=-1), 1.0)[..., None]).astype(np.float32)
+    return found
 
 
 def coverage(block: Block) -> Rgba:
     """uint8 (rows, columns): mean alpha of each cell."""
     total = np.where(block.inside, block.rgba[..., 3], 0).sum(axis=2, dtype=np.int64)
     count = block.inside.sum(axis=2)
-    return ((2 * total + count) // (2 * count)).astype(np.uint8)
+    found: Rgba = ((2 * total + count) // (2 * count)).astype(np.uint8)
+    return found
 
 
 def areas(plane: npt.NDArray[np.float64], boundaries: Places) -> npt.NDArray[np.float64]:

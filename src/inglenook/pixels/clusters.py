@@ -79,8 +79,8 @@ def two_colours(lab: Labs, valid: Mask) -> tuple[Labs, Labs, npt.NDArray[np.floa
     for _ in range(_ROUNDS):
         first = valid & (distances(lab, one[..., None, :]) <= distances(lab, other[..., None, :]))
         second = valid & ~first
-        one = np.where(first.any(axis=-1)[..., None], mean(lab, first), one)
-        other = np.where(second.any(axis=-1)[..., None], mean(lab, second), one)
+        one = np.where(first.any(axis=-1, keepdims=True), mean(lab, first), one)
+        other = np.where(second.any(axis=-1, keepdims=True), mean(lab, second), one)
     share = second.sum(axis=-1) / valid.sum(axis=-1)
     swap = (share > 0.5)[..., None]
     smaller = np.minimum(share, 1 - share).astype(np.float32)

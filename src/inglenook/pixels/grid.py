@@ -200,7 +200,7 @@ class _Axis:
         stride = max(1, -(-colour.shape[0] * colour.shape[1] // _SAMPLED))
         profile = _profile(colour[stride // 2 :: stride])
         at = np.flatnonzero(profile)
-        return cls(length, LEAST_PERIOD * scale, at * (scale / _FINE), profile[at])
+        return cls(length, LEAST_PERIOD * scale, at.astype(np.float64) * (scale / _FINE), profile[at])
 
     def comb(self) -> _Comb | None:
         """The coarsest comb that holds the edges."""
@@ -336,4 +336,5 @@ def _profile(colour: npt.NDArray[np.int16]) -> Floats:
     bend = left - 2 * top + right
     off = np.where(bend < 0, (left - right) / (2 * np.minimum(bend, -1e-6)), 0.0)
     place = np.rint((at + 1 + off) * _FINE).astype(np.int64)
-    return np.bincount(place, np.minimum(top, _FULL_STEP) / _FULL_STEP, colour.shape[1] * _FINE + 1)
+    weights = np.minimum(top, _FULL_STEP) / _FULL_STEP
+    return np.bincount(place, weights, colour.shape[1] * _FINE + 1).astype(np.float64)

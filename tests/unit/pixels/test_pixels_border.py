@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests/unit/images/test_cutout.py does not look at: pictures that have alpha already, and odd shapes."""
+"""What tests/unit/images/test_cutout.py does not look at: pictures with alpha, and odd shapes."""
 
 import numpy as np
 import pytest
