@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures cut into cells with fractional boundaries, and what is counted in each cell.
 
-A pixel belongs to the cell that holds its middle. All cells are laid side by side as one array (cells, samples)
-with a mask, so that every method is a few NumPy calls over all of them.
+A pixel belongs to the cell that holds its middle. All cells are laid side by side as one array (cells,
+samples) with a mask, so that every method is a few NumPy calls over all of them.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ Places = npt.NDArray[np.float64]
 MOST_SAMPLES: Final = 24
 """Along each side of a cell; of a larger one evenly spaced pixels stand for all."""
 _AT_ONCE: Final = 1 << 20  # samples worked on at a time: bounds the memory
-_CORE: Final = 0.2  # of a cell's side, left out at each end: blur and JPEG mix neighbours there
+_CORE: Final = 0.3  # of a cell's side, left out at each end: blur and JPEG mix neighbours there
+_LEAST_CORE: Final = 0.3  # pixels: one whose middle is on the boundary may be of either cell
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class Block:
 
 def even(length: int, count: int) -> Places:
     """Boundaries of `count` even cells over `length` pixels: float64 (count + 1,)."""
-    return np.arange(count + 1) * (length / count)
+    return np.arange(count + 1, dtype=np.float64) * (length / count)
 
 
 def middles(boundaries: Places, length: int) -> npt.NDArray[np.int64]:
@@ -75,7 +76,9 @@ def blocks(rgba: Rgba, x: Places, y: Places, *, core: bool) -> Iterator[Block]:
 def _samples(boundaries: Places, length: int, *, core: bool) -> tuple[npt.NDArray[np.int64], Mask]:
     """Pixels of each cell along one axis: int64 (cells, most samples) and which of them are its own."""
     sides = np.diff(boundaries)
-    inset = np.where(sides >= 3, sides * _CORE, 0.0) if core else np.zeros_like(sides)
+    inset = (
+        np.maximum(np.where(sides >= 3, sides * _CORE, 0.0), _LEAST_CORE) if core else np.zeros_like(sides)
+    )
     begin = np.ceil(boundaries[:-1] + inset - 0.5 - 1e-9)
     end = np.ceil(boundaries[1:] - inset - 0.5 - 1e-9)
     alone = end <= begin  # a cell that holds no pixel's middle takes the pixel it lies in
@@ -111,14 +114,16 @@ def mean(lab: Labs, chosen: Mask) -> Labs:
     """float32 (..., 3): the mean of the chosen samples of each cell; 0 where none is."""
     weight = chosen.astype(np.float64)
     total = np.einsum("...s,...sc->...c", weight, lab.astype(np.float64))
-    return (total / np.maximum(weight.sum(axis=-1), 1.0)[..., None]).astype(np.float32)
+    found: Labs = (total / np.maximum(weight.sum(axis=-1), 1.0)[..., None]).astype(np.float32)
+    return found
 
 
 def coverage(block: Block) -> Rgba:
     """uint8 (rows, columns): mean alpha of each cell."""
     total = np.where(block.inside, block.rgba[..., 3], 0).sum(axis=2, dtype=np.int64)
     count = block.inside.sum(axis=2)
-    return ((2 * total + count) // (2 * count)).astype(np.uint8)
+    found: Rgba = ((2 * total + count) // (2 * count)).astype(np.uint8)
+    return found
 
 
 def areas(plane: npt.NDArray[np.float64], boundaries: Places) -> npt.NDArray[np.float64]:

@@ -53,7 +53,7 @@ def _fullest(lab: Labs, valid: Mask, shift: float) -> tuple[Mask, npt.NDArray[np
 
 
 def median(lab: Labs, valid: Mask) -> Labs:
-    """float32 (rows, columns, 3): the sample nearest to the median of each channel; a colour that is there."""
+    """float32 (rows, columns, 3): the sample nearest to the median of each channel."""
     ordered = np.sort(np.where(valid[..., None], lab, np.float32(np.inf)), axis=-2)
     middle = ((valid.sum(axis=-1) - 1) // 2)[..., None, None]
     centre = np.take_along_axis(ordered, middle, -2)
@@ -79,8 +79,8 @@ def two_colours(lab: Labs, valid: Mask) -> tuple[Labs, Labs, npt.NDArray[np.floa
     for _ in range(_ROUNDS):
         first = valid & (distances(lab, one[..., None, :]) <= distances(lab, other[..., None, :]))
         second = valid & ~first
-        one = np.where(first.any(axis=-1)[..., None], mean(lab, first), one)
-        other = np.where(second.any(axis=-1)[..., None], mean(lab, second), one)
+        one = np.where(first.any(axis=-1, keepdims=True), mean(lab, first), one)
+        other = np.where(second.any(axis=-1, keepdims=True), mean(lab, second), one)
     share = second.sum(axis=-1) / valid.sum(axis=-1)
     swap = (share > 0.5)[..., None]
     smaller = np.minimum(share, 1 - share).astype(np.float32)
@@ -106,7 +106,7 @@ def standing_out(first: Labs, second: Labs, share: npt.NDArray[np.float32], alph
 
 
 def _surroundings(lab: Labs, counts: Mask) -> Labs:
-    """float32 (rows, columns, 3): the mean of the up to eight cells around each; its own where none counts."""
+    """float32 (rows, columns, 3): the mean of the cells around each; its own where none counts."""
     rows, columns = counts.shape
     value = np.pad(np.where(counts[..., None], lab, 0).astype(np.float64), ((1, 1), (1, 1), (0, 0)))
     number = np.pad(counts.astype(np.int64), 1)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The size of a sprite, and the picture cut or padded to its shape.
 
-It is done at the picture's own size, in whole pixels, so that the reduction after it has nothing left to scale.
+It is done at the picture's own size, in whole pixels, so that the reduction after it has nothing left to
+scale.
 """
 
 import numpy as np
@@ -68,7 +69,7 @@ def _cut(rgba: Rgba, *, columns: int | None = None, rows: int | None = None) -> 
 
 
 def _bounded(rgba: Rgba) -> Rgba:
-    """At most `MAX_SIDE_PX` long: a ribbon padded to a square would take as many pixels as its length squared."""
+    """At most `MAX_SIDE_PX` long: a ribbon padded to a square would take its length squared."""
     rows, columns = rgba.shape[:2]
     if max(rows, columns) <= MAX_SIDE_PX:
         return rgba

@@ -84,6 +84,8 @@ def find_grid(rgba: Rgba) -> Grid | None:
     Args:
         rgba: uint8 (h, w, 4), straight alpha.
     """
+    if min(rgba.shape[:2]) < 2 * LEAST_CELLS:
+        return None
     colour, scale = _premultiplied(rgba), 1
     found = _at_scale(colour, scale, rgba.shape)
     while min(colour.shape[:2]) >= 2 * _LEAST_COARSE and (found is None or found.confidence < _SURE):
@@ -198,7 +200,7 @@ class _Axis:
         stride = max(1, -(-colour.shape[0] * colour.shape[1] // _SAMPLED))
         profile = _profile(colour[stride // 2 :: stride])
         at = np.flatnonzero(profile)
-        return cls(length, LEAST_PERIOD * scale, at * (scale / _FINE), profile[at])
+        return cls(length, LEAST_PERIOD * scale, at.astype(np.float64) * (scale / _FINE), profile[at])
 
     def comb(self) -> _Comb | None:
         """The coarsest comb that holds the edges."""
@@ -334,4 +336,5 @@ def _profile(colour: npt.NDArray[np.int16]) -> Floats:
     bend = left - 2 * top + right
     off = np.where(bend < 0, (left - right) / (2 * np.minimum(bend, -1e-6)), 0.0)
     place = np.rint((at + 1 + off) * _FINE).astype(np.int64)
-    return np.bincount(place, np.minimum(top, _FULL_STEP) / _FULL_STEP, colour.shape[1] * _FINE + 1)
+    weights = np.minimum(top, _FULL_STEP) / _FULL_STEP
+    return np.bincount(place, weights, colour.shape[1] * _FINE + 1).astype(np.float64)

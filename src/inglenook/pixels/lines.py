@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dark lines that are thinner than a cell, kept through a reduction.
 
-A line is what a morphological closing fills: the brightest within a window as wide as a cell, then the darkest of
-that (van Herk's running extremes by doubling). What is transparent counts as white, so the outline of a subject on
-nothing is a line too.
+A line is what a morphological closing fills: the brightest within a window as wide as a cell, then the
+darkest of that (running extremes by doubling). What is transparent counts as white, so the outline of a
+subject on nothing is a line too.
 """
 
 from typing import Final
@@ -34,8 +34,8 @@ def with_lines(rgba: Rgba, x: Places, y: Places, reduced: Rgba) -> Rgba:
     if side < _THINNEST_CELL:
         return reduced
     lab = _lab(rgba)
-    share = rgba[..., 3].astype(np.float32) / 255
-    light = lab[..., 0] * share + (1 - share)
+    share = rgba[..., 3].astype(np.float32) / np.float32(255)
+    light: Plane = (lab[..., 0] * share + (1 - share)).astype(np.float32)
     line = (_closed(light, int(np.ceil(side)) | 1) - light > _DARKER) & (rgba[..., 3] >= 128)
     planes = np.concatenate([line[..., None], np.where(line[..., None], lab, 0)], axis=2).astype(np.float64)
     means = areas(areas(planes, y).transpose(1, 0, 2), x).transpose(1, 0, 2)

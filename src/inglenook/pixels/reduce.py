@@ -4,15 +4,14 @@
 With a grid each of its cells becomes a pixel first; where the sprite is to have another size, that picture of
 cells is reduced or enlarged again. Without one the picture is divided evenly.
 
-Colours are compared and averaged in OKLab, light is averaged in linear light. A transparent pixel gives its cell
-alpha and no colour.
+Colours are compared and averaged in OKLab, areas in linear light. A transparent pixel gives its cell alpha
+and no colour.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from inglenook.pixels.cellwork import (
     Labs,
