@@ -34,6 +34,7 @@ from inglenook.pixels.edges import cleaned
 from inglenook.pixels.fit import fitted, target_size
 from inglenook.pixels.grid import find_grid
 from inglenook.pixels.model import (
+    Alpha,
     Background,
     Dither,
     Grid,
@@ -261,7 +262,7 @@ def _shrunk(frame: Rgba, matte: Grey | None, recipe: Recipe, first: _Small | Non
     small = hardened(
         small, recipe.alpha, threshold=recipe.alpha_threshold, background=recipe.background_color
     )
-    if recipe.despeckle:
+    if recipe.despeckle and recipe.alpha is Alpha.BINARY:
         small[~without_specks(small[..., 3] > 0, recipe.despeckle)] = 0
     return _Small(small, frame.shape, grid, canvas_grid, notes)
 
