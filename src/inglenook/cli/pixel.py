@@ -20,6 +20,7 @@ from inglenook.cli.pixel_options import (
     named_palette,
     out_file,
     recipe_options,
+    write_out,
 )
 from inglenook.cli.screen import put, put_json, say
 
@@ -117,7 +118,7 @@ def pixel(
     file = out_file(files[0], made[0], written.suffix) if out is None else out
     if out is None:
         check_files([file], force=force)
-    file.write_bytes(written.data)
+    write_out(file, written.data, force=force)
     _tell(file, files, made, proof=proof, as_json=as_json)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `inglenook pixel` is asked for: a recipe as options; how sizes, tags, palettes and formats are written."""
+"""What `inglenook pixel` is asked for: a recipe as options; how sizes, tags and palettes are written."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from inglenook.base.errors import Failed
+from inglenook.base.errors import Conflict, Failed
 from inglenook.pixels.model import (
     Alpha,
     Background,
@@ -49,7 +49,6 @@ _OF_SUFFIX: Final = {
 _ONE_PICTURE: Final = frozenset({"png", "ico", "icons"})
 _SIZE: Final = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
 _TAG: Final = re.compile(r"([^:]{1,64}):(\d{1,3})(?:-(\d{1,3}))?(?::(forward|reverse|ping-pong))?")
-MOST_PALETTE_BYTES: Final = 4 * 1024 * 1024
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -123,11 +122,11 @@ def named_palette(text: str) -> str | list[str]:
     file = Path(text)
     if not file.suffix and not file.is_file():
         return text
-    from inglenook.pixels.palette_files import read_palette
+    from inglenook.pixels.palette_files import MAX_BYTES, read_palette
 
     try:
         with file.open("rb") as stream:
-            data = stream.read(MOST_PALETTE_BYTES + 1)
+            data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise Failed(
             f"The palette {file} cannot be read: {error.strerror}.",
@@ -140,6 +139,26 @@ def named_palette(text: str) -> str | list[str]:
 def out_file(source: Path, made: "MadePicture", suffix: str) -> Path:
     """``fox.jpg`` → ``fox-64x64.png`` in the working folder."""
     return Path(f"{source.stem}-{made.width}x{made.height}{suffix}")
+
+
+def write_out(file: Path, data: bytes, *, force: bool) -> None:
+    """Raises:
+    Conflict: it has appeared since it was looked for.
+    Failed: it cannot be written.
+    """
+    try:
+        with file.open("wb" if force else "xb") as stream:
+            stream.write(data)
+    except FileExistsError:
+        raise Conflict(
+            f"{file} has appeared meanwhile.", code="cli.exists", hint="use --force to overwrite it"
+        ) from None
+    except OSError as error:
+        raise Failed(
+            f"{file} cannot be written: {error.strerror}.",
+            code="cli.unwritable",
+            hint="look at the disk and the folder's owner, or write to another place",
+        ) from error
 
 
 def recipe_options(command: Command) -> Command:

@@ -25,7 +25,11 @@ def main() -> int:
     inbox = Inbox(channel=channel, end=os._exit, load=OpenPixels, work=(Pixelate, WriteSprites))
     inbox.start()
 
+    from PIL import Image
+
     from inglenook.workers.pixels.worker import Worker
+
+    Image.MAX_IMAGE_PIXELS = None  # each message says how many there may be
 
     worker = Worker(channel=channel, inbox=inbox, spool=Path.cwd(), bound=bound_memory, clock=SystemClock())
     return worker.run()

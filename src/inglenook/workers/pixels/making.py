@@ -7,8 +7,8 @@ from pathlib import Path
 
 from inglenook.base.clock import Clock
 from inglenook.pixels.checking import read_recipe
-from inglenook.pixels.files.png import png_of
-from inglenook.pixels.model import Sprite
+from inglenook.pixels.files.png import png
+from inglenook.pixels.model import MAX_COLORS, Sprite
 from inglenook.pixels.pipeline import pixelate
 from inglenook.wire.pixels import MadeSprite, Pixelate, Pixelated
 from inglenook.workers.pixels.pictures import Mattes, Pictures
@@ -48,8 +48,10 @@ class Making:
     def _kept(self, place: int, sprite: Sprite) -> MadeSprite:
         self._look()
         name = f"{self._work.job}-{place}-sprite.png"
-        (self._spool / name).write_bytes(png_of(sprite.pixels, sprite.palette))
-        said = self._pictures.notes.get(place)
+        (self._spool / name).write_bytes(png(sprite.pixels, sprite.palette or None))
+        said = [self._pictures.notes[place]] if place in self._pictures.notes else []
+        if sprite.palette is not None and len(sprite.palette) == MAX_COLORS and 0 in sprite.proof.alphas:
+            said.append("256 colours and transparency do not fit an indexed PNG: it is written as RGBA")
         return MadeSprite(
             file=name,
             width=sprite.proof.width,
@@ -59,5 +61,5 @@ class Making:
             grid=None if sprite.grid is None else asdict(sprite.grid),
             offset=sprite.offset,
             pivot=sprite.pivot,
-            notes=sprite.notes if said is None else (said, *sprite.notes),
+            notes=(*said, *sprite.notes),
         )

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of the spool folder as pixels. What a file claims is looked at before anything is decoded."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, overload
@@ -110,13 +109,11 @@ def read(file: Path, place: int, *, max_pixels: int) -> tuple[Pixels, int]:
     Raises BadPicture: it is none of the formats, damaged, or larger than `max_pixels`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own bound, which is not ours
-            with Image.open(file, formats=FORMATS) as opened:
-                _require_small(opened, place, max_pixels)
-                frames = getattr(opened, "n_frames", 1)
-                picture = ImageOps.exif_transpose(opened)
-                return np.array(_with_alpha(picture), np.uint8), frames
+        with Image.open(file, formats=FORMATS) as opened:
+            _require_small(opened, place, max_pixels)
+            frames = getattr(opened, "n_frames", 1)
+            picture = ImageOps.exif_transpose(opened)
+            return np.array(_with_alpha(picture), np.uint8), frames
     except _UNREADABLE as error:
         raise _unreadable("Picture", place, error) from error
 
@@ -124,11 +121,9 @@ def read(file: Path, place: int, *, max_pixels: int) -> tuple[Pixels, int]:
 def read_grey(file: Path, place: int, *, max_pixels: int) -> Pixels:
     """uint8 (h, w). Raises BadPicture."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=("PNG",)) as opened:
-                _require_small(opened, place, max_pixels)
-                return np.array(viewable(opened).convert("L"), np.uint8)
+        with Image.open(file, formats=("PNG",)) as opened:
+            _require_small(opened, place, max_pixels)
+            return np.array(viewable(opened).convert("L"), np.uint8)
     except _UNREADABLE as error:
         raise _unreadable("The matte of picture", place, error) from error
 
