@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inglenook.pixels.alpha import hardened, with_matte
-from inglenook.pixels.border import border_matte
+from inglenook.pixels.border import border_cut
 from inglenook.pixels.colouring import Coloured, coloured, keeps_every_color
 from inglenook.pixels.edges import cleaned
 from inglenook.pixels.fit import fitted, target_size
@@ -257,7 +257,6 @@ def _shrunk(frame: Rgba, matte: Grey | None, recipe: Recipe, first: _Small | Non
         recipe.reduction,
         canvas_grid,
         keep_outline=recipe.keep_outline,
-        seed=recipe.seed,
     )
     small = hardened(
         small, recipe.alpha, threshold=recipe.alpha_threshold, background=recipe.background_color
@@ -277,9 +276,9 @@ def _cut_out(frame: Rgba, matte: Grey | None, recipe: Recipe) -> tuple[Rgba, tup
         return with_matte(frame, matte), ()
     if recipe.background is Background.KEEP:
         return frame, ()
-    border = border_matte(frame)
-    if border is None:
+    found = border_cut(frame)
+    if found is None:
         return frame, ("the background was kept: the picture's border has no colour of its own",)
     if recipe.background is Background.MATTE:
-        return with_matte(frame, border), ("there was no matte: what has the border's colour was cut out",)
-    return with_matte(frame, border), ()
+        return found, ("there was no matte: what has the border's colour was cut out",)
+    return found, ()
