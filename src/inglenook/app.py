@@ -706,6 +706,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     runtime, clock = workshop.scheduler, workshop.clock
     links, outgoing = workshop.links, workshop.outgoing
     server = workshop.settings.server
+    palettes = Palettes()
     metrics = Metrics(registry=CollectorRegistry())
     password = server.admin_password
     app.state.administration = Administration(
@@ -767,6 +768,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             runtime=runtime,
             clock=clock,
             language=chat,
+            sprites=workshop.sprites,
+            palettes=palettes,
         ),
         completions_router(desk=desk, pictures=pictures),
         messages_router(desk=desk, pictures=pictures),
@@ -795,7 +798,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         pixel_router(
             sprites=workshop.sprites,
             jobs=jobs,
-            palettes=Palettes(),
+            palettes=palettes,
             pictures=pictures,
             max_body_bytes=server.max_upload_bytes,
         ),

@@ -292,12 +292,15 @@ def image_request(
     Raises:
         BadSprite: no such preset or style.
     """
-    words = words_for(record)
+    usual = "" if request.plain else words_for(record).negative
+    negative = usual if request.negative_prompt is None else request.negative_prompt
     mode = Mode.TEXT if ground is None else Mode.IMAGE if mask is None else Mode.INPAINT
     return ImageRequest(
         model=record.id,
-        prompt=worded(request.prompt, record, preset=request.preset, style=request.style),
-        negative_prompt=words.negative if request.negative_prompt is None else request.negative_prompt,
+        prompt=worded(
+            request.prompt, record, preset=request.preset, style=request.style, plain=request.plain
+        ),
+        negative_prompt=negative,
         mode=mode,
         width=None if size is None else size[0],
         height=None if size is None else size[1],

@@ -269,8 +269,13 @@ def known_lora(name: str) -> KnownLora | None:
     return next((lora for lora in LORAS if lora.part in plain), None)
 
 
-def worded(prompt: str, record: ModelRecord, *, preset: str | None, style: str | None) -> str:
+def worded(
+    prompt: str, record: ModelRecord, *, preset: str | None, style: str | None, plain: bool = False
+) -> str:
     """The prompt of a still sprite as this model should read it.
+
+    Args:
+        plain: without the words for pixel art.
 
     Raises:
         BadSprite: no such preset or style; the hint names all.
@@ -287,7 +292,8 @@ def worded(prompt: str, record: ModelRecord, *, preset: str | None, style: str |
             raise _unknown("style", style, STYLES)
         if text and words is not TINY:
             text = STYLES[style].prompt.replace(HERE, text)
-    return f"{text}{words.put}" if text and PIXEL_ART not in text.lower() else text
+    lacks = bool(text) and not plain and PIXEL_ART not in text.lower()
+    return f"{text}{words.put}" if lacks else text
 
 
 def posed(prompt: str, record: ModelRecord, motion: str | None, frame: int, frames: int) -> tuple[str, Pose]:
