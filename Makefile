@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
-.PHONY: help serve test static quick check format benchmarks clean
+.PHONY: help serve aseprite test static quick check format benchmarks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ $(DEV_STAMP): $(STAMP)
 
 serve: $(STAMP) ## start the server with small models for everything, and print its address
 	@exec $(BIN)/inglenook serve $(if $(filter no,$(STARTERS)),,--with-starters) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))
+
+aseprite: ## pack the extension for Aseprite into dist/
+	@$(PYTHON) clients/aseprite/pack.py dist/inglenook.aseprite-extension
 
 test: $(DEV_STAMP) ## all that CI runs: checks, the everyday tests, the slow tests
 	@$(MAKE) --no-print-directory static

@@ -159,6 +159,8 @@ def test_a_route_that_blocks_is_not_a_coroutine() -> None:
         "api/health.py:readyz",
         "api/health.py:health",
         "api/health.py:alices_health",
+        "api/pixelai/generation.py:progress",  # reads what the event loop's thread owns
+        "api/pixelai/generation.py:cancel",  # asks a task of the event loop to stop, and answers at once
         "api/studio/journal.py:events",  # hands a generator to the response
         "api/studio/runtime.py:snapshot",  # reads what the event loop's thread owns
         "web/activity_pages.py:stream",  # hands a generator to the response

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 WORDS = ("zero", "one", "two")
 BY_CLASS = 24
 TOTAL = BY_CLASS * len(WORDS)
+MANY = 6000
+"""So many that an import of them has a middle to stop it in."""
 Json = dict[str, Any]
 
 
@@ -199,6 +201,91 @@ def test_a_folder_of_the_server_replaces_what_is_there_after_a_question(
     page.locator("#sure").get_by_role("button", name="Go back").click()
     expect(page.locator(".version")).to_have_count(3)
     assert filled.total() == TOTAL
+
+
+def test_pictures_of_the_gallery_come_in_with_the_class_that_was_chosen(room: Room, digits: Path) -> None:
+    wanted = [
+        ("file", (file.name, file.read_bytes(), "image/png"))
+        for file in sorted((digits / "two").iterdir())[:3]
+    ]
+    kept = room.http.post("/v1/pictures/import", files=wanted).json()["data"]
+    assert len(kept) == 3
+    answer = room.http.patch(f"/v1/pictures/{kept[0]['id']}", json={"tags": ["fit to learn"]})
+    assert answer.status_code == 200, answer.text
+    page = room.open()
+    page.locator("#gallery-search").fill("no such words")
+    page.get_by_role("button", name="Import from the gallery").click()
+    expect(
+        page.locator("#trouble, #dataset-import-indicator")
+        .filter(has_text=re.compile("no picture", re.IGNORECASE))
+        .first
+    ).to_be_visible(timeout=PATIENCE_MS)
+    room.nook.errors.clear()  # the browser notes the refusal
+    page = room.open()
+    page.locator("#gallery-tag").fill("fit to learn")
+    page.locator("#gallery-class").fill("two")
+    page.get_by_role("button", name="Import from the gallery").click()
+    expect(page.locator("#dataset-import-indicator")).to_contain_text(
+        "1 picture imported", timeout=PATIENCE_MS
+    )
+    assert room.classes() == {"two": 1}
+    page.get_by_role("button", name="Import more").click()
+    page.locator("#gallery-tag").fill("")
+    page.get_by_role("button", name="Import from the gallery").click()
+    expect(page.locator("#dataset-import-indicator")).to_contain_text("imported", timeout=PATIENCE_MS)
+    assert room.total() >= 3  # what was there already is not taken twice
+    page.get_by_role("link", name="See the pictures").click()
+    expect(shots(page)).to_have_count(room.total())
+
+
+def test_an_import_is_stopped_on_the_page_and_nothing_has_changed(
+    filled: Room, server: RunningServer
+) -> None:
+    many = server.data / "studio" / "incoming" / filled.project / "many" / "noise"
+    many.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for number in range(MANY):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(many / f"{number}.png")
+    page = filled.open("dataset/import")
+    page.locator("#source_path").fill(str(many.parent))
+    page.get_by_role("button", name="Import the folder").click()
+    course = page.locator("#dataset-import-indicator")
+    expect(course.locator("[data-course-line]")).to_contain_text(f"of {MANY:,}", timeout=PATIENCE_MS)
+    course.get_by_role("button", name="Stop").click()
+    expect(course).to_contain_text("The import was stopped; nothing has changed", timeout=PATIENCE_MS)
+    assert filled.total() == TOTAL
+    assert filled.classes() == dict.fromkeys(WORDS, BY_CLASS)
+    course.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Import the folder")).to_be_visible()
+    page = filled.open("dataset/versions")
+    expect(page.locator(".version")).to_have_count(1)
+
+
+def test_deleting_a_split_names_the_experiments_that_were_made_with_it(filled: Room) -> None:
+    filled.split()
+    filled.split("second")
+    made = filled.data(
+        "POST",
+        f"/api/training/{filled.project}/experiments",
+        json={"name": "Owl <b>eyes</b>", "split_name": "first", "model": {"backbone": "small_cnn"}},
+    )
+    page = filled.open("split")
+    card = page.locator('[data-split="first"]')
+    expect(card).to_contain_text("Used by Owl <b>eyes</b>.")
+    card.get_by_role("button", name="Delete first").click()
+    asked = page.locator("#sure")
+    expect(asked).to_contain_text("These experiments were made with it: Owl <b>eyes</b>.")
+    asked.get_by_role("button", name="Keep").click()
+    expect(card).to_be_visible()
+    card.get_by_role("button", name="Delete first").click()
+    asked.get_by_role("button", name="Delete").click()
+    expect(card).to_have_count(0)
+    expect(page.locator('[data-split="second"]')).to_be_visible()
+    page = filled.nook.open(f"/projects/{filled.project}/training?experiment_id={made['id']}")
+    expect(page.locator("#split_name")).to_contain_text("first (deleted)")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#error-split_name, #trouble").filter(visible=True).first).to_contain_text("first")
+    filled.nook.errors.clear()  # the browser notes the refusal
 
 
 def test_a_folder_outside_the_allowed_ones_is_refused_with_words(room: Room) -> None:

@@ -187,7 +187,8 @@ def test_a_full_disk_in_a_checkpoint_and_in_a_document_is_said_and_nothing_is_lo
         filler = small_disk / "filler"
         fill(filler)
         other = http.client.post(http.path, json={"name": "no room"})
-        assert other.status_code == 500, other.text
+        assert other.status_code == 507, other.text
+        assert other.json()["error"]["code"] == "DISK_FULL"
         assert "room" in other.text.lower() or "space" in other.text.lower()
         eventually(lambda: not workers(server), "the full disk did not end the training", 60)
         filler.unlink()

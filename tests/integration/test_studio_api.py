@@ -480,7 +480,34 @@ def test_a_full_disk_is_an_error_and_not_an_accident(
         raise Failed("There is no room on the disk.", code="store.disk_full")
 
     monkeypatch.setattr("inglenook.studio.workspace.write_document", full)
-    error_of(client.patch(f"/api/projects/{pets}", json={"name": "x"}), 500, "INTERNAL_ERROR")
+    error_of(client.patch(f"/api/projects/{pets}", json={"name": "x"}), 507, "DISK_FULL")
+
+
+def test_a_field_that_there_is_not_is_refused_with_the_nearest_name(client: TestClient, pets: str) -> None:
+    wrong = [
+        ("PATCH", f"/api/projects/{pets}", {"descripton": "x"}, "did you mean description?"),
+        ("POST", f"/api/datasets/{pets}/checks", {"tinypx": 3}, "did you mean tiny_px?"),
+        ("POST", f"/api/datasets/{pets}/checks", {"zzzzzz": 3}, "there are distance, tiny_px"),
+        ("POST", f"/api/datasets/{pets}/relabel", {"ids": [], "clas_name": "a"}, "did you mean class_name?"),
+        ("POST", "/api/projects", {"name": "A", "task": "classification", "taks": 1}, "did you mean task?"),
+    ]
+    for method, path, body, says in wrong:
+        error = error_of(client.request(method, path, json=body), 422, "VALIDATION_ERROR")
+        assert any(says in one["msg"] for one in error["details"]), error
+
+
+def test_versions_come_in_pages_from_either_end(client: TestClient, pets: str) -> None:
+    names = [one["filename"] for one in data_of(client.get(f"/api/datasets/{pets}/images"))["items"]]
+    for word in ("x", "y", "z"):
+        data_of(client.post(f"/api/datasets/{pets}/tags", json={"ids": names[:1], "add": [word]}))
+    path = f"/api/datasets/{pets}/versions"
+    first = data_of(client.get(path, params={"page_size": 3}))
+    second = data_of(client.get(path, params={"page_size": 3, "page": 2}))
+    assert [one["number"] for one in (*first["versions"], *second["versions"])] == [1, 2, 3, 4]
+    assert (first["total_items"], first["total_pages"], first["current"], second["current"]) == (4, 2, 4, 4)
+    newest = data_of(client.get(path, params={"page_size": 2, "sort_order": "desc"}))
+    assert [one["number"] for one in newest["versions"]] == [4, 3]
+    error_of(client.get(path, params={"page_size": 5000}), 422, "VALIDATION_ERROR")
 
 
 @pytest.mark.anyio

@@ -32,6 +32,7 @@ from inglenook.studio.training.errors import (
     WrongStatus,
 )
 from inglenook.studio.training.model import Status
+from inglenook.studio.training.work import MOST_INTERRUPTIONS
 from inglenook.testing.devices import fake_device
 from inglenook.testing.studio import accuracy_of, loss_of
 
@@ -474,3 +475,60 @@ async def until_job(it: Bench, job: JobId, state: JobState) -> None:
         async for event in events:
             if event.data.get("state") == state:
                 return
+
+
+def test_a_run_whose_server_is_killed_four_times_in_one_epoch_is_given_up_and_says_so(
+    tmp_path: Path, sqlite: Database
+) -> None:
+    async def main() -> None:
+        async with bench(tmp_path, sqlite) as it:
+            project, made = it.project, it.made("waits", epochs=3)
+            await it.start(made)
+            await it.until_epoch(made, 1)
+            await killed_with_its_child(it)
+        for time in range(1, MOST_INTERRUPTIONS + 1):
+            async with bench(tmp_path, sqlite, project=project) as it:
+                found = await it.until(made, Status.TRAINING)
+                assert found.interrupted == time
+                await killed_with_its_child(it)
+        async with bench(tmp_path, sqlite, project=project) as it:
+            failed = await it.until(made, Status.FAILED)
+            assert failed.error is not None
+            assert failed.error.type == "interrupted"
+            assert failed.error.message == "The server stopped 4 times while this trained epoch 2."
+            assert "resume it by hand" in (failed.error.hint or "")
+            (it.documents.folder(project, made.id) / "go").touch()
+            await it.runs.resume(OWNER, project, made.id)  # a person's wish counts anew
+            done = await it.until(made, Status.COMPLETED)
+            assert (done.interrupted, done.epoch) == (0, 3)
+
+    asyncio.run(main())
+
+
+async def killed_with_its_child(it: Bench) -> None:
+    pids = [pid for child in it.engine.children for pid in child.pids]
+    await killed(it.jobs, [])
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_last_checkpoint_whose_line_was_lost_is_found_by_its_file(tmp_path: Path, sqlite: Database) -> None:
+    """A full disk came between the file and its line in `experiment.json`."""
+
+    async def main(it: Bench) -> None:
+        made = it.made("waits", epochs=3)
+        await it.start(made)
+        await it.until_epoch(made, 1)
+        stopped = await it.runs.stop(OWNER, it.project, made.id)
+        lost = {"status": Status.FAILED, "checkpoints": {}, "epoch": 0}
+        it.documents.change(it.project, made.id, lambda old: replace(old, **lost))
+        told = it.experiments.get_with_last(OWNER, it.project, made.id).checkpoints["last"]
+        assert told.size_bytes == stopped.checkpoints["last"].size_bytes
+        (it.documents.folder(it.project, made.id) / "go").touch()
+        await it.runs.resume(OWNER, it.project, made.id)
+        done = await it.until(made, Status.COMPLETED)
+        assert done.resumed_from == (1,)  # as the checkpoint itself knows
+        assert [one.epoch for one in it.experiments.epochs(OWNER, it.project, made.id)] == [1, 2, 3]
+
+    run(main, tmp_path, sqlite)

@@ -114,6 +114,22 @@ def test_an_address_without_a_file_is_named(bench: Bench) -> None:
     assert caught.value.code == "weights.not_fetched"
 
 
+def test_a_run_that_takes_weights_only_where_they_are_at_hand_begins_without_those_that_cannot_be_fetched(
+    bench: Bench,
+) -> None:
+    usual = ModelSpec(backbone="resnet18")
+    assert usual.pretrained == "auto"
+    bench.bring(usual)
+    assert bench.file.read_bytes() == CONTENT
+    bench.file.unlink()
+    bench.said.clear()
+    bench.site.answers.clear()
+    bench.bring(usual)
+    (told,) = bench.said
+    assert "could not be fetched" in told
+    assert not bench.file.exists()
+
+
 def test_a_stopped_training_ends_its_fetching(bench: Bench) -> None:
     stop = StopToken()
     stop.stop(StopReason.CANCELLED)

@@ -59,8 +59,8 @@ def alice(folder: Path, as_json: bool, config: Path | None, data: Path | None) -
 def ai_studio(folder: Path, as_json: bool, config: Path | None, data: Path | None) -> None:
     """Copy the projects of an AI Studio: FOLDER holds its workspace.json. No server may run meanwhile.
 
-    Pictures, labels and splits become projects of the studio; experiments, checkpoints and exports are kept
-    beside them as they are.
+    Pictures, labels and splits become projects of the studio, and experiments become ones that can be read;
+    checkpoints and exports are kept beside them as they are.
     """
     import msgspec
 

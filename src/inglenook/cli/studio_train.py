@@ -127,7 +127,10 @@ def split(
 )
 @click.option("--backbone", help="The network, like resnet18.")
 @click.option(
-    "--pretrained/--from-scratch", default=None, help="Begin with weights that somebody has trained."
+    "--pretrained/--from-scratch",
+    default=None,
+    help="Begin with weights that somebody has trained, or not at all; or with random ones. Without either:"
+    " trained ones where they are at hand, else random ones, and it says which.",
 )
 @click.option("--epochs", type=click.IntRange(1, 1000), help="Times that it sees every picture.")
 @click.option("--batch-size", type=click.IntRange(1, 256), help="Pictures at once.")

@@ -40,6 +40,9 @@ STATUS: Mapping[str, int] = {
 }
 """Kind of error (`base.errors`) → status."""
 
+STATUS_OF_CODE: Mapping[str, int] = {"store.disk_full": HTTPStatus.INSUFFICIENT_STORAGE}
+"""Codes with a status of their own, whatever their kind."""
+
 _KIND_OF_STATUS: Mapping[int, str] = {status: kind for kind, status in STATUS.items()}
 
 
@@ -73,7 +76,7 @@ Renderer = Callable[[Request, Problem], Response]
 
 def problem_of(error: InglenookError) -> Problem:
     return Problem(
-        status=int(STATUS[error.kind]),
+        status=int(STATUS_OF_CODE.get(error.code, STATUS[error.kind])),
         kind=error.kind,
         code=error.code,
         message=error.message,

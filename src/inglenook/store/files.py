@@ -4,13 +4,20 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from inglenook.base.errors import Failed, InglenookError, Unavailable
+from inglenook.base.units import format_bytes
 
+FREE: Final = (
+    "free some room there, then try again: models, pictures of the gallery, old experiments with their"
+    " checkpoints, exports, and earlier versions of data sets take most"
+)
+"""What to do about a full disk."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -66,13 +73,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _left_there(path: Path) -> str:
+    """``: 12 KiB of 40 GiB are free``; empty where the system does not say."""
+    folder = next((one for one in path.parents if one.is_dir()), None)
+    if folder is None:
+        return ""
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return ""
+    return f": {format_bytes(disk.free)} of {format_bytes(disk.total)} are free"
+
+
 def write_error(error: OSError, path: Path) -> InglenookError:
     """What a person reads when a file could not be written."""
     if error.errno in _NO_ROOM:
         return Failed(
-            f"There is no room on the disk for {path}.",
-            code="store.disk_full",
-            hint="free some room, then try again",
+            f"There is no room on the disk for {path}{_left_there(path)}.", code="store.disk_full", hint=FREE
         )
     return Unavailable(
         f"{path} cannot be written: {error.strerror}.",

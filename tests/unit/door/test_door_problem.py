@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import asyncio
+import errno
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
@@ -18,6 +20,7 @@ from inglenook.base.ids import OWNER
 from inglenook.door.caller import Caller, FromCaller, MachineOwner, caller
 from inglenook.door.frame import by_path, frame
 from inglenook.door.problem import STATUS, Problem, problem_of
+from inglenook.store.files import write_error
 from inglenook.testing.clock import FakeClock
 
 
@@ -216,3 +219,17 @@ def test_an_invalid_without_a_field_has_no_param(router: APIRouter) -> None:
 
     with framed(router) as client:
         assert client.get("/v1/bad").json()["error"]["param"] is None
+
+
+def test_a_full_disk_has_a_status_of_its_own(router: APIRouter) -> None:
+    @router.get("/v1/full")
+    def full() -> None:
+        raise write_error(OSError(errno.ENOSPC, "No space left on device"), Path("/tmp/thing"))
+
+    with framed(router) as client:
+        answer = client.get("/v1/full")
+    assert answer.status_code == 507
+    said = answer.json()["error"]
+    assert said["code"] == "store.disk_full"
+    assert re.search(r"no room on the disk for /tmp/thing: \d.* of \d.* are free", said["message"])
+    assert "checkpoints" in said["message"]  # what to free

@@ -41,7 +41,8 @@ def test_ranges_and_values_are_those_of_the_declaration(fields: Fields) -> None:
     assert fields["hyperparameters.gamma"].range == "above 0 and below 1"
     assert fields["hyperparameters.batch_size"].kind == "whole"
     assert fields["model.unfreeze_epoch"].value is None
-    assert fields["model.pretrained"].kind == "switch"
+    assert fields["hyperparameters.deterministic"].kind == "switch"
+    assert (fields["model.pretrained"].kind, fields["model.pretrained"].value) == ("choice", "auto")
     assert fields["hyperparameters.milestones"].kind == "list"
 
 
@@ -147,3 +148,16 @@ def test_it_is_told_whether_trained_weights_are_here(tmp_path: Path) -> None:
     assert offline.said("small_cnn") == "Nobody offers trained weights for it."
     (tmp_path / "resnet18-f37072fd.pth").touch()
     assert offline.said("resnet18") == "Trained weights are here: resnet18-f37072fd.pth."
+
+
+def test_it_is_told_what_a_run_would_begin_with_by_what_is_asked_and_what_is_here(tmp_path: Path) -> None:
+    offline = WeightsHere(models=(tmp_path,), hub=False)
+    without = offline.outlook("resnet18")
+    assert without["auto"].endswith("into the models folder. It would begin with random ones.")
+    assert without["true"].endswith("into the models folder. It would not begin.")
+    assert without["false"] == "It begins with random ones."
+    assert "fetched" in WeightsHere(models=(tmp_path,), hub=True).outlook("resnet18")["auto"]
+    (tmp_path / "resnet18-f37072fd.pth").touch()
+    assert offline.outlook("resnet18")["auto"] == "Trained weights are here: resnet18-f37072fd.pth."
+    assert offline.outlook("resnet18")["true"] == offline.outlook("resnet18")["auto"]
+    assert offline.outlook("resnet18")["false"] == "It begins with random ones."

@@ -3,7 +3,7 @@
 
 from inglenook.studio.datasets.model import ImageRecord, VersionNote
 from inglenook.vision.annotations import Box, Label
-from inglenook.web.studio.dataset_room import version_rows
+from inglenook.web.studio.dataset_room import came_as, version_rows
 from inglenook.web.studio.projects import Count, goes, thumbnail_place
 from inglenook.web.studio.split_pages import table_of
 from inglenook.web.studio.tiles import CLASS_KEYS, class_rows, tile_of, view_of
@@ -62,7 +62,7 @@ def test_boxes_are_drawn_and_told() -> None:
     assert (view.boxes[0].x, view.boxes[0].width) == (60.0, 80.2)
     assert view.annotations == ("dog: 80 × 20 px at 60, 40",)
     assert view.parts == (("first", "train"),)
-    assert ("Came as", "cats/a b#.png") in view.facts
+    assert ("Name it came with", "cats/a b#.png") in view.facts
 
 
 def test_classes_keep_their_order_and_the_first_of_them_have_keys() -> None:
@@ -108,3 +108,10 @@ def test_shares_of_a_split_are_of_all_and_of_each_class() -> None:
     assert [part.percent for part in shown.parts] == [30.0, 10.0, 10.0, 50.0]
     assert shown.parts[0].place == ""
     assert table_of({"train": 0, "val": 0, "test": 0}, {}).parts[0].percent == 0.0
+
+
+def test_where_pictures_came_from_is_told_in_words() -> None:
+    assert came_as("image_folders", "pets") == "Came as a folder for each class, from pets."
+    assert came_as("csv", "") == "Came as a table of labels (CSV)."
+    assert came_as("", "pets.zip") == "Came from pets.zip."
+    assert came_as("", "") == ""

@@ -27,6 +27,10 @@ from inglenook.vision.annotations import primary_class
 Name = Annotated[str | None, Query(max_length=200)]
 
 
+class CheckBody(CheckRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules as somebody sends them."""
+
+
 def checks_router(studio: Studio, *, jobs: JobsService) -> APIRouter:
     router = APIRouter(
         prefix="/api/datasets/{project_id}/checks",
@@ -49,7 +53,7 @@ def checks_router(studio: Studio, *, jobs: JobsService) -> APIRouter:
 
     @router.post("", summary="Check the data set; a job")
     async def check(request: Request, who: FromCaller, project_id: str, wait: bool = False) -> Response:
-        rules = await parsed(request, CheckRules)
+        rules = await parsed(request, CheckBody)
         await asyncio.to_thread(studio.projects.require, who.person, project_id, write=False)
         await asyncio.to_thread(studio.datasets.head, project_id)  # without pictures there is nothing to do
         order = CheckOrder(project=project_id, person=str(who.person), rules=rules)

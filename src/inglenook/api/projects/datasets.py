@@ -63,30 +63,30 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ids`: ids or filenames; or `filter`, for all that fit."""
 
     ids: tuple[Text, ...] = ()
     filter: Filter | None = None
 
 
-class Relabel(Selection, frozen=True, kw_only=True):
+class Relabel(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`class_name`: null or empty takes the class away."""
 
     class_name: Text | None
 
 
-class Retag(Selection, frozen=True, kw_only=True):
+class Retag(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     add: tuple[Text, ...] = ()
     remove: tuple[Text, ...] = ()
 
 
-class Rename(msgspec.Struct, frozen=True, kw_only=True):
+class Rename(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     old: Text
     new: Text
 
 
-class Merge(msgspec.Struct, frozen=True, kw_only=True):
+class Merge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names: tuple[Text, ...]
     into: Text
 
@@ -301,10 +301,28 @@ def _changing_routes(router: APIRouter, studio: Studio) -> None:
 def _version_routes(router: APIRouter, studio: Studio) -> None:
     datasets = studio.datasets
 
-    @router.get("/versions", summary="Every version, oldest first")
-    async def versions(request: Request, who: FromCaller, project_id: str) -> Response:
-        notes = await _reading(studio, who, project_id, lambda: datasets.versions(project_id))
-        data = {"versions": [msgspec.to_builtins(it) for it in notes], "current": notes[-1].number}
+    @router.get(
+        "/versions", summary="A page of the versions, oldest first; `sort_order=desc` turns them round"
+    )
+    async def versions(
+        request: Request,
+        who: FromCaller,
+        project_id: str,
+        page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
+        page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+        sort_order: Literal["asc", "desc"] = "asc",
+    ) -> Response:
+        notes = list(await _reading(studio, who, project_id, lambda: datasets.versions(project_id)))
+        ordered = notes if sort_order == "asc" else notes[::-1]
+        some = ordered[(page - 1) * page_size : page * page_size]
+        data = {
+            "versions": [msgspec.to_builtins(it) for it in some],
+            "current": notes[-1].number,
+            "page": page,
+            "page_size": page_size,
+            "total_items": len(notes),
+            "total_pages": -(-len(notes) // page_size),
+        }
         return await answer(request, who, "datasets.versions", data)
 
     @router.post("/versions/{number}/return", summary="Make a new version that is like an earlier one")

@@ -9,6 +9,7 @@ import html
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -47,6 +48,7 @@ _BY_CODE: Mapping[str, tuple[int, str]] = {
     "experiment.not_found": (404, "EXPERIMENT_NOT_FOUND"),
     "checkpoint.not_found": (404, "CHECKPOINT_NOT_FOUND"),
     "training.in_progress": (409, "TRAINING_IN_PROGRESS"),
+    "store.disk_full": (507, "DISK_FULL"),
 }
 _BY_KIND: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "NOT_FOUND"),
@@ -88,6 +90,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         413: "More than is accepted.",
         422: "A field cannot be accepted.",
         503: "Something that it needs cannot be used.",
+        507: "There is no room on the disk.",
     }.items()
 }
 """What `/openapi.json` says of every route under `PREFIXES`. For `APIRouter(responses=…)`."""
@@ -289,6 +292,27 @@ def _wrong(key: str, why: str) -> BodyInvalid:
     return BodyInvalid([{"loc": ["body", key[:80]], "msg": f"{key[:80]} {why}", "type": "value_error"}])
 
 
+def _require_known(given: Mapping[str, Any], kind: Any) -> None:
+    """Raises BodyInvalid: every unknown field."""
+    if not kind.__struct_config__.forbid_unknown_fields:
+        return
+    known = [one.encode_name for one in msgspec.structs.fields(kind)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise BodyInvalid(
+            [
+                {"loc": ["body", name[:80]], "msg": _unknown(name, known), "type": "extra_forbidden"}
+                for name in unknown
+            ]
+        )
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    told = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+    return f"There is no field {name[:60]!r}; {told}"
+
+
 async def parsed(request: Request, kind: type[T]) -> T:
     """The body as a value of `kind`, a msgspec Struct. Text in a form counts as the number, truth value or
     null that it spells. Raises BodyInvalid, TooLarge.
@@ -298,7 +322,8 @@ async def parsed(request: Request, kind: type[T]) -> T:
 
 
 def converted(given: Mapping[str, Any], kind: type[T], *, is_form: bool = False) -> T:
-    """Raises BodyInvalid."""
+    """Raises BodyInvalid; where `kind` forbids unknown fields, with the nearest name that it knows."""
+    _require_known(given, kind)
     try:
         return msgspec.convert(dict(given), kind, strict=not is_form)
     except msgspec.ValidationError as error:

@@ -19,18 +19,18 @@ from inglenook.studio.studio import Studio
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
-class NewProject(msgspec.Struct, frozen=True, kw_only=True):
+class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
     task: Text
     description: Text | None = None
 
 
-class ProjectChange(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text | None = None
     description: Text | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Shares(msgspec.Struct, frozen=True, kw_only=True):
+class Shares(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     people: tuple[Share, ...]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from inglenook.base.errors import Failed, Unavailable
+from inglenook.store.files import FREE
 from inglenook.studio.datasets.model import ANY_IMAGE, Change, ImageQuery, ImageRecord, ImageStats, Page
 from inglenook.studio.datasets.sql import SORTS, closed, conditions, opened, select, where_of
 from inglenook.vision.annotations import primary_class
@@ -129,7 +130,7 @@ class ImageIndex:
             raise Failed(
                 f"There is no room on the disk for {self._path}.",
                 code="store.disk_full",
-                hint="free some room, then try again",
+                hint=FREE,
             ) from error
 
     def _connect(self) -> sqlite3.Connection:

@@ -5,7 +5,9 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from inglenook.studio.evaluation.fonts import Font, font_for
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -64,17 +66,19 @@ class Sheet:
         """
         if not turned:
             self._draw.text(
-                (at[0] * FINER, at[1] * FINER), words, fill=colour, font=_font(size), anchor=anchor
+                (at[0] * FINER, at[1] * FINER), words, fill=colour, font=_font(words, size), anchor=anchor
             )
             return
         wide, high = round(self.measure(words, size) * FINER) + 4, size * FINER * 2
         piece = Image.new("RGB", (wide, high), PAPER)
-        ImageDraw.Draw(piece).text((wide / 2, high / 2), words, fill=colour, font=_font(size), anchor="mm")
+        ImageDraw.Draw(piece).text(
+            (wide / 2, high / 2), words, fill=colour, font=_font(words, size), anchor="mm"
+        )
         up = piece.rotate(90, expand=True)
         self._picture.paste(up, (round(at[0] * FINER - high / 2), round(at[1] * FINER - wide / 2)))
 
     def measure(self, words: str, size: int) -> float:
-        return float(_font(size).getlength(words)) / FINER
+        return float(_font(words, size).getlength(words)) / FINER
 
     def fitted(self, words: str, size: int, most: float) -> str:
         """Cut with an ellipsis where it is wider."""
@@ -91,6 +95,5 @@ class Sheet:
         return made.getvalue()
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one that comes with Pillow."""
-    return ImageFont.load_default(size * FINER)
+def _font(words: str, size: int) -> Font:
+    return font_for(words, size * FINER)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inglenook.studio.evaluation.canvas import FAINT, INK, MIDDLE, PALETTE, PAPER, Colour, Point, Sheet
+from inglenook.studio.evaluation.fonts import HINT, drawable
 from inglenook.studio.evaluation.model import Aggregate, CurvePoints
 
 SIDE: Final = 420
@@ -39,6 +40,23 @@ class _Axes:
         middle = self.at(0.5, 0)
         self.sheet.text((middle[0], middle[1] + 28), across, anchor="ma")
         self.sheet.text((18, self.at(0, 0.5)[1]), up, turned=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How classes are written: by their name, or by their number where no font here has its letters."""
+
+    shown: Mapping[str, str]
+    told: str
+
+    @classmethod
+    def of(cls, classes: Sequence[str]) -> "_Names":
+        shown = {name: name if drawable(name) else f"class {number}" for number, name in enumerate(classes)}
+        missing = sum(name != said for name, said in shown.items())
+        if not missing:
+            return cls(shown, "")
+        many = "1 name is a number" if missing == 1 else f"{missing} names are numbers"
+        return cls(shown, f"{many}: no font here has their letters; {HINT}")
 
 
 def roc(found: Aggregate) -> bytes:
@@ -76,6 +94,7 @@ def _curves(
     shown = sorted(known, key=lambda name: known[name])[: len(PALETTE)]
     shown.sort(key=found.classes.index)
     _title(sheet, title, _counted(found, len(shown), len(known)))
+    names = _Names.of(found.classes)
     axes = _Axes(sheet)
     axes.draw(across, up)
     if diagonal:
@@ -87,8 +106,9 @@ def _curves(
     for row, (name, colour) in enumerate(zip(shown, PALETTE, strict=False)):
         y = TOP + 12 + 22 * row
         sheet.line([(left, y), (left + 22, y)], colour, 3)
-        label = sheet.fitted(name, 13, LEGEND - 120)
+        label = sheet.fitted(names.shown[name], 13, LEGEND - 120)
         sheet.text((left + 30, y), f"{label}  {area_name} {known[name]:.3f}", anchor="lm")
+    sheet.text((20, TOP + SIDE + BOTTOM - 10), names.told, size=10, colour=MIDDLE, anchor="lm")
     if not shown:
         sheet.text(axes.at(0.5, 0.5), "not defined for these pictures", anchor="mm", colour=MIDDLE)
     return sheet.png()
@@ -142,10 +162,14 @@ def confusion_matrix(found: Aggregate) -> bytes:
     named = cell >= 12
     size = 13 if cell >= 18 else 9
     probe = Sheet(1, 1)
-    names = [probe.fitted(name, size, 150) for name in found.classes]
+    written = _Names.of(found.classes)
+    names = [probe.fitted(written.shown[name], size, 150) for name in found.classes]
     edge = max((probe.measure(name, size) for name in names), default=0.0) if named else 0.0
     left, top = 56 + edge, 86 + edge
-    sheet = Sheet(round(max(left + side + 24, 420)), round(top + side + 28))
+    sheet = Sheet(
+        round(max(left + side + 24, 420, probe.measure(written.told, 10) + 40)), round(top + side + 28)
+    )
+    sheet.text((20, top + side + 16), written.told, size=10, colour=MIDDLE, anchor="lm")
     right = sum(row[number] for number, row in enumerate(found.confusion_matrix))
     _title(
         sheet, "Confusion matrix", f"{right} of {found.count} pictures are right; colour: share of the row"

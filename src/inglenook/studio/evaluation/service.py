@@ -123,7 +123,9 @@ class EvaluationsService:
         found = self._experiments.read(project, experiment)
         if self.documents.all(project, experiment) and not again:
             raise EvaluationExists(
-                f"{found.name} has been evaluated already.", hint="reset it first, or evaluate it again"
+                f"{found.name} has been evaluated already.",
+                hint="evaluate it again, which keeps the earlier one (?again=true, in the terminal --again),"
+                " or delete that",
             )
         self._require_checkpoint(project, found, asked.checkpoint)
         if not asked.split_subsets:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A workspace of AI Studio into ours: projects, pictures, splits; the rest as an archive. Everything blocks.
+"""A workspace of AI Studio into ours: projects, pictures, splits, experiments to be read; the rest as an
+archive. Everything blocks.
 
-Experiments are kept as their program left them, below `ai-studio` in the project: its figures are counted
-otherwise than ours (`ai-studio.json` lists them, and which checkpoints could be loaded safely).
+An experiment becomes one of ours as far as its documents tell (`experiments`); beside that, it is kept as its
+program left it, below `ai-studio` in the project (`ai-studio.json` lists that, and which checkpoints could be
+loaded safely). Nothing is unpickled.
 """
 
 import hashlib
@@ -12,14 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from inglenook.base.errors import InglenookError
+import msgspec
+
+from inglenook.base.errors import InglenookError, Invalid
 from inglenook.store.files import write_error
 from inglenook.studio.datasets.model import ImageRecord, NewImage, Subset
+from inglenook.studio.foreign import experiments
 from inglenook.studio.foreign.ai_studio import ForeignDataset, ForeignImage, ForeignProject, Reader
-from inglenook.studio.foreign.checkpoints import not_loadable
+from inglenook.studio.foreign.checkpoints import not_loadable, not_sound
 from inglenook.studio.foreign.contents import CONTENTS, Contents, OldCheckpoint, OldExperiment, OldExport
 from inglenook.studio.projects.model import Project
 from inglenook.studio.studio import Studio
+from inglenook.studio.tasks.registry import require_task
+from inglenook.studio.training.model import Experiment, lowest_free, titled
+from inglenook.wire.studio.spec import TrainSpec
 
 ARCHIVE: Final = "ai-studio"
 _DOCUMENTS: Final = ("experiment.json", "metrics.json")
@@ -71,19 +79,19 @@ class _Bringing:
     reader: Reader
     path: Path
     project: Project
+    has_pictures: bool = False
 
     def bring(self, foreign: ForeignProject) -> Brought:
         dataset = self.reader.dataset(self.path)
         pictures, splits = (0, ()) if dataset is None else self._dataset(dataset)
-        experiments = tuple(self._experiments())
+        self.has_pictures = pictures > 0
+        olds = tuple(self._experiments(foreign.task))
         exports = tuple(self._exports())
-        contents = Contents(
-            source=str(self.path), project=foreign.id, experiments=experiments, exports=exports
-        )
-        if experiments or exports:
+        contents = Contents(source=str(self.path), project=foreign.id, experiments=olds, exports=exports)
+        if olds or exports:
             workspace = self.studio.workspace
             workspace.write(workspace.project_folder(self.project.id) / CONTENTS, contents)
-        return Brought(self.project, pictures, splits, experiments, exports)
+        return Brought(self.project, pictures, splits, olds, exports)
 
     # -- pictures ----------------------------------------------------------------------------------------
 
@@ -157,7 +165,7 @@ class _Bringing:
 
     # -- the archive -------------------------------------------------------------------------------------
 
-    def _experiments(self) -> list[OldExperiment]:
+    def _experiments(self, task: str) -> list[OldExperiment]:
         found = []
         for path, fields in self.reader.below(self.path / "experiments", "experiment.json"):
             target = self._archive("experiments", path.name)
@@ -165,16 +173,52 @@ class _Bringing:
                 _copy_if_there(path / name, target / name)
             for name in _EVALUATION:
                 _copy_if_there(path / "evaluation" / name, target / "evaluation" / name)
-            found.append(self._experiment(path, target, fields))
+            old = self._experiment(path, target, fields)
+            found.append(msgspec.structs.replace(old, experiment=self._readable(path, fields, old, task)))
         return found
+
+    def _readable(self, path: Path, fields: Mapping[str, Any], old: OldExperiment, task: str) -> str | None:
+        """The id of our experiment that tells of it; None, and a line in `left`: it could not be made."""
+        known = require_task(task)
+        defaults = known.defaults() if known.available else TrainSpec()
+        metrics = self.reader.plain(path / "metrics.json") if (path / "metrics.json").exists() else None
+        read = experiments.read(fields, metrics, defaults)
+        read.notes += experiments.kept_notes([Path(one.file).name for one in old.checkpoints])
+        splits = self.studio.splits.summaries(self.project.id) if self.has_pictures else ()
+        split = next((one.id for one in splits if one.name == old.split_name), "")
+
+        def make(new_id: str, names: set[str]) -> Experiment:
+            try:
+                name = titled(old.name)
+            except Invalid:
+                name = lowest_free(names)
+                read.notes.append(f"Its name, {old.name[:80]!r}, cannot be kept.")
+            return experiments.experiment_of(
+                fields,
+                read,
+                new_id=new_id,
+                name=name,
+                old_id=path.name,
+                owner=self.project.owner,
+                task=task,
+                now=self.studio.documents.now(),
+                split_id=split,
+            )
+
+        try:
+            return self.studio.experiments.keep_imported(self.project.id, make, read.epochs).id
+        except InglenookError as error:
+            self.reader.left.append(f"{self.project.name}: {path.name}: {error.message}")
+            return None
 
     def _experiment(self, path: Path, target: Path, fields: Mapping[str, Any]) -> OldExperiment:
         checkpoints = []
-        for source in sorted((path / "checkpoints").glob("*.ckpt")):
+        sources = [*(path / "checkpoints").glob("*.ckpt"), *(path / "checkpoints").glob("*.safetensors")]
+        for source in sorted(sources):
             kept = target / "checkpoints" / source.name
             if not _copy_if_there(source, kept):
                 continue
-            problem = not_loadable(kept)
+            problem = not_sound(kept) if kept.suffix == ".safetensors" else not_loadable(kept)
             if problem is not None:
                 self.reader.left.append(
                     f"{self.project.name}: {path.name}: {source.name} was copied, but will not be loaded:"

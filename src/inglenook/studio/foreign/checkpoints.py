@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from inglenook.base.errors import InglenookError
+from inglenook.catalog.safetensors import read_header
+
 MAX_PICKLE_BYTES: Final = 64 * 1024 * 1024
 _ALLOWED = re.compile(
     r"collections (OrderedDict|Counter)"
@@ -34,6 +37,17 @@ def not_loadable(path: Path) -> str | None:
         return "it is no zip, as checkpoints of PyTorch have been since 1.6"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
+
+
+def not_sound(path: Path) -> str | None:
+    """Why a safetensors file cannot be loaded, by its header; None where it can. Blocks."""
+    try:
+        read_header(path)
+    except InglenookError as error:
+        return error.message
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return None
 
 
 def _problem(pickle: bytes) -> str | None:

@@ -21,7 +21,8 @@ class OldCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OldExperiment(msgspec.Struct, frozen=True, kw_only=True):
-    """`status`, `best_metric`: as AI Studio says; its accuracy is the mean over classes."""
+    """`status`, `best_metric`: as AI Studio says; its accuracy is the mean over classes. `experiment`: ours
+    that tells of it."""
 
     id: str
     name: str
@@ -29,6 +30,7 @@ class OldExperiment(msgspec.Struct, frozen=True, kw_only=True):
     split_name: str | None
     best_metric: dict[str, float | None] | None
     checkpoints: tuple[OldCheckpoint, ...]
+    experiment: str | None = None
 
 
 class OldExport(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,18 @@ from typing import Any, Final
 import msgspec
 
 from inglenook.studio.tasks.model import Task
+from inglenook.studio.tasks.parameters import wrong_parameter
 from inglenook.studio.training.errors import BadSpec
 from inglenook.studio.training.footprint import side_px
-from inglenook.wire.studio.spec import Augmentations, Hardware, Hyperparameters, ModelSpec, Spec, TrainSpec
+from inglenook.wire.studio.spec import (
+    Augmentations,
+    Hardware,
+    Hyperparameters,
+    ModelSpec,
+    Spec,
+    Step,
+    TrainSpec,
+)
 
 PARTS: Final[Mapping[str, type[Spec]]] = {
     "model": ModelSpec,
@@ -99,6 +108,9 @@ def _options(kind: type[Spec], name: str) -> tuple[str, ...]:
     hint = typing.get_type_hints(kind).get(name)
     if typing.get_origin(hint) is typing.Literal:
         return tuple(str(option) for option in typing.get_args(hint))
+    inner = [one for one in typing.get_args(hint) if typing.get_origin(one) is typing.Literal]
+    if inner and bool in typing.get_args(hint):
+        return ("true", "false", *map(str, typing.get_args(inner[0])))
     return ()
 
 
@@ -123,7 +135,7 @@ def check(spec: TrainSpec, task: Task) -> None:
         for number, step in enumerate(getattr(spec.augmentations, part)):
             field = f"augmentations.{part}[{number}]"
             _one_of(step.name, task.transforms, f"{field}.name", "transform")
-            _probability(step.params.get("apply_p"), f"{field}.params.apply_p")
+            _check_parameters(step, part, number)
     _check_schedule(spec)
     _check_size(spec, task)
     if not spec.hardware.selected_devices:
@@ -151,11 +163,17 @@ def _one_of(name: str, known: Iterable[str], field: str, what: str) -> None:
         raise BadSpec(f"There is no {what} {name[:80]!r}.", field=field, hint=near(name, options))
 
 
-def _probability(value: Any, field: str) -> None:
-    if value is None:
+def _check_parameters(step: Step, part: str, number: int) -> None:
+    found = wrong_parameter(step)
+    if found is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadSpec(f"{field} must be a number from 0 to 1; got {value!r:.40}.", field=field)
+    name, why, hint = found
+    words = {"train": "while it trains", "val": "whenever it looks"}[part]
+    raise BadSpec(
+        f"Step {number + 1} of the augmentations {words} ({step.name}): {name[:60]} {why}.",
+        field=f"augmentations.{part}[{number}].params.{name[:60]}",
+        hint=hint,
+    )
 
 
 def _check_schedule(spec: TrainSpec) -> None:

@@ -127,9 +127,11 @@ class Chronicle:
         # What was done after the checkpoint from which it goes on is done again.
         await asyncio.to_thread(self._documents.drop_epochs, *self._key, said.epoch)
         done = said.epoch - 1
-        await self._change(lambda old: msgspec.structs.replace(old, built=built, epoch=min(old.epoch, done)))
+        await self._change(lambda old: _begun(old, built, done))
         where = f"on {said.device} with precision {said.precision}"
         await self.note(f"began epoch {said.epoch} of {said.epochs} {where}; first weights: {said.weights}")
+        if said.pretrained and said.epoch == 1 and self.experiment.model.pretrained == "auto":
+            await self.notice(f"It begins with trained weights: {said.weights}.")
         for text in said.notes:
             await self.notice(text)
 
@@ -252,6 +254,14 @@ class Chronicle:
     def _tell(self, kind: Kind, data: dict[str, Any], *, epoch: int | None = None) -> None:
         told = None if epoch is None else number(self.experiment.generation, epoch)
         self._newsroom.tell(self._key, News(kind, data, told))
+
+
+def _begun(old: Experiment, built: Built, done: int) -> Experiment:
+    """As it is when a worker begins; after which epoch it went on, only the checkpoint knows for sure."""
+    resumed = old.resumed_from
+    if resumed and done and resumed[-1] != done and old.checkpoints.get("last") is not None:
+        resumed = (*resumed[:-1], done)
+    return msgspec.structs.replace(old, built=built, epoch=min(old.epoch, done), resumed_from=resumed)
 
 
 def why(code: str, message: str, hint: str | None = None, lines: tuple[str, ...] = ()) -> Why:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from inglenook.base.errors import InglenookError, NotFound
 from inglenook.store.files import atomic_file, sync_folder, write_atomic, write_error
 from inglenook.studio.documents import stamp
 from inglenook.studio.training.errors import ExperimentNotFound
-from inglenook.studio.training.model import EpochRecord, Experiment, ExperimentIndex, summary_of
+from inglenook.studio.training.model import EpochRecord, Experiment, ExperimentIndex, Kept, summary_of
 from inglenook.studio.workspace import Workspace
 from inglenook.wire.studio.spec import Example
 
@@ -31,6 +32,7 @@ MANIFEST: Final = "manifest.jsonl"
 LOG: Final = "log.txt"
 SAMPLES: Final = "samples.json"
 CHECKPOINTS: Final = "checkpoints"
+LAST: Final = "checkpoints/last.ckpt"
 OUTPUTS: Final = (
     METRICS,
     MANIFEST,
@@ -211,12 +213,34 @@ class ExperimentDocuments:
         kept = [one for one in self.epochs(project_id, experiment_id) if one.epoch < record.epoch]
         write_lines(path, [*kept, record])
 
+    def keep_epochs(self, project_id: str, experiment_id: str, records: Sequence[EpochRecord]) -> None:
+        """These and no others. Raises Failed, Unavailable."""
+        write_lines(self.folder(project_id, experiment_id) / METRICS, records)
+
     def drop_epochs(self, project_id: str, experiment_id: str, first: int) -> None:
         """Forget the epochs from `first` on: they are trained again."""
         found = self.epochs(project_id, experiment_id)
         kept = [one for one in found if one.epoch < first]
         if kept != found:
             write_lines(self.folder(project_id, experiment_id) / METRICS, kept)
+
+    def with_last(self, project_id: str, experiment: Experiment) -> Experiment:
+        """With the last checkpoint that lies in its folder, where the document has lost it: a full disk, or a
+        server that died, came between the file and its line. Where it goes on the worker reads in the file;
+        until then the epochs that are written down count.
+        """
+        path = self.folder(project_id, experiment.id) / LAST
+        if "last" in experiment.checkpoints or not path.is_file():
+            return experiment
+        found = path.stat()
+        kept = Kept(
+            file=LAST,
+            epoch=experiment.epoch,
+            batch=0,
+            size_bytes=found.st_size,
+            written_at=stamp(datetime.fromtimestamp(found.st_mtime, UTC)),
+        )
+        return msgspec.structs.replace(experiment, checkpoints={**experiment.checkpoints, "last": kept})
 
     def manifest_files(self, project_id: str, experiment_id: str) -> set[str]:
         """Names of the files that its manifest names."""

@@ -57,7 +57,8 @@ def estimate(spec: TrainSpec, backbone: Backbone, *, side: int) -> dict[str, int
     """
     hyper, model = spec.hyperparameters, spec.model
     weights = backbone.parameters_m * 1e6 * FLOAT_BYTES
-    learns = not model.freeze_backbone or model.unfreeze_epoch is not None
+    frozen = model.freeze_backbone and model.pretrained != "auto"  # `auto`: without weights it learns
+    learns = not frozen or model.unfreeze_epoch is not None
     trained = weights if learns else 0.0
     kept = weights * (2 if hyper.ema_decay else 1) + trained * (1 + OPTIMIZER_VALUES[hyper.optimizer])
     saved = backbone.saved_m * 1e6 * FLOAT_BYTES * (side / backbone.input_px) ** 2
@@ -77,5 +78,6 @@ def form(spec: TrainSpec, *, side: int) -> str:
     hyper = spec.hyperparameters
     frozen = spec.model.freeze_backbone and spec.model.unfreeze_epoch is None
     letters = {"32": "f", "16-mixed": "h", "bf16-mixed": "b"}[spec.hardware.precision]
-    letters += hyper.optimizer[0] + ("z" if frozen else "") + ("e" if hyper.ema_decay else "")
+    still = ("v" if spec.model.pretrained == "auto" else "z") if frozen else ""  # `auto` may not freeze it
+    letters += hyper.optimizer[0] + still + ("e" if hyper.ema_decay else "")
     return f"{hyper.batch_size}x{min(side, 9999)}{letters}"

@@ -10,7 +10,7 @@ import msgspec
 
 from inglenook.base.errors import Invalid
 from inglenook.studio.documents import Document
-from inglenook.studio.training.errors import TrainingInProgress
+from inglenook.studio.training.errors import TrainingInProgress, WrongStatus
 from inglenook.wire.studio.spec import Augmentations, Hardware, Hyperparameters, ModelSpec, TrainSpec
 
 MAX_NAME: Final = 120
@@ -144,6 +144,20 @@ class Parking(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
 
 
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """That an experiment was another program's: it is read, and never trained.
+
+    Attributes:
+        program: whose. id, status: what it was there.
+        notes: where it is told otherwise than there, and what could not be read.
+    """
+
+    program: str
+    id: str
+    status: str
+    notes: tuple[str, ...] = ()
+
+
 class Experiment(Document, frozen=True, kw_only=True):
     """`experiment.json`. The fields up to `error` are AI Studio's, the others ours.
 
@@ -200,6 +214,7 @@ class Experiment(Document, frozen=True, kw_only=True):
     job: str | None = None
     started_by: str | None = None
     copied_from: str | None = None
+    imported: Imported | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
@@ -243,6 +258,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     backbone: str = ""
     epoch: int = 0
     max_epochs: int = 0
+    imported: bool = False
 
 
 class ExperimentIndex(Document, frozen=True, kw_only=True):
@@ -263,6 +279,7 @@ def summary_of(experiment: Experiment) -> Summary:
         backbone=experiment.model.backbone,
         epoch=experiment.epoch,
         max_epochs=experiment.hyperparameters.max_epochs,
+        imported=experiment.imported is not None,
     )
 
 
@@ -314,3 +331,13 @@ def require_stopped(experiment: Experiment) -> None:
     if experiment.is_running:
         what = "in the queue" if experiment.status is Status.PENDING else "in training"
         raise TrainingInProgress(f"{experiment.name} is {what}.", hint="stop it first")
+
+
+def require_own(experiment: Experiment) -> None:
+    """Raises WrongStatus: it was another program's."""
+    if experiment.imported is not None:
+        raise WrongStatus(
+            f"{experiment.name} came from {experiment.imported.program}: it can only be read.",
+            code="experiment.imported",
+            hint="duplicate it, choose a split, and train the copy",
+        )

@@ -24,7 +24,7 @@ from inglenook.studio.training.errors import CheckpointNotFound, WrongStatus
 from inglenook.studio.training.finding import KIND as FIND
 from inglenook.studio.training.finding import What
 from inglenook.studio.training.material import Material
-from inglenook.studio.training.model import FINISHED, NEXT, Experiment, Status, require_stopped
+from inglenook.studio.training.model import FINISHED, NEXT, Experiment, Status, require_own, require_stopped
 from inglenook.studio.training.news import Key, Newsroom
 from inglenook.studio.training.watching import tell_status
 from inglenook.studio.training.work import KIND
@@ -85,6 +85,7 @@ class Runs:
         """
 
         def begin(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status is not Status.CREATED:
                 raise WrongStatus(
@@ -105,9 +106,11 @@ class Runs:
         """
 
         def begin(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status not in (Status.FAILED, Status.CANCELLED):
                 raise WrongStatus(f"{old.name} is {old.status}: there is nothing to resume.")
+            old = self._documents.with_last(project_id, old)
             last = old.checkpoints.get("last")
             if last is None or not (self._documents.folder(project_id, experiment_id) / last.file).is_file():
                 raise CheckpointNotFound(
@@ -126,6 +129,7 @@ class Runs:
         await asyncio.to_thread(self._projects.require, person, project_id, write=True)
 
         def anew(old: Experiment) -> Experiment:
+            require_own(old)
             require_stopped(old)
             if old.status not in FINISHED:
                 raise WrongStatus(f"{old.name} is {old.status}: there is nothing to forget.")
@@ -281,9 +285,7 @@ class Runs:
                 key, lambda old: old.moved(Status.CREATED), "the server stopped before it began"
             )
             return
-        await self._change(
-            key, _interrupted(self._documents.now()), "failed: the server stopped in the middle"
-        )
+        await self._change(key, self._interrupted(key), "failed: the server stopped in the middle")
 
     def _follow(self, key: Key, job: Job) -> None:
         self._keep(asyncio.create_task(self._until_final(key, job), name=f"until {job.id} is final"))
@@ -325,12 +327,27 @@ class Runs:
                     told = why(job.error.code, job.error.message, job.error.hint)
                     return old.moved(Status.FAILED, completed_at=now, error=told)
                 case _:
-                    return _interrupted(now)(old)
+                    return self._interrupted(key)(old)
 
         before = await asyncio.to_thread(self._documents.read, *key)
         after = await asyncio.to_thread(self._documents.change, *key, end)
         if after.status is not before.status:
             tell_status(self._newsroom, key[0], after)
+
+    def _interrupted(self, key: Key) -> Change:
+        """It cannot go on by itself."""
+
+        def end(found: Experiment) -> Experiment:
+            old = self._documents.with_last(key[0], found)
+            begun = old.epoch or old.checkpoints
+            where = f"in epoch {old.epoch + 1}" if begun else "before its first epoch was done"
+            hint = "resume it" if "last" in old.checkpoints else "restart it"
+            told = why(
+                "interrupted", f"The server stopped {where}, and the run cannot go on by itself.", hint
+            )
+            return old.moved(Status.FAILED, completed_at=self._documents.now(), error=told)
+
+        return end
 
     async def _change(self, key: Key, change: Change, said: str) -> None:
         after = await asyncio.to_thread(self._documents.change, *key, change)
@@ -343,17 +360,3 @@ class Runs:
         for task in tuple(self._following):
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
-
-
-def _interrupted(now: str) -> Change:
-    """It cannot go on by itself."""
-
-    def end(old: Experiment) -> Experiment:
-        where = (
-            f"in epoch {old.epoch + 1}" if old.epoch or old.checkpoints else "before its first epoch was done"
-        )
-        hint = "resume it" if "last" in old.checkpoints else "restart it"
-        told = why("interrupted", f"The server stopped {where}, and the run cannot go on by itself.", hint)
-        return old.moved(Status.FAILED, completed_at=now, error=told)
-
-    return end

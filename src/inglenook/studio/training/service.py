@@ -4,7 +4,7 @@
 What brings them into the queue and out of it is `runs`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from inglenook.studio.training.model import (
     Summary,
     described,
     lowest_free,
+    require_own,
     require_stopped,
     titled,
 )
@@ -52,6 +53,10 @@ class ExperimentsService:
         """Raises ProjectNotFound, ExperimentNotFound, CorruptDocument."""
         self._projects.require(person, project_id, write=False)
         return self._documents.read(project_id, experiment_id)
+
+    def get_with_last(self, person: str, project_id: str, experiment_id: str) -> Experiment:
+        """As `get`, with a last checkpoint whose line was lost (`ExperimentDocuments.with_last`)."""
+        return self._documents.with_last(project_id, self.get(person, project_id, experiment_id))
 
     def epochs(self, person: str, project_id: str, experiment_id: str) -> Sequence[EpochRecord]:
         """The records of all epochs that are done. Raises as `get`."""
@@ -103,6 +108,25 @@ class ExperimentsService:
 
     def count(self, project_id: str) -> int:
         return len(self._documents.index(project_id).experiments)
+
+    def keep_imported(
+        self,
+        project_id: str,
+        make: Callable[[str, set[str]], Experiment],
+        epochs: Sequence[EpochRecord],
+    ) -> Experiment:
+        """Keep another program's experiment, whose `imported` is set, with the records of its epochs.
+
+        Raises:
+            ProjectNotFound, Failed, Unavailable.
+        """
+        made = self._documents.add(project_id, make)
+        assert made.imported is not None
+        self._documents.keep_epochs(project_id, made.id, epochs)
+        self._documents.note(project_id, made.id, f"came from {made.imported.program} ({made.imported.id})")
+        for text in made.imported.notes:
+            self._documents.note(project_id, made.id, text)
+        return made
 
     # -- changing ---------------------------------------------------------------------------------------
 
@@ -214,6 +238,7 @@ class ExperimentsService:
 
 
 def _require_changeable(experiment: Experiment) -> None:
+    require_own(experiment)
     require_stopped(experiment)
     if experiment.status is not Status.CREATED:
         raise WrongStatus(

@@ -46,13 +46,15 @@ class Weights:
 
     async def bring(self, spec: ModelSpec, *, say: Say, stop: StopToken) -> None:
         """Fetch what `spec` asks for where it is not here and may be fetched. Where it may not, nothing
-        happens: the worker says what is missing. Where `stop` is set, it ends early.
+        happens: the worker says what is missing. Where `stop` is set, it ends early. Where trained weights
+        are only taken if they are at hand (`pretrained` is `auto`), a fetch that fails is told, and no error.
 
         Args:
             say: told what was fetched.
 
         Raises:
-            WeightsNotFetched: the other side did not give it, or gave something else.
+            WeightsNotFetched: they were asked for, and the other side did not give them, or gave
+                something else.
             NotAllowed: `outgoing` forbids it.
             Failed, Unavailable: the disk.
         """
@@ -64,7 +66,13 @@ class Weights:
         async with self._fetching[name]:
             if not await asyncio.to_thread(self._lacks, spec, facts):
                 return
-            saved = await self._fetched(facts, self._models[0] / places.FOLDER / name, stop)
+            try:
+                saved = await self._fetched(facts, self._models[0] / places.FOLDER / name, stop)
+            except WeightsNotFetched as error:
+                if spec.pretrained != "auto":
+                    raise
+                await say(error.message)
+                return
         if saved is not None:
             await say(
                 f"Fetched the weights of {facts.title}: {name}, {format_bytes(saved.bytes)}, "

@@ -108,11 +108,12 @@ class TrainWork:
             if old.generation != int(job.payload["generation"]):
                 raise Conflict(f"{old.name} was restarted since.", code="experiment.restarted")
             if old.is_running and old.job in (None, job.id):
-                return _with_job(old, job)
+                return _with_job(self.documents.with_last(key[0], old), job)
             if old.status is Status.COMPLETED and old.job == job.id:
                 return old
             if old.status in (Status.FAILED, Status.CANCELLED):  # somebody wants the job done again
-                return _with_job(old.moved(Status.PENDING, error=None, completed_at=None), job)
+                found = self.documents.with_last(key[0], old)
+                return _with_job(found.moved(Status.PENDING, error=None, completed_at=None), job)
             raise Conflict(
                 f"{old.name} is {old.status}: this job has nothing to do.", code="experiment.status"
             )

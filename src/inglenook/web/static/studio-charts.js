@@ -30,12 +30,13 @@ function shortNumber(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// `series`: [{name, points: [[x, y], …]}]; nothing is drawn where nothing was measured.
+// `series`: [{name, points: [[x, y], …]}]; nothing is drawn where nothing was measured. `band`: [[x, low, high], …]
+// around a line, the interval of its values; `guide`: a line to compare with, not something measured.
 function drawChart(figure, { title, series, xTitle = "Epoch", format = shortNumber, wholeX = true, range = null }) {
   figure.chart = { title, series, xTitle, format, wholeX, range };
   const open = figure.querySelector("details")?.open ?? false;
   const focused = figure.querySelector("svg") === document.activeElement;
-  const points = series.flatMap((one) => one.points);
+  const points = series.filter((one) => !one.guide).flatMap((one) => one.points);
   const caption = document.createElement("figcaption");
   caption.append(Object.assign(document.createElement("strong"), { textContent: title }));
   if (points.length === 0) {
@@ -55,15 +56,15 @@ function legendOf(series) {
   const legend = Object.assign(document.createElement("span"), { className: "legend" });
   series.forEach((one, at) => {
     const item = Object.assign(document.createElement("span"), { className: `legend-item line-${at % 6}` });
-    item.append(svgDash(at), document.createTextNode(one.name));
+    item.append(svgDash(at, one.guide), document.createTextNode(one.name));
     legend.append(item);
   });
   return legend;
 }
 
-function svgDash(at) {
+function svgDash(at, guide) {
   const dash = svgPart("svg", { width: 22, height: 8, "aria-hidden": "true" });
-  dash.append(svgPart("path", { d: "M1 4h20", class: `curve curve-${at % 6}` }));
+  dash.append(svgPart("path", { d: "M1 4h20", class: guide ? "guide" : `curve curve-${at % 6}` }));
   return dash;
 }
 
@@ -72,8 +73,9 @@ function chartPicture(figure, points) {
   const width = Math.max(260, Math.round(figure.clientWidth) || 480);
   const key = figure.dataset.chart;
   const xs = points.map((it) => it[0]);
-  const ys = points.map((it) => it[1]);
-  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+  const ys = [...points.map((it) => it[1]), ...series.flatMap((one) => (one.band ?? []).flatMap(([, low, high]) => [low, high]))];
+  const guided = series.filter((one) => one.guide).flatMap((one) => one.points.map((it) => it[0]));
+  const [x0, x1] = [Math.min(...xs, ...guided), Math.max(...xs, ...guided)];
   let [y0, y1] = range ?? [Math.min(...ys), Math.max(...ys)];
   const share = !range && y0 >= 0 && y1 <= 1;
   if (y0 === y1) [y0, y1] = [y0 - (Math.abs(y0) * 0.1 || 0.5), y1 + (Math.abs(y1) * 0.1 || 0.5)];
@@ -82,12 +84,13 @@ function chartPicture(figure, points) {
     x: (x) => CHART.left + (x1 === x0 ? 0.5 : (x - x0) / (x1 - x0)) * (width - CHART.left - CHART.right),
     y: (y) => CHART.top + (1 - (y - y0) / (y1 - y0)) * (CHART.height - CHART.top - CHART.bottom),
   };
-  const words = series.filter((one) => one.points.length).map((one) => `${one.name} ${format(one.points.at(-1)[1])}`);
+  const words = series.filter((one) => one.points.length && !one.guide).map((one) => `${one.name} ${format(one.points.at(-1)[1])}`);
   const svg = svgPart("svg", {
     viewBox: `0 0 ${width} ${CHART.height}`, width, height: CHART.height, role: "img", tabindex: 0,
     "aria-label": `${title}, newest: ${words.join(", ")}. Arrow keys go from value to value; the table below has all.`,
   });
   svg.append(...axes(figure.chart, key, width, place, [x0, x1], [y0, y1]));
+  series.forEach((one, at) => svg.append(...band(one, at, key, place)));
   series.forEach((one, at) => svg.append(...curve(one, at, key, place)));
   const mark = svgPart("g", { class: "chart-mark", visibility: "hidden" });
   mark.append(svgPart("line", { y1: CHART.top, y2: CHART.height - CHART.bottom }));
@@ -117,10 +120,23 @@ function axes({ xTitle, format, wholeX }, key, width, place, [x0, x1], [y0, y1])
   return [ticksY, ticksX, axisX, axisY];
 }
 
+// Where the values may lie, under the line. A single epoch has an upright stroke.
+function band(one, at, key, place) {
+  const range = one.band ?? [];
+  if (range.length === 0) return [];
+  const point = (x, y) => `${place.x(x).toFixed(1)} ${place.y(y).toFixed(1)}`;
+  const upper = range.map(([x, , high]) => point(x, high));
+  const lower = range.map(([x, low]) => point(x, low)).reverse();
+  const path = svgPart("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: `band band-${at % 6}`, "data-points": range.length });
+  if (one.hook) path.setAttribute(`data-training-${key}-${one.hook}-band`, "");
+  return [path];
+}
+
 function curve(one, at, key, place) {
   if (one.points.length === 0) return [];
   const d = one.points.map(([x, y], n) => `${n ? "L" : "M"}${place.x(x).toFixed(1)} ${place.y(y).toFixed(1)}`).join("");
   const hook = one.hook ? { [`data-training-${key}-${one.hook}`]: "" } : {};
+  if (one.guide) return [svgPart("path", { d, class: "guide", "data-guide": "" })];
   const parts = [svgPart("path", { d, class: `curve curve-${at % 6}`, "data-points": one.points.length, ...hook })];
   if (one.points.length <= 40) {
     for (const [x, y] of one.points) parts.push(svgPart("circle", { cx: place.x(x).toFixed(1), cy: place.y(y).toFixed(1), r: 2.5, class: `dot dot-${at % 6}` }));
@@ -131,11 +147,11 @@ function curve(one, at, key, place) {
 function followPointer(figure, svg, mark, place, xs, xTitle) {
   const show = (x) => {
     const { series, format } = figure.chart;
-    const values = series.map((one) => [one.name, one.points.find((it) => it[0] === x)?.[1]]).filter((it) => it[1] !== undefined);
+    const values = series.filter((one) => !one.guide).map((one) => [one.name, valueText(one, x, format)]).filter((it) => it[1] !== undefined);
     mark.setAttribute("visibility", "visible");
     mark.firstElementChild.setAttribute("x1", place.x(x));
     mark.firstElementChild.setAttribute("x2", place.x(x));
-    figure.querySelector(".chart-said").textContent = `${xTitle} ${shortNumber(x)}: ${values.map(([name, y]) => `${name} ${format(y)}`).join(", ")}`;
+    figure.querySelector(".chart-said").textContent = `${xTitle} ${shortNumber(x)}: ${values.map(([name, text]) => `${name} ${text}`).join(", ")}`;
   };
   const away = () => {
     mark.setAttribute("visibility", "hidden");
@@ -158,7 +174,16 @@ function followPointer(figure, svg, mark, place, xs, xTitle) {
   });
 }
 
+// ``0.95 (0.89 to 0.98)``; undefined where nothing was measured.
+function valueText(one, x, format) {
+  const y = one.points.find((it) => it[0] === x)?.[1];
+  const range = one.band?.find((it) => it[0] === x);
+  if (y === undefined) return undefined;
+  return range ? `${format(y)} (${format(range[1])} to ${format(range[2])})` : format(y);
+}
+
 function chartTable({ title, series, xTitle, format }, open) {
+  const measured = series.filter((one) => !one.guide);
   const fold = Object.assign(document.createElement("details"), { className: "more", open });
   fold.append(Object.assign(document.createElement("summary"), { textContent: "As a table" }));
   const fill = () => {
@@ -166,15 +191,12 @@ function chartTable({ title, series, xTitle, format }, open) {
     const table = Object.assign(document.createElement("table"), { className: "table" });
     table.createCaption().append(Object.assign(document.createElement("span"), { className: "unseen", textContent: title }));
     const head = table.createTHead().insertRow();
-    for (const name of [xTitle, ...series.map((one) => one.name)]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: name }));
+    for (const name of [xTitle, ...measured.map((one) => one.name)]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: name }));
     const body = table.createTBody();
-    for (const x of [...new Set(series.flatMap((one) => one.points.map((it) => it[0])))].sort((a, b) => a - b)) {
+    for (const x of [...new Set(measured.flatMap((one) => one.points.map((it) => it[0])))].sort((a, b) => a - b)) {
       const row = body.insertRow();
       row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: shortNumber(x) }));
-      for (const one of series) {
-        const y = one.points.find((it) => it[0] === x)?.[1];
-        row.insertCell().textContent = y === undefined ? "–" : format(y);
-      }
+      for (const one of measured) row.insertCell().textContent = valueText(one, x, format) ?? "–";
     }
     const holder = Object.assign(document.createElement("div"), { className: "scroll-x chart-table", tabIndex: 0 });
     holder.setAttribute("role", "region");

@@ -102,7 +102,7 @@ document.addEventListener("click", async (event) => {
   const record = exportRecord();
   if (!button || !record) return;
   if ("unregister" in button.dataset) {
-    if (!(await askSure(`Take ${record.dataset.model} out of the library? Nobody can ask it then. The export stays.`))) return;
+    if (!(await askSure(`Take ${record.dataset.model} out of the library? Nobody can ask it then. The export stays.`, "Take it out"))) return;
     if (await askStudio("DELETE", `${record.dataset.api}/register`).catch(() => null)) await swapRecord();
   } else if ("exportDelete" in button.dataset) {
     const stays = record.dataset.model ? ` Its copy in the library, ${record.dataset.model}, stays.` : "";

@@ -74,11 +74,17 @@ class RunView {
     return [...this.epochs.values()].filter((it) => Number.isFinite(it[name])).sort((a, b) => a.epoch - b.epoch).map((it) => [it.epoch, it[name]]);
   }
 
+  // The intervals that stand beside a metric; empty where it has none.
+  interval(name) {
+    const records = [...this.epochs.values()].filter((it) => [name, `${name}_low`, `${name}_high`].every((one) => Number.isFinite(it[one])));
+    return records.sort((a, b) => a.epoch - b.epoch).map((it) => [it.epoch, it[`${name}_low`], it[`${name}_high`]]);
+  }
+
   draw() {
     const { monitor, monitorTitle } = this.workspace.dataset;
     const two = (name) => [
-      { name: "training", points: this.curve(`train_${name}`), hook: "train" },
-      { name: "validation", points: this.curve(`val_${name}`), hook: "val" },
+      { name: "training", points: this.curve(`train_${name}`), band: this.interval(`train_${name}`), hook: "train" },
+      { name: "validation", points: this.curve(`val_${name}`), band: this.interval(`val_${name}`), hook: "val" },
     ];
     drawChart(this.find("[data-chart=loss]"), { title: "Loss", series: two("loss") });
     drawChart(this.find("[data-chart=metric]"), { title: monitorTitle, series: two(monitor) });
@@ -106,7 +112,9 @@ class RunView {
 
   drawTable() {
     const records = [...this.epochs.values()].sort((a, b) => a.epoch - b.epoch);
-    const names = [...new Set(records.flatMap((it) => Object.keys(it)))].filter((it) => records.some((record) => typeof record[it] === "number") && it !== "epoch").sort();
+    const all = new Set(records.flatMap((it) => Object.keys(it)));
+    const isEnd = (it) => /_(low|high)$/.test(it) && all.has(it.replace(/_(low|high)$/, "")); // it stands beside its value
+    const names = [...all].filter((it) => records.some((record) => typeof record[it] === "number") && it !== "epoch" && !isEnd(it)).sort();
     const table = this.find("[data-epoch-table]");
     const head = document.createElement("tr");
     for (const name of ["epoch", ...names]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: name.replaceAll("_", " ") }));
@@ -114,9 +122,17 @@ class RunView {
     table.tBodies[0].replaceChildren(...records.map((record) => {
       const row = document.createElement("tr");
       row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: record.best ? `${record.epoch} (best)` : record.epoch }));
-      for (const name of names) row.insertCell().textContent = Number.isFinite(record[name]) ? shortNumber(record[name]) : "–";
+      for (const name of names) row.insertCell().textContent = this.cell(record, name);
       return row;
     }));
+  }
+
+  // ``0.95 (0.89 to 0.98)``
+  cell(record, name) {
+    const [value, low, high] = [record[name], record[`${name}_low`], record[`${name}_high`]];
+    if (!Number.isFinite(value)) return "–";
+    const range = Number.isFinite(low) && Number.isFinite(high) ? ` (${shortNumber(low)} to ${shortNumber(high)})` : "";
+    return `${shortNumber(value)}${range}`;
   }
 
   batch(said) {

@@ -93,7 +93,7 @@ class ConfigForm {
       field.hidden = !values.split(" ").includes(now);
     }
     const weights = this.form.querySelector("[data-weights-words]");
-    const words = JSON.parse(weights.dataset.weightsWords)[this.form.elements["model.backbone"].value];
+    const words = JSON.parse(weights.dataset.weightsWords)[this.form.elements["model.backbone"].value][this.form.elements["model.pretrained"].value];
     if (weights.textContent !== words) weights.textContent = words;
     const number = (name) => Number(this.form.elements[`hyperparameters.${name}`].value) || 0;
     this.form.querySelector("[data-training-effective-batch]").textContent = number("batch_size") * number("batch_multiplier");
@@ -265,7 +265,7 @@ const ACTS = {
   },
   async restart(button) {
     const { name, api } = workspaceNow().dataset;
-    if (!(await askSure(`Restart ${name}? What goes for good: ${button.dataset.goes}. Its configuration stays.`))) return;
+    if (!(await askSure(`Restart ${name}? What goes for good: ${button.dataset.goes}. Its configuration stays.`, "Restart"))) return;
     await askStudio("POST", `${api}/restart`);
     await swapWorkspace();
     swapList();

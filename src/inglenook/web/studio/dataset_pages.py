@@ -6,9 +6,9 @@ A page reads through the services; what changes something goes through the API, 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -31,6 +31,8 @@ from inglenook.web.templating import HEADERS, html, is_htmx
 _UNFINISHED: Final = frozenset(JobState) - FINAL
 _JOBS: Final = 50
 _MOST_PAGES: Final = 1_000_000
+VERSIONS: Final = 100
+"""Rows of versions on a page."""
 Reader = Callable[[Frame], dict[str, Any]]
 
 
@@ -173,14 +175,18 @@ def _mending(router: APIRouter, pages: _Pages) -> None:
         return await pages.page(request, caller, project_id, "classes.html", read)
 
     @router.get("/versions")
-    async def versions(request: Request, caller: FromCaller, project_id: str) -> Response:
-        return await pages.page(
-            request,
-            caller,
-            project_id,
-            "versions.html",
-            lambda _: {"rows": room.version_rows(studio.datasets.versions(project_id))},
-        )
+    async def versions(
+        request: Request,
+        caller: FromCaller,
+        project_id: str,
+        page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
+    ) -> Response:
+        def read(_: Frame) -> dict[str, Any]:
+            rows = room.version_rows(studio.datasets.versions(project_id))
+            some = rows[(page - 1) * VERSIONS : page * VERSIONS]
+            return {"rows": some, "page": page, "more": len(rows) > page * VERSIONS}
+
+        return await pages.page(request, caller, project_id, "versions.html", read)
 
     @router.get("/checks")
     async def checks(request: Request, caller: FromCaller, project_id: str) -> Response:

@@ -44,7 +44,7 @@ def summary_of(studio: Studio, project_id: str) -> Summary | None:
         return None
     stats = head.image_stats
     counts = studio.datasets.class_counts(project_id)
-    source = " from ".join(it for it in (head.source_format, head.source_path) if it)
+    source = came_as(head.source_format, head.source_path)
     return Summary(
         images=stats.num_images,
         classes=class_rows(counts),
@@ -55,6 +55,14 @@ def summary_of(studio: Studio, project_id: str) -> Summary | None:
         imported_at=head.imported_at,
         version=head.current,
     )
+
+
+def came_as(name: str, place: str) -> str:
+    """``Came as a folder for each class, from pets.``; empty where nothing is known."""
+    title = next((one.title for one in FORMATS if one.name == name), name)
+    parts = [f"as {title}" if title else "", f"from {place}" if place else ""]
+    told = ", ".join(part for part in parts if part)
+    return f"Came {told}." if told else ""
 
 
 def _range(least: int, most: int) -> str:

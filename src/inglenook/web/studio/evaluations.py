@@ -49,7 +49,7 @@ def list_of(studio: WorkingStudio, person: PersonId, project_id: str) -> dict[st
     """The experiments that have a checkpoint to evaluate, the newest first."""
     lines = []
     for one in reversed(studio.experiments.list(person, project_id)):
-        if one.epoch:
+        if one.epoch and not one.imported:
             line = line_of(one, project_id)
             lines.append((line, f"/projects/{project_id}/evaluation?experiment_id={one.id}"))
     return {"lines": lines}

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.base.ids import PersonId
+from inglenook.door.administrator import is_administrator
 from inglenook.door.caller import Caller, FromCaller
 from inglenook.door.fragments import Fragments
 from inglenook.studio.studio import WorkingStudio
@@ -30,7 +31,9 @@ def export_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
         export_id: str | None = None,
         experiment_id: str | None = None,
     ) -> Response:
-        context = await asyncio.to_thread(_page, studio, caller.person, project_id, export_id)
+        context = await asyncio.to_thread(
+            _page, studio, caller.person, project_id, export_id, is_administrator(request)
+        )
         asked = "new_export" in request.query_params or (experiment_id is not None and export_id is None)
         return studio_page(
             request, "studio/export.html", {**context, "asked": asked, "asked_for": experiment_id}
@@ -39,7 +42,9 @@ def export_pages(studio: WorkingStudio, fragments: Fragments) -> APIRouter:
     return router
 
 
-def _page(studio: WorkingStudio, person: PersonId, project_id: str, export_id: str | None) -> dict[str, Any]:
+def _page(
+    studio: WorkingStudio, person: PersonId, project_id: str, export_id: str | None, administrator: bool
+) -> dict[str, Any]:
     """Raises ProjectNotFound, ExportNotFound, CorruptDocument."""
     return {
         "project": frame_of(studio, person, project_id),
@@ -47,7 +52,9 @@ def _page(studio: WorkingStudio, person: PersonId, project_id: str, export_id: s
         "experiments": exportable(studio, person, project_id),
         "form": form_of(),
         "chosen": export_id,
-        "record": None if export_id is None else record_of(studio, person, project_id, export_id),
+        "record": None
+        if export_id is None
+        else record_of(studio, person, project_id, export_id, administrator=administrator),
     }
 
 
@@ -58,7 +65,14 @@ def _register(studio: WorkingStudio, fragments: Fragments) -> None:
 
     async def one(request: Request, caller: Caller, data: Mapping[str, Any]) -> Response:
         project_id = request.path_params["project_id"]
-        context = await asyncio.to_thread(record_of, studio, caller.person, project_id, data["id"])
+        context = await asyncio.to_thread(
+            record_of,
+            studio,
+            caller.person,
+            project_id,
+            data["id"],
+            administrator=is_administrator(request),
+        )
         return html("studio/export_record.html", {"record": context})
 
     fragments.register("exports.list", listing)

@@ -76,8 +76,13 @@ def form_of() -> dict[str, Any]:
     }
 
 
-def record_of(studio: WorkingStudio, person: PersonId, project_id: str, export_id: str) -> dict[str, Any]:
-    """The context of one export. Raises ProjectNotFound, ExportNotFound, CorruptDocument."""
+def record_of(
+    studio: WorkingStudio, person: PersonId, project_id: str, export_id: str, *, administrator: bool
+) -> dict[str, Any]:
+    """The context of one export. `administrator`: whether the reader is one, who alone changes the library.
+
+    Raises ProjectNotFound, ExportNotFound, CorruptDocument.
+    """
     one = studio.exports.get(person, project_id, export_id)
     project = studio.projects.require(person, project_id, write=False)
     return {
@@ -85,6 +90,7 @@ def record_of(studio: WorkingStudio, person: PersonId, project_id: str, export_i
         "status": one.status.value,
         "words": STATUS_WORDS[one.status],
         "may_write": project.may(person, write=True),
+        "may_register": administrator and project.may(person, write=True),
         "api": f"/api/export/{project_id}/{one.id}",
         "facts": _facts(one),
         "validation": _validation(one),

@@ -83,13 +83,13 @@ SECTIONS: Final[tuple[tuple[str, str, tuple[Wording, ...]], ...]] = (
             Wording(
                 f"{_M}.pretrained",
                 "Begin with trained weights",
-                "They must be found; nothing takes their place.",
+                "What it began with is said when it begins, and kept.",
             ),
             Wording(
                 f"{_M}.weights",
                 "Weights from",
                 "auto, hub, package, or a file below the models folder.",
-                f"{_M}.pretrained=true",
+                f"{_M}.pretrained=auto true",
             ),
             Wording(f"{_M}.dropout", "Dropout", "Before the last layer."),
             Wording(f"{_M}.freeze_backbone", "Only the head learns"),
@@ -181,6 +181,11 @@ WORDS: Final = {
     "auto": "automatic",
     "cpu": "processor",
 }
+PRETRAINED: Final = (
+    ("auto", "where they are at hand, else random"),
+    ("true", "yes, and not without them"),
+    ("false", "no: random"),
+)
 
 
 def sections(spec: TrainSpec, task: Task, devices: tuple[tuple[str, str], ...]) -> tuple[Section, ...]:
@@ -200,12 +205,15 @@ def _field(wording: Wording, spec: TrainSpec, task: Task, devices: tuple[tuple[s
         "backbone": tuple((it.name, backbone_words(it)) for it in task.backbones),
         "head": ((task.head, task.head),),
         "selected_devices": devices,
+        "pretrained": PRETRAINED,
     }.get(name, options)
     if name == "loss":
         options = tuple(it for it in options if it[0] in task.losses)
-    if options and kind == "text":
+    if options and kind in ("text", "switch"):
         kind = "choice"
     value = msgspec.to_builtins(getattr(getattr(spec, part), name))
+    if kind == "choice":
+        value = spelled(value)
     return Field(
         name=wording.name,
         label=wording.label,
@@ -220,6 +228,11 @@ def _field(wording: Wording, spec: TrainSpec, task: Task, devices: tuple[tuple[s
         open_low=getattr(bare, "gt", None) is not None,
         open_high=getattr(bare, "lt", None) is not None,
     )
+
+
+def spelled(value: Any) -> Any:
+    """A choice as a form spells it: JSON's words for truth values."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _bare(kind: Any) -> Any:

@@ -90,7 +90,7 @@ def tile_of(project_id: str, record: ImageRecord, part: str = "") -> Tile:
 def view_of(project_id: str, record: ImageRecord, parts: Sequence[tuple[str, str]]) -> ImageView:
     facts = [("Size", f"{record.width} × {record.height} px, {format_bytes(record.size_bytes)}")]
     if record.original != record.filename:
-        facts.append(("Came as", record.original))
+        facts.append(("Name it came with", record.original))
     if record.group:
         facts.append(("Group", record.group))
     facts.append(("SHA-256", record.sha256))

@@ -12,7 +12,7 @@ from inglenook.base.units import format_bytes
 from inglenook.runtime.contracts import Device
 from inglenook.studio.errors import DatasetNotImported
 from inglenook.studio.studio import WorkingStudio
-from inglenook.studio.tasks.model import Task
+from inglenook.studio.tasks.model import Metric, Task
 from inglenook.studio.tasks.registry import require_task
 from inglenook.studio.training.model import FINISHED, Experiment, Status, Summary
 from inglenook.web.studio import spec_form, steps
@@ -36,7 +36,8 @@ PRESETS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One experiment in the list. `metric`: of its best epoch, in words; empty before there is one."""
+    """One experiment in the list. `metric`: of its best epoch, in words; empty before there is one.
+    `imported`: it was another program's."""
 
     id: str
     name: str
@@ -47,6 +48,7 @@ class Line:
     epochs: str
     metric: str
     place: str
+    imported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def line_of(one: Summary, project_id: str) -> Line:
         epochs="" if one.status is Status.CREATED else f"epoch {one.epoch} of {one.max_epochs}",
         metric="" if best is None else f"{best:.3f}",
         place=f"/projects/{project_id}/training?experiment_id={one.id}",
+        imported=one.imported,
     )
 
 
@@ -104,37 +107,57 @@ def workspace_of(
     studio: WorkingStudio, person: PersonId, project_id: str, experiment_id: str, weights: WeightsHere
 ) -> dict[str, Any]:
     """The context of one experiment. Raises ProjectNotFound, ExperimentNotFound, CorruptDocument."""
-    found = studio.experiments.get(person, project_id, experiment_id)
+    found = studio.experiments.get_with_last(person, project_id, experiment_id)
     project = studio.projects.require(person, project_id, write=False)
     task = require_task(found.task)
     devices = device_choices(studio.runs.devices)
-    changeable = found.status is Status.CREATED and project.may(person, write=True)
+    monitor = task.monitor if found.imported is None else _monitor_of(found, task)
+    changeable = found.status is Status.CREATED and found.imported is None and project.may(person, write=True)
     return {
         "one": found,
         "status": found.status.value,
         "words": STATUS_WORDS[found.status],
         "may_write": project.may(person, write=True),
         "changeable": changeable,
+        "own": found.imported is None,
         "finished": found.status in FINISHED,
         "resumable": found.status in (Status.FAILED, Status.CANCELLED) and "last" in found.checkpoints,
         "sections": spec_form.sections(found.spec, task, devices),
         "splits": split_names(studio, project_id),
         "presets": PRESETS,
-        "weights_said": weights.said(found.model.backbone) if changeable else "",
-        "weights_json": json.dumps({it.name: weights.said(it.name) for it in task.backbones if changeable}),
+        "weights_said": _weights_said(found.spec, weights) if changeable else "",
+        "weights_json": json.dumps(
+            {it.name: weights.outlook(it.name) for it in task.backbones if changeable}
+        ),
         "steps": _steps_json(found.spec, task),
         "train_steps": _step_lines(found.spec, "train"),
         "val_steps": _step_lines(found.spec, "val"),
         "facts": facts_of(found),
-        "notes": () if found.built is None else found.built.notes,
-        "monitor": task.monitor.name,
-        "monitor_title": task.monitor.title,
+        "notes": notes_of(found),
+        "monitor": monitor.name,
+        "monitor_title": monitor.title,
         "api": f"/api/training/{project_id}/experiments/{found.id}",
         "project_id": project_id,
         "classes_json": json.dumps([] if found.data is None else list(found.data.classes)),
         "effective": found.hyperparameters.batch_size * found.hyperparameters.batch_multiplier,
         "goes": goes(found),
     }
+
+
+def notes_of(found: Experiment) -> tuple[str, ...]:
+    """What a person should know of a run, or of where it came from."""
+    own = () if found.built is None else found.built.notes
+    return own if found.imported is None else (*found.imported.notes, *own)
+
+
+def _monitor_of(found: Experiment, task: Task) -> Metric:
+    """Another program's run may have been chosen by another metric: by the one of its best epoch."""
+    names = [name.removeprefix("val_") for name in found.best_metric or ()]
+    return next((one for one in task.metrics if one.name in names), task.monitor)
+
+
+def _weights_said(spec: TrainSpec, weights: WeightsHere) -> str:
+    return weights.outlook(spec.model.backbone)[spec_form.spelled(spec.model.pretrained)]
 
 
 def _steps_json(spec: TrainSpec, task: Task) -> dict[str, str]:
@@ -172,6 +195,9 @@ def device_choices(devices: tuple[Device, ...]) -> tuple[tuple[str, str], ...]:
 def facts_of(one: Experiment) -> list[Fact]:
     """What was really built, and of what it learns: the weights first, and said plainly."""
     facts = []
+    if one.imported is not None:
+        facts.append(Fact("Came from", f"{one.imported.program}, where it was {one.imported.id}"))
+        facts.append(Fact("Its status there", one.imported.status))
     if one.built is not None:
         facts.append(Fact("First weights", _weights(one)))
         facts.append(Fact("Parameters", f"{one.built.parameters:,}, of which {one.built.trainable:,} learn"))

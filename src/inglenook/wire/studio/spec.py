@@ -27,7 +27,9 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
     Attributes:
         backbone: a name of the task's list (`resnet18`, `convnext_tiny`, `vit_small_patch16_224` …).
         head: the task's name for its head.
-        pretrained: begin with weights that somebody has trained; they must be found (`weights`).
+        pretrained: begin with weights that somebody has trained. True: they must be found (`weights`), or
+            nothing begins. `auto`: where they are at hand, else with random ones, and it is said which; a
+            backbone that was to be frozen learns then: there is nothing in it to keep. False: random ones.
         weights: where from: `auto` (a file in the models folder, then a package, then the hub unless
             offline),
             `hub`, `package`, or a path below the models folder.
@@ -39,7 +41,7 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
 
     backbone: str = "resnet18"
     head: str = "classification"
-    pretrained: bool = True
+    pretrained: bool | Literal["auto"] = "auto"
     weights: str = "auto"
     freeze_backbone: bool = False
     unfreeze_epoch: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None

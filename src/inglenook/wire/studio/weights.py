@@ -98,6 +98,27 @@ class WeightsHere:
     models: tuple[Path, ...]
     hub: bool
 
+    def outlook(self, name: str) -> dict[str, str]:
+        """What is said of a backbone with each value of `model.pretrained`, as a form spells it."""
+        there = self.said(name)
+        if not self.at_hand(name):
+            return {
+                "auto": f"{there} It would begin with random ones.",
+                "true": f"{there} It would not begin.",
+                "false": "It begins with random ones.",
+            }
+        return {"auto": there, "true": there, "false": "It begins with random ones."}
+
+    def at_hand(self, name: str) -> bool:
+        """Whether a backbone's trained weights are here, or would be fetched."""
+        facts = BACKBONES[name]
+        return (
+            any(weight_files(facts, "auto", self.models))
+            or packaged_weights(facts) is not None
+            or any(fetched_files(facts, self.models))
+            or (self.hub and address_of(facts) is not None)
+        )
+
     def said(self, name: str) -> str:
         """Whether a backbone's trained weights are here, from where, and else what to do."""
         facts = BACKBONES[name]

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from typing import Any
 
+import msgspec
 import pytest
 
+from inglenook.studio.tasks.parameters import PARAMETERS, wrong_parameter
 from inglenook.studio.tasks.registry import require_available
 from inglenook.studio.training.checking import check, merged
 from inglenook.studio.training.errors import BadSpec
-from inglenook.wire.studio.spec import TrainSpec
+from inglenook.web.studio import steps
+from inglenook.wire.studio.spec import ModelSpec, Step, TrainSpec
 
 TASK = require_available("classification")
 
@@ -110,3 +113,52 @@ def test_what_the_task_does_not_know_or_does_not_go_together_is_refused(
         check(merged(TASK.defaults(), changes), TASK)
     assert caught.value.field == field
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "says"),
+    [
+        (("Resize", {}), "size", "size is missing"),
+        (("Resize", {"size": "big"}), "size", "must be a whole number or a list of 1 or a list of 2"),
+        (("Resize", {"size": [16, 16], "interpolation": "cubic"}), "interpolation", "bicubic"),
+        (("RandomRotation", {"degrees": -5}), "degrees", "by itself from 0"),
+        (("RandomRotation", {"degrees": [20, 10]}), "degrees", "in this order"),
+        (("ColorJitter", {"hue": 0.9}), "hue", "from -0.5 to 0.5"),
+        (("ColorJitter", {"brigthness": 0.2}), "brigthness", "did you mean brightness?"),
+        (("GaussianBlur", {"kernel_size": 4}), "kernel_size", "an odd whole number"),
+        (("Normalize", {"mean": [0.5], "std": [0]}), "std", "above 0"),
+        (("ToDtype", {"dtype": "int3"}), "dtype", "must be one of float32"),
+        (("ToDtype", {"dtype": "float32", "scale": 1}), "scale", "true or false"),
+        (("RandomHorizontalFlip", {"p": True}), "p", "from 0 to 1"),
+        (("RandomHorizontalFlip", {"p": float("nan")}), "p", "from 0 to 1"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_refused_by_its_step_and_its_name(
+    step: tuple[str, dict[str, Any]], field: str, says: str
+) -> None:
+    name, params = step
+    changes = {"augmentations": {"train": [{"name": "ToImage"}, {"name": name, "params": params}]}}
+    with pytest.raises(BadSpec) as caught:
+        check(merged(TASK.defaults(), changes), TASK)
+    assert caught.value.field == f"augmentations.train[1].params.{field}"
+    assert f"Step 2 of the augmentations while it trains ({name})" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_every_preset_and_every_transform_s_own_usual_parameters_are_accepted() -> None:
+    for spec in (TASK.defaults(), *TASK.presets().values()):
+        check(spec, TASK)
+    assert set(TASK.transforms) == set(PARAMETERS)
+    for name in TASK.transforms:
+        usual = {one.name: one.start for one in steps.PARAMS[name] if one.start is not None}
+        assert wrong_parameter(Step(name=name, params=usual)) is None, name
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("auto", "auto")])
+def test_whether_weights_are_trained_has_three_values_also_in_a_form(text: str, value: Any) -> None:
+    assert merged(TrainSpec(), {"model": {"pretrained": text}}).model.pretrained is value
+    old = msgspec.json.decode(b'{"backbone": "resnet18", "pretrained": true}', type=ModelSpec)
+    assert old.pretrained is True  # a document of before
+    with pytest.raises(BadSpec) as caught:
+        merged(TrainSpec(), {"model": {"pretrained": "aut"}})
+    assert caught.value.hint == "did you mean auto?"

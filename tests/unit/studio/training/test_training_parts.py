@@ -96,7 +96,8 @@ def test_a_footprint_grows_with_what_must_be_kept() -> None:
     assert 3.5e9 < usual < 5.5e9  # ResNet-50, 32 pictures, float32: about 4 GB is what people see
     assert bytes_of(spec(64)) > 1.5 * usual
     assert bytes_of(spec(), side=448) > 3 * usual
-    assert bytes_of(spec(freeze_backbone=True)) < usual / 2
+    assert bytes_of(spec(freeze_backbone=True, pretrained=True)) < usual / 2
+    assert bytes_of(spec(freeze_backbone=True, pretrained="auto")) == usual  # without weights it learns
     half = TrainSpec(model=spec().model, hardware=Hardware(precision="bf16-mixed"))
     assert bytes_of(half) < usual
 

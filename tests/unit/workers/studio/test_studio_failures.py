@@ -92,6 +92,36 @@ def test_weights_that_are_nowhere_or_do_not_fit_fail_the_run_before_it_begins(
     assert bench.train(manifest, pretrained(weights="../outside.pth")).code == "train.no_weights"
 
 
+def test_where_trained_weights_are_only_taken_if_they_are_at_hand_it_is_said_which_it_began_with(
+    tmp_path: Path, manifest: Path
+) -> None:
+    wanted = pretrained(freeze_backbone=True)
+    wanted = replace(wanted, model=replace(wanted.model, pretrained="auto"))
+    bench = Bench(tmp_path)
+    assert isinstance(bench.train(manifest, wanted), Trained)
+    began: Began = bench.of(Began)[0]
+    assert (began.weights, began.pretrained) == ("random", False)
+    assert "No trained weights for Small CNN are at hand (no file small_cnn{" in bench.notices
+    assert "it begins with random ones. All of it learns, though only the head was to." in bench.notices
+    assert began.trainable == began.parameters
+    assert bench.train(manifest, wanted, resume=str(tmp_path / "run/checkpoints/last.ckpt")).epochs == 1
+
+    named = replace(wanted, model=replace(wanted.model, weights="mine.pth"))
+    assert bench.train(manifest, named).code == "train.no_weights"  # what is named must be there
+    (tmp_path / "models").mkdir()
+    torch.manual_seed(99)
+    somebodys = build_backbone(facts_of("small_cnn"), (8, 8)).state_dict()
+    save_file(somebodys, tmp_path / "models/small_cnn.safetensors")
+    second = Bench(tmp_path)
+    assert isinstance(second.train(manifest, wanted, run="other"), Trained)
+    began = second.of(Began)[0]
+    assert began.weights.startswith("file small_cnn.safetensors")
+    assert began.trainable < began.parameters  # now there is something to keep still
+    assert torch.equal(weights(tmp_path / "other")["backbone.0.weight"], somebodys["0.weight"])
+    (tmp_path / "models/small_cnn.safetensors").write_bytes(b"no tensors")
+    assert "cannot be read as weights" in second.train(manifest, wanted, run="third").message
+
+
 def test_a_file_of_weights_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     for name, content in (("plain.pth", None), ("zipped.pth", "torch")):
         path = tmp_path / name

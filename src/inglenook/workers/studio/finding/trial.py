@@ -13,7 +13,7 @@ from inglenook.workers.studio.gate import Where
 from inglenook.workers.studio.training.learner import is_frozen
 from inglenook.workers.studio.training.optimizers import make_optimizer, set_rate
 from inglenook.workers.studio.training.parking import DeviceState
-from inglenook.workers.studio.training.preparing import Data, Work, build, prepare_data
+from inglenook.workers.studio.training.preparing import Data, Work, build, prepare_data, settled
 
 AMP = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -29,6 +29,7 @@ class Trial:
         self._device = context.device
         self._gate = context.gate
         built = build(self.data, context)
+        self.data = settled(self.data, built.origin)
         self._network = built.network.to(context.device.torch)
         self._loss = built.loss.to(context.device.torch)
         self._mixer = built.mixer

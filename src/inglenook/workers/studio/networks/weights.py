@@ -34,10 +34,12 @@ HEADS = ("fc.", "classifier.", "head.", "head_dist.", "_fc.", "mask_token", "con
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`said`: where the first weights are from, for people."""
+    """`said`: where the first weights are from, for people. `missing`: why they are random although trained
+    ones would have been taken; empty otherwise."""
 
     said: str
     pretrained: bool
+    missing: str = ""
 
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -48,8 +50,12 @@ RANDOM = Origin("random", False)
 def load_first_weights(
     backbone: nn.Module, facts: BackboneFacts, spec: ModelSpec, *, models: Sequence[Path]
 ) -> Origin:
-    """Put trained weights into `backbone`, as `spec.weights` says. Raises `NoWeights` when there are none,
-    or those that are there do not fit; never falls back to random ones by itself."""
+    """Put trained weights into `backbone`, as `spec.weights` says. With `pretrained` `auto` it stays random
+    where none are at hand, and `missing` says where was looked; a file that was named must be there.
+
+    Raises:
+        NoWeights: there are none and they were asked for, or those that are there do not fit.
+    """
     if not spec.pretrained:
         return RANDOM
     tried = []
@@ -76,10 +82,14 @@ def load_first_weights(
             return Origin(f"hub {facts.hub or TORCHVISION} (sha256 {_sha256(path)[:16]})", True)
         address = address_of(facts)
         tried.append(f"nothing was fetched from {address}" if address else "nobody offers any")
+    if spec.pretrained == "auto" and spec.weights in {"auto", "hub", "package"}:
+        return Origin(
+            RANDOM.said, False, f"No trained weights for {facts.title} are at hand ({'; '.join(tried)})"
+        )
     raise NoWeights(
         f"Trained weights for {facts.title} were asked for and not found: {'; '.join(tried)}.",
         hint=f"put {facts.name}.safetensors into the models folder, let the server fetch them"
-        " (studio.weights_hub), or train from scratch (model.pretrained: false)",
+        " (studio.weights_hub), or train from scratch (model.pretrained: false; auto takes what is there)",
     )
 
 

@@ -366,7 +366,11 @@ class TrainPasses:
 
 def is_frozen(data: Data, epoch: int) -> bool:
     model = data.spec.model
-    return model.freeze_backbone and (model.unfreeze_epoch is None or epoch < model.unfreeze_epoch)
+    return (
+        model.freeze_backbone
+        and not data.all_learns
+        and (model.unfreeze_epoch is None or epoch < model.unfreeze_epoch)
+    )
 
 
 def _spread(count: int) -> set[int]:

@@ -2,7 +2,7 @@
 """The parts of a run from its spec, each checked before anything is trained. The finders use them too."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class Data:
     val: Batches | None
     side_px: tuple[int, int]
     notes: tuple[str, ...]
+    all_learns: bool = False
 
     def plan(self, epoch: int) -> list[list[Key]]:
         """The training batches of an epoch."""
@@ -122,10 +123,16 @@ def build(data: Data, context: Context, *, first_weights: bool = True) -> Built:
     torch.manual_seed(spec.hyperparameters.seed)
     backbone = build_backbone(data.facts, data.side_px)
     network = task.network(backbone, data.facts.features, spec)
-    origin = Origin("checkpoint", spec.model.pretrained)
+    origin = Origin("checkpoint", spec.model.pretrained is not False)
     if first_weights:
         origin = load_first_weights(backbone, data.facts, spec.model, models=context.models)
     return Built(network, task.loss(spec, data.manifest.train), task.mixer(spec), origin)
+
+
+def settled(data: Data, origin: Origin) -> Data:
+    """Nothing of a backbone is frozen that would have been trained if weights had been at hand."""
+    missing = data.spec.model.pretrained == "auto" and not origin.pretrained
+    return replace(data, all_learns=True) if missing else data
 
 
 def _pipelines(spec: TrainSpec, facts: BackboneFacts) -> tuple[Pipeline, Pipeline, tuple[str, ...]]:

@@ -33,7 +33,7 @@ from inglenook.workers.studio.training.keeping import RunKeeper
 from inglenook.workers.studio.training.learner import Learner, is_frozen
 from inglenook.workers.studio.training.logs import RunLogs, Status
 from inglenook.workers.studio.training.parking import DeviceState
-from inglenook.workers.studio.training.preparing import Built, Data, build, prepare_data
+from inglenook.workers.studio.training.preparing import Built, Data, build, prepare_data, settled
 from inglenook.workers.studio.training.progress import Progress
 from inglenook.workers.studio.training.reporting import Reporter
 from inglenook.workers.studio.training.state import check_resumable
@@ -79,6 +79,7 @@ class Run:
         built = build(data, context, first_weights=content is None)
         if content is not None:
             built = _as_kept(built, content)
+        data = settled(data, built.origin)
         precision, note = context.device.precision(work.spec.hardware.precision)
         self._logs = RunLogs(work, Path(work.folder), epoch=self.progress.epoch)
         self._keeper = RunKeeper(work, context, data.manifest, self._logs, content)
@@ -113,7 +114,7 @@ class Run:
             loose=learner.loose,
         )
         learner.parkable = state
-        self._tell_began(data, learner, precision, _notes(data, note, context))
+        self._tell_began(data, learner, precision, _notes(data, built.origin, note, context))
         self.began = True
         if not self.progress.done:
             self._fit(learner, precision)
@@ -219,7 +220,7 @@ def _as_kept(built: Built, content: dict[str, Any]) -> Built:
     return replace(built, origin=Origin(content["weights"], content["pretrained"]))
 
 
-def _notes(data: Data, precision: str | None, context: Context) -> tuple[str, ...]:
+def _notes(data: Data, origin: Origin, precision: str | None, context: Context) -> tuple[str, ...]:
     chosen, model = data.spec.hyperparameters, data.spec.model
     notes = [*data.notes, *([precision] if precision else [])]
     if data.val is None:
@@ -227,11 +228,14 @@ def _notes(data: Data, precision: str | None, context: Context) -> tuple[str, ..
             "There is no validation part: nothing tells which epoch is best, so best.ckpt is that of the last"
             " epoch" + (", and early stopping is off." if chosen.early_stopping_patience else ".")
         )
-    if model.freeze_backbone and not model.pretrained:
+    if origin.missing:
+        learns = " All of it learns, though only the head was to." if model.freeze_backbone else ""
+        notes.append(f"{origin.missing}: it begins with random ones.{learns}")
+    elif model.freeze_backbone and not data.all_learns and not origin.pretrained:
         notes.append(
             "The backbone is frozen and nobody has trained it: only its random view is learned from."
         )
-    if model.pretrained and (note := _other_normalisation(data)) is not None:
+    if origin.pretrained and (note := _other_normalisation(data)) is not None:
         notes.append(note)
     if chosen.warmup_epochs >= chosen.max_epochs > 1:
         notes.append(f"The warm-up of {chosen.warmup_epochs} epochs is cut to {chosen.max_epochs - 1}.")
