@@ -5,7 +5,7 @@ The result is an `Order`: all that a job needs, which is what it keeps as its pa
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from inglenook.sprites.model import (
     SpriteRequest,
     recipe_from_json,
 )
-from inglenook.sprites.presets import MOTIONS, is_tiny, posed, worded, words_for
+from inglenook.sprites.presets import MOTIONS, Pose, is_tiny, posed, worded, words_for
 from inglenook.wire.families import IMAGE, INPAINT
 
 DEFAULT_SIZE: Final = 64
@@ -66,7 +66,8 @@ class Order:
 
     Attributes:
         drawing: of the first frame, with a seed a variant.
-        prompts: one a frame. moves: one a frame, in pixels (right, down) of the drawing.
+        prompts: one a frame. moves: how far a frame is moved from the one before, in pixels (right, down) of
+            the drawing.
         notes: what was changed in the request, or should be expected, in words.
     """
 
@@ -329,7 +330,6 @@ def order(
     """Everything together. `notes`: those of the recipe."""
     frames = range(request.frames)
     poses = [posed(drawing.prompt, record, request.motion, frame, request.frames) for frame in frames]
-    size = drawing.width, drawing.height
     told = [note for note in drawing.notes if not (is_tiny(record) and request.base_width is None)]
     if request.frames > 1:
         told.append(words_for(record).expect)
@@ -340,9 +340,16 @@ def order(
         recipe=recipe,
         ground=ground,
         prompts=tuple(prompt for prompt, _ in poses),
-        moves=tuple((round(pose.right * size[0]), round(pose.down * size[1])) for _, pose in poses),
+        moves=_moves([pose for _, pose in poses], (drawing.width, drawing.height)),
         notes=tuple(dict.fromkeys((*told, *notes))),
     )
+
+
+def _moves(poses: Sequence[Pose], size: Size) -> tuple[Size, ...]:
+    """How far each frame is moved from the one before, in pixels of the drawing; the first stays."""
+    at = [(round(pose.right * size[0]), round(pose.down * size[1])) for pose in poses]
+    before = [at[0], *at[:-1]]
+    return tuple((x - was_x, y - was_y) for (x, y), (was_x, was_y) in zip(at, before, strict=True))
 
 
 def final_recipe(recipe: Recipe, colors: tuple[tuple[int, int, int], ...] | None) -> Recipe:

@@ -107,8 +107,8 @@ STYLES: Final[Mapping[str, SpriteStyle]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A frame of a motion: words for it, and how far the drawing is moved before it is drawn over, in shares
-    of its width and height (to the right and down)."""
+    """A frame of a motion: words for it, and where the figure stands then compared with the first pose, in
+    shares of the drawing's width and height (to the right and down)."""
 
     words: str
     right: float = 0.0
@@ -134,11 +134,11 @@ MOTIONS: Final[Mapping[str, Motion]] = {
         (
             Pose("walking, side view, right leg forward, left leg back, contact"),
             Pose("walking, side view, right leg bearing the weight, body low", down=_STEP),
-            Pose("walking, side view, left leg passing the right leg"),
+            Pose("walking, side view, left leg passing the right leg", down=-_STEP),
             Pose("walking, side view, pushing off with the right foot, body high", down=-_STEP),
             Pose("walking, side view, left leg forward, right leg back, contact"),
             Pose("walking, side view, left leg bearing the weight, body low", down=_STEP),
-            Pose("walking, side view, right leg passing the left leg"),
+            Pose("walking, side view, right leg passing the left leg", down=-_STEP),
             Pose("walking, side view, pushing off with the left foot, body high", down=-_STEP),
         ),
     ),
@@ -146,9 +146,9 @@ MOTIONS: Final[Mapping[str, Motion]] = {
         "Standing and breathing",
         (
             Pose("standing still, relaxed"),
-            Pose("standing still, breathing in, chest raised", down=-_STEP),
-            Pose("standing still, relaxed"),
-            Pose("standing still, breathing out, shoulders low", down=_STEP),
+            Pose("standing still, breathing in", down=-_STEP),
+            Pose("standing still, chest raised", down=-_STEP),
+            Pose("standing still, breathing out"),
         ),
     ),
     "rotate": Motion(

@@ -88,8 +88,15 @@ def test_every_frame_of_a_walk_has_a_pose_of_its_own() -> None:
     made = ordered(request(frames=8, motion="walk"))
     assert len(set(made.prompts)) == 8
     assert all(prompt.startswith("a fox, pixel art") for prompt in made.prompts)
-    assert {move[1] for move in made.moves} == {0, 16, -16}, "a thirty-second of 512, up and down"
+    assert [move[1] for move in made.moves] == [0, 16, -32, 0, 16, 16, -32, 0], "a thirty-second of 512"
     assert made.drawing.prompt == made.prompts[0]
+
+
+@pytest.mark.parametrize(("motion", "frames"), [("walk", 4), ("walk", 8), ("idle", 2), ("idle", 4)])
+def test_a_figure_goes_up_and_down_in_any_number_of_frames(motion: str, frames: int) -> None:
+    moves = [move[1] for move in ordered(request(frames=frames, motion=motion)).moves]
+    assert any(moves)
+    assert abs(sum(moves)) <= 16, "at the end it is near where it began"
 
 
 def test_fewer_frames_take_poses_evenly_and_more_go_round_again() -> None:
