@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sprites from the real server: drawn by the model that ships, made by the real child, kept in the gallery."""
+"""Sprites from the real server: drawn by the starter, made by the real child, kept in the gallery."""
 
 import base64
 import io
