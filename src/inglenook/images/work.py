@@ -21,12 +21,12 @@ from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
 from inglenook.images.cutout import cut_out
-from inglenook.images.easel import Easel, Materials
+from inglenook.images.easel import Easel, Materials, failed_on
 from inglenook.images.model import Mode
 from inglenook.images.request import Drawing
 from inglenook.jobs.model import Job, Receipt
 from inglenook.jobs.work import Report, Stopped
-from inglenook.runtime.contracts import Lease, LoadPlan
+from inglenook.runtime.contracts import ChildFailed, Lease, LoadPlan
 from inglenook.runtime.scheduler.loop import LeaseStopped, Scheduler
 from inglenook.runtime.scheduler.snapshot import explanation_json
 from inglenook.store.blobs import BlobStore
@@ -145,6 +145,8 @@ class ImageWork:
             raise Stopped(
                 Receipt("left the queue before anything was drawn", self._clock.now(), 0.0)
             ) from stopped
+        except ChildFailed as error:
+            raise failed_on(self._scheduler.devices[0].kind, error) from error
         finally:
             del self._requests[job.id]
         began_s = self._clock.monotonic()
