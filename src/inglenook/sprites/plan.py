@@ -248,8 +248,11 @@ def sprite_recipe(
     return recipe, tuple(notes)
 
 
-def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe) -> Size | None:
+def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe, *, most_px: int) -> Size | None:
     """Pixels to draw for a sprite from words alone; None leaves it to the model.
+
+    Args:
+        most_px: of a side that may be drawn here.
 
     About the model's own area in the sprite's shape, each pixel of the sprite a whole number of drawn ones
     where that can be: a wide sprite is not cut from a square.
@@ -259,10 +262,10 @@ def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe) -> Si
     defaults = record.image
     if defaults is None or defaults.fixed or recipe.width is None or recipe.height is None:
         return None
-    return _shaped(recipe.width, recipe.height, defaults)
+    return _shaped(recipe.width, recipe.height, defaults, most_px)
 
 
-def _shaped(width: int, height: int, defaults: ImageDefaults) -> Size | None:
+def _shaped(width: int, height: int, defaults: ImageDefaults, most_px: int) -> Size | None:
     area = defaults.width * defaults.height
     cell = math.sqrt(area / (width * height))
     step = defaults.multiple
@@ -270,10 +273,10 @@ def _shaped(width: int, height: int, defaults: ImageDefaults) -> Size | None:
     for factor in sorted(range(1, math.ceil(cell * 1.2) + 1), key=lambda one: abs(one - cell)):
         sides = width * factor, height * factor
         near = 0.8 <= factor / cell <= 1.2
-        if near and all(side % step == 0 and side >= defaults.min_px for side in sides):
+        if near and all(side % step == 0 and defaults.min_px <= side <= most_px for side in sides):
             return sides
     sides = round(width * cell / step) * step, round(height * cell / step) * step
-    return sides if min(sides) >= defaults.min_px else None
+    return sides if min(sides) >= defaults.min_px and max(sides) <= most_px else None
 
 
 def image_request(

@@ -239,7 +239,7 @@ class SpritesService:
     ) -> Order:
         if request.image is None:
             recipe, notes = plan.sprite_recipe(request, record, None, ground=None)
-            size = plan.base_size(request, record, recipe)
+            size = plan.base_size(request, record, recipe, most_px=self._images.limits.max_side_px)
             asked = plan.image_request(request, record, size=size)
             ground = None
         else:
