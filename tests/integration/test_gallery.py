@@ -249,6 +249,21 @@ def test_nobody_marks_or_throws_away_another_persons_pictures(gallery: GallerySe
     assert gallery.get(theirs.id, caller=ANN) == theirs
 
 
+def test_what_lies_beside_a_sprite_goes_with_the_last_picture_that_names_it(
+    gallery: GalleryService, blobs: LocalBlobs
+) -> None:
+    frame, drawing = blobs.put(b"frame").id, blobs.put(b"drawing").id
+    parameters = {"sprite": {"frames": [frame], "drawings": [drawing]}}
+    one, two = (add(gallery, data, parameters=parameters) for data in (b"one", b"two"))
+    imported = add(gallery, b"three", parameters=parameters, source=Source.IMPORTED)
+    gallery.delete(imported.id, caller=OWNER)
+    gallery.delete(one.id, caller=OWNER)
+    assert blobs.exists(frame)
+    gallery.delete(two.id, caller=OWNER)
+    assert not blobs.exists(frame)
+    assert not blobs.exists(drawing)
+
+
 def test_a_public_picture_becomes_private_again_and_is_never_deleted(
     gallery: GalleryService, clock: FakeClock
 ) -> None:

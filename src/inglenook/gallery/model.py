@@ -80,6 +80,13 @@ class Picture:
         return mode[:16] if isinstance(mode, str) and mode else None
 
     @property
+    def beside(self) -> tuple[BlobId, ...]:
+        """Blobs that were kept for this picture besides its file: the frames of a sprite, and what was drawn
+        for it. What a picture from elsewhere says of itself counts for nothing."""
+        sprite = self.parameters.get("sprite") if self.source is Source.MADE else None
+        return () if sprite is None else tuple(map(BlobId, (*sprite["frames"], *sprite["drawings"])))
+
+    @property
     def has_lora(self) -> bool:
         return bool(self.parameters.get("loras"))
 

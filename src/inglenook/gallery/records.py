@@ -252,6 +252,17 @@ class PictureRecords:
         """How many pictures, of anybody, also in the trash, have this file."""
         return self._number(sa.select(sa.func.count()).where(_column.blob == blob))
 
+    def twins(self, picture: Picture, blob: BlobId) -> int:
+        """How many pictures of the same owner, model and seed name a blob in their parameters: those that
+        were made alike, and so may share what was drawn."""
+        named = sa.cast(_column.parameters, sa.Text).contains(blob, autoescape=True)
+        alike = (
+            _column.owner == picture.owner,
+            _column.model == picture.model,
+            _column.seed == picture.seed,
+        )
+        return self._number(sa.select(sa.func.count()).where(*alike, named))
+
     def set(self, owner: PersonId, pictures: Iterable[PictureId], **values: Any) -> int:
         """Set columns of those of these pictures that are the owner's and not in the trash; how many."""
         statement = sa.update(_table).where(_column.owner == owner, _column.id.in_(list(pictures)), _listed)

@@ -338,11 +338,18 @@ class GalleryService:
     def _delete(self, picture: Picture) -> None:
         with self._blob_turn:
             self._records.delete(picture.id)
-            if self._records.uses(picture.blob) > 0:
-                return
-            self._forget(picture.blob)
-            if not self._in_use(picture.blob):
-                self._blobs.delete(picture.blob)
+            for blob in picture.beside:
+                if self._records.twins(picture, blob) == 0:
+                    self._drop(blob)
+            self._drop(picture.blob)
+
+    def _drop(self, blob: BlobId) -> None:
+        """Forget a blob that was a deleted picture's, unless something else needs it."""
+        if self._records.uses(blob) > 0:
+            return
+        self._forget(blob)
+        if not self._in_use(blob):
+            self._blobs.delete(blob)
 
 
 def _wanted(pictures: Sequence[PictureId]) -> Sequence[PictureId]:

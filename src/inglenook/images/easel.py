@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +14,14 @@ from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import BlobId, JobId, ModelId
 from inglenook.base.units import format_bytes
 from inglenook.catalog.service import CatalogService
-from inglenook.engines.diffusers import ImageChild
 from inglenook.images.errors import BadRequest, DrawingFailed
 from inglenook.images.intake import fit_png
 from inglenook.images.model import Mode
 from inglenook.images.request import Drawing
 from inglenook.jobs.model import Receipt
 from inglenook.jobs.work import Report, Stopped
-from inglenook.runtime.contracts import Lease
+from inglenook.runtime.contracts import ChildFailed, Lease
+from inglenook.runtime.image_child import ImageChild
 from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.store.blobs import BlobStore
 from inglenook.wire.image import (
@@ -141,6 +142,8 @@ class _Draw:
         watch = asyncio.create_task(self._note_stop())
         try:
             last = await self.easel._child.draw(draw, stop=self.report.stop, tell=self._hear)
+        except ChildFailed as error:
+            raise failed_on(self.easel.lease.device.kind, error) from error
         finally:
             watch.cancel()
         return await self._end(last)
@@ -282,9 +285,17 @@ def failure_of(last: DrawFailed, device: str) -> InglenookError:
     message, _, hint = last.message.partition("\nhint: ")
     if last.code == INVALID:
         return BadRequest(message, code=last.code, hint=hint or None)
-    ran_out = last.code.endswith(OUT_OF_MEMORY) and device == "mps"
-    code = f"{last.code}_mps" if ran_out else last.code
-    return DrawingFailed(message, code=code, hint=hint or _hint(last))
+    return DrawingFailed(message, code=_code_on(device, last.code), hint=hint or _hint(last))
+
+
+def failed_on(device: str, error: ChildFailed) -> ChildFailed:
+    """The same for a child that could not be loaded, or died."""
+    code = _code_on(device, error.code)
+    return error if code == error.code else ChildFailed(replace(error.failure, code=code))
+
+
+def _code_on(device: str, code: str) -> str:
+    return f"{code}_mps" if device == "mps" and code.endswith(OUT_OF_MEMORY) else code
 
 
 def _hint(last: DrawFailed) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from inglenook.catalog.errors import ModelUnusable
 from inglenook.catalog.model import ModelRecord
-from inglenook.sprites.errors import EngineMissing, NoLoras, NotConverted
+from inglenook.images.errors import EngineMissing
+from inglenook.sprites.errors import NoLoras, NotConverted
 from inglenook.sprites.model import Engine
 
 Missing = tuple[str, str | None]

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with a request for sprites."""
 
-from inglenook.base.errors import Failed, Invalid, Unavailable
+from inglenook.base.errors import Invalid
 
 
 class BadSprite(Invalid):
     """A field has a value of which no sprite can be made; `field` names it."""
 
     default_code = "sprite.invalid"
-
-
-class EngineMissing(Unavailable):
-    """The engine that is asked for is not here."""
-
-    default_code = "engine.not_installed"
 
 
 class NotConverted(Invalid):
@@ -26,9 +20,3 @@ class NoLoras(Invalid):
     """The engine has no use for LoRAs."""
 
     default_code = "lora.unsupported_engine"
-
-
-class SpriteFailed(Failed):
-    """Something that was needed is gone, or did not work."""
-
-    default_code = "sprite.failed"

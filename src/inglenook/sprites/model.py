@@ -86,6 +86,7 @@ class SpriteRequest:
             sprite is that of the canvas.
         continue_tile: draw the tile that joins `image` on that side; neither mask nor frames then.
         previews: how many previews to send while a picture is drawn, 0 to 100.
+        plain: the words for pixel art are left out: the frames of an animation that is not to be any.
     """
 
     prompt: str
@@ -111,6 +112,7 @@ class SpriteRequest:
     strength: float | None = None
     continue_tile: Side | None = None
     previews: int = 0
+    plain: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

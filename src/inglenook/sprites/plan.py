@@ -5,7 +5,7 @@ The result is an `Order`: all that a job needs, which is what it keeps as its pa
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from inglenook.sprites.model import (
     SpriteRequest,
     recipe_from_json,
 )
-from inglenook.sprites.presets import MOTIONS, is_tiny, posed, worded, words_for
+from inglenook.sprites.presets import MOTIONS, Pose, is_tiny, posed, worded, words_for
 from inglenook.wire.families import IMAGE, INPAINT
 
 DEFAULT_SIZE: Final = 64
@@ -66,7 +66,8 @@ class Order:
 
     Attributes:
         drawing: of the first frame, with a seed a variant.
-        prompts: one a frame. moves: one a frame, in pixels (right, down) of the drawing.
+        prompts: one a frame. moves: how far a frame is moved from the one before, in pixels (right, down) of
+            the drawing.
         notes: what was changed in the request, or should be expected, in words.
     """
 
@@ -247,8 +248,11 @@ def sprite_recipe(
     return recipe, tuple(notes)
 
 
-def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe) -> Size | None:
+def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe, *, most_px: int) -> Size | None:
     """Pixels to draw for a sprite from words alone; None leaves it to the model.
+
+    Args:
+        most_px: of a side that may be drawn here.
 
     About the model's own area in the sprite's shape, each pixel of the sprite a whole number of drawn ones
     where that can be: a wide sprite is not cut from a square.
@@ -258,10 +262,10 @@ def base_size(request: SpriteRequest, record: ModelRecord, recipe: Recipe) -> Si
     defaults = record.image
     if defaults is None or defaults.fixed or recipe.width is None or recipe.height is None:
         return None
-    return _shaped(recipe.width, recipe.height, defaults)
+    return _shaped(recipe.width, recipe.height, defaults, most_px)
 
 
-def _shaped(width: int, height: int, defaults: ImageDefaults) -> Size | None:
+def _shaped(width: int, height: int, defaults: ImageDefaults, most_px: int) -> Size | None:
     area = defaults.width * defaults.height
     cell = math.sqrt(area / (width * height))
     step = defaults.multiple
@@ -269,10 +273,10 @@ def _shaped(width: int, height: int, defaults: ImageDefaults) -> Size | None:
     for factor in sorted(range(1, math.ceil(cell * 1.2) + 1), key=lambda one: abs(one - cell)):
         sides = width * factor, height * factor
         near = 0.8 <= factor / cell <= 1.2
-        if near and all(side % step == 0 and side >= defaults.min_px for side in sides):
+        if near and all(side % step == 0 and defaults.min_px <= side <= most_px for side in sides):
             return sides
     sides = round(width * cell / step) * step, round(height * cell / step) * step
-    return sides if min(sides) >= defaults.min_px else None
+    return sides if min(sides) >= defaults.min_px and max(sides) <= most_px else None
 
 
 def image_request(
@@ -292,12 +296,15 @@ def image_request(
     Raises:
         BadSprite: no such preset or style.
     """
-    words = words_for(record)
+    usual = "" if request.plain else words_for(record).negative
+    negative = usual if request.negative_prompt is None else request.negative_prompt
     mode = Mode.TEXT if ground is None else Mode.IMAGE if mask is None else Mode.INPAINT
     return ImageRequest(
         model=record.id,
-        prompt=worded(request.prompt, record, preset=request.preset, style=request.style),
-        negative_prompt=words.negative if request.negative_prompt is None else request.negative_prompt,
+        prompt=worded(
+            request.prompt, record, preset=request.preset, style=request.style, plain=request.plain
+        ),
+        negative_prompt=negative,
         mode=mode,
         width=None if size is None else size[0],
         height=None if size is None else size[1],
@@ -326,7 +333,6 @@ def order(
     """Everything together. `notes`: those of the recipe."""
     frames = range(request.frames)
     poses = [posed(drawing.prompt, record, request.motion, frame, request.frames) for frame in frames]
-    size = drawing.width, drawing.height
     told = [note for note in drawing.notes if not (is_tiny(record) and request.base_width is None)]
     if request.frames > 1:
         told.append(words_for(record).expect)
@@ -337,9 +343,16 @@ def order(
         recipe=recipe,
         ground=ground,
         prompts=tuple(prompt for prompt, _ in poses),
-        moves=tuple((round(pose.right * size[0]), round(pose.down * size[1])) for _, pose in poses),
+        moves=_moves([pose for _, pose in poses], (drawing.width, drawing.height)),
         notes=tuple(dict.fromkeys((*told, *notes))),
     )
+
+
+def _moves(poses: Sequence[Pose], size: Size) -> tuple[Size, ...]:
+    """How far each frame is moved from the one before, in pixels of the drawing; the first stays."""
+    at = [(round(pose.right * size[0]), round(pose.down * size[1])) for pose in poses]
+    before = [at[0], *at[:-1]]
+    return tuple((x - was_x, y - was_y) for (x, y), (was_x, was_y) in zip(at, before, strict=True))
 
 
 def final_recipe(recipe: Recipe, colors: tuple[tuple[int, int, int], ...] | None) -> Recipe:

@@ -107,8 +107,8 @@ STYLES: Final[Mapping[str, SpriteStyle]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A frame of a motion: words for it, and how far the drawing is moved before it is drawn over, in shares
-    of its width and height (to the right and down)."""
+    """A frame of a motion: words for it, and where the figure stands then compared with the first pose, in
+    shares of the drawing's width and height (to the right and down)."""
 
     words: str
     right: float = 0.0
@@ -134,11 +134,11 @@ MOTIONS: Final[Mapping[str, Motion]] = {
         (
             Pose("walking, side view, right leg forward, left leg back, contact"),
             Pose("walking, side view, right leg bearing the weight, body low", down=_STEP),
-            Pose("walking, side view, left leg passing the right leg"),
+            Pose("walking, side view, left leg passing the right leg", down=-_STEP),
             Pose("walking, side view, pushing off with the right foot, body high", down=-_STEP),
             Pose("walking, side view, left leg forward, right leg back, contact"),
             Pose("walking, side view, left leg bearing the weight, body low", down=_STEP),
-            Pose("walking, side view, right leg passing the left leg"),
+            Pose("walking, side view, right leg passing the left leg", down=-_STEP),
             Pose("walking, side view, pushing off with the left foot, body high", down=-_STEP),
         ),
     ),
@@ -146,9 +146,9 @@ MOTIONS: Final[Mapping[str, Motion]] = {
         "Standing and breathing",
         (
             Pose("standing still, relaxed"),
-            Pose("standing still, breathing in, chest raised", down=-_STEP),
-            Pose("standing still, relaxed"),
-            Pose("standing still, breathing out, shoulders low", down=_STEP),
+            Pose("standing still, breathing in", down=-_STEP),
+            Pose("standing still, chest raised", down=-_STEP),
+            Pose("standing still, breathing out"),
         ),
     ),
     "rotate": Motion(
@@ -269,8 +269,13 @@ def known_lora(name: str) -> KnownLora | None:
     return next((lora for lora in LORAS if lora.part in plain), None)
 
 
-def worded(prompt: str, record: ModelRecord, *, preset: str | None, style: str | None) -> str:
+def worded(
+    prompt: str, record: ModelRecord, *, preset: str | None, style: str | None, plain: bool = False
+) -> str:
     """The prompt of a still sprite as this model should read it.
+
+    Args:
+        plain: without the words for pixel art.
 
     Raises:
         BadSprite: no such preset or style; the hint names all.
@@ -287,7 +292,8 @@ def worded(prompt: str, record: ModelRecord, *, preset: str | None, style: str |
             raise _unknown("style", style, STYLES)
         if text and words is not TINY:
             text = STYLES[style].prompt.replace(HERE, text)
-    return f"{text}{words.put}" if text and PIXEL_ART not in text.lower() else text
+    lacks = bool(text) and not plain and PIXEL_ART not in text.lower()
+    return f"{text}{words.put}" if lacks else text
 
 
 def posed(prompt: str, record: ModelRecord, motion: str | None, frame: int, frames: int) -> tuple[str, Pose]:

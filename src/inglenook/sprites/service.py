@@ -12,7 +12,6 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
-from inglenook.gallery.model import Source
 from inglenook.gallery.service import GalleryService
 from inglenook.images import prompt as prompts
 from inglenook.images.intake import intake_rgba
@@ -240,7 +239,7 @@ class SpritesService:
     ) -> Order:
         if request.image is None:
             recipe, notes = plan.sprite_recipe(request, record, None, ground=None)
-            size = plan.base_size(request, record, recipe)
+            size = plan.base_size(request, record, recipe, most_px=self._images.limits.max_side_px)
             asked = plan.image_request(request, record, size=size)
             ground = None
         else:
@@ -320,14 +319,10 @@ class SpritesService:
 
     def _kept(self, picture: PictureId, person: PersonId) -> KeptSprite:
         found = self._gallery.get(picture, caller=person)
-        # What a picture from elsewhere says of itself may name blobs that are none of the caller's.
-        told = found.parameters.get("sprite") if found.source is Source.MADE else None
-        if told is not None:
-            return KeptSprite(
-                frames=tuple(self._blobs.read(BlobId(blob)) for blob in told["frames"]),
-                durations_ms=tuple(told["durations_ms"]),
-                drawings=tuple(self._blobs.read(BlobId(blob)) for blob in told["drawings"]),
-            )
+        if found.beside and all(map(self._blobs.exists, found.beside)):
+            told = found.parameters["sprite"]
+            frames, drawings = (tuple(map(self._blobs.read, told[name])) for name in ("frames", "drawings"))
+            return KeptSprite(frames, tuple(told["durations_ms"]), drawings)
         data = self._blobs.read(found.blob)
         png = intake_rgba(data, max_bytes=len(data), max_pixels=self._max_input_pixels)
         return KeptSprite((png,), (), (png,))

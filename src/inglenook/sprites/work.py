@@ -24,6 +24,7 @@ from inglenook.sprites.plan import Order, final_recipe
 from inglenook.store.blobs import BlobStore
 
 PNG: Final = "image/png"
+_BEFORE: Final = {Stage.MATTE: "matte", Stage.PIXELS: "reduction", Stage.KEEP: "keeping"}
 _COUNTED: Final = "The number of colours holds for the redrawn part; the canvas keeps its own beside them."
 
 
@@ -117,7 +118,7 @@ class _Finishing:
         Raises Stopped.
         """
         if self.report.stop.is_set:
-            how = f"stopped before the {stage} of variant {self.place + 1} of {self._count}"
+            how = f"stopped before the {_BEFORE[stage]} of variant {self.place + 1} of {self._count}"
             raise Stopped(Receipt(how, self.work._clock.now(), 0.0))
         each = (1 - DRAWN) / self._count
         detail = {
@@ -128,7 +129,7 @@ class _Finishing:
             "variant": self.place,
             "frame": 0,
         }
-        await self.report.progress(DRAWN + (self.place + done) * each, stage=stage, detail=detail)
+        await self.report.progress(DRAWN + (self.place + done) * each, stage=stage.value, detail=detail)
 
     @property
     def _count(self) -> int:

@@ -32,7 +32,7 @@ _DECIDED: Mapping[str, str] = {
     "resuming": "is brought back",
     "resumed": "is back",
 }
-KINDS: Mapping[str, str] = {"image": "Picture"}
+KINDS: Mapping[str, str] = {"image": "Picture", "sprite": "Sprite"}
 """Kinds of jobs in words; another is shown by its own name."""
 
 GROUPS: Mapping[str, tuple[str, frozenset[JobState] | None]] = {
@@ -265,7 +265,7 @@ def job_row(job: Job, waiting: Mapping[str, Any] | None = None) -> JobRow:
         kind=KINDS.get(job.kind, job.kind.capitalize()),
         title=job.title or str(job.payload.get("prompt") or "without words")[:80],
         state=job.state,
-        state_words=words.STATE_WORDS[job.state] if job.kind == "image" else job.state.value,
+        state_words=words.STATE_WORDS[job.state] if job.kind in KINDS else job.state.value,
         percent=percent,
         line=line,
         detail=detail,

@@ -453,6 +453,8 @@ class Workshop:
                 runtime=runtime,
                 clock=self.clock,
                 language=self.language,
+                sprites=Nothing(),
+                palettes=Nothing(),
             ),
             completions_router(desk=desk, pictures=pictures),
             messages_router(desk=desk, pictures=pictures),

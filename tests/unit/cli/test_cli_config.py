@@ -71,6 +71,11 @@ images.compile             off                   default
 images.profile             auto                  default
 images.block_nsfw          False                 default
 images.link_lifetime_s     never                 default
+pixels.default_model       auto                  default
+pixels.max_frames          64                    default
+pixels.keep_warm_s         300                   default
+pixels.memory_bytes        2 GiB                 default
+pixels.pixelai_port        off                   default
 language.server            auto                  default
 language.releases          https://api.github.com/repos/ggml-org/llama.cpp/releases  default
 language.default_model     auto                  default

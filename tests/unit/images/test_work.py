@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from inglenook.base.ids import OWNER
-from inglenook.images.easel import failure_of, preview_every
+from inglenook.images.easel import failed_on, failure_of, preview_every
 from inglenook.images.errors import BadRequest, DrawingFailed
 from inglenook.images.work import Loading, _label, load_plan
+from inglenook.runtime.contracts import ChildFailed, Failure
 from inglenook.wire.image import DrawFailed
 from inglenook.wire.message import OutOfMemory
 from tests.unit.images.test_request import MODEL, planned, request
@@ -95,3 +96,15 @@ def test_settings_replace_what_is_chosen() -> None:
     half = load_plan(MODEL, planned(request()), pinned=False, loading=Loading(vae_on_cpu=True))
     assert half.footprint_bytes["cuda"] < usual.footprint_bytes["cuda"]
     assert half.footprint_bytes["cpu"] == usual.footprint_bytes["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "said"),
+    [
+        ("mps", "load.out_of_memory", "load.out_of_memory_mps"),
+        ("mps", "child.exited", "child.exited"),
+        ("cuda", "load.out_of_memory", "load.out_of_memory"),
+    ],
+)
+def test_memory_that_ran_out_on_an_apple_gpu_has_a_code_of_its_own(device: str, code: str, said: str) -> None:
+    assert failed_on(device, ChildFailed(Failure(code, "It is full."))).code == said

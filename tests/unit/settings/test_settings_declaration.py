@@ -24,6 +24,7 @@ SUFFIX_OF_UNIT = {
 COUNTS = {
     "jobs",
     "pictures",
+    "frames",
     "steps",
     "levels",
     "threads",

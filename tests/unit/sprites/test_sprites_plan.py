@@ -43,7 +43,7 @@ def request(**fields: Any) -> SpriteRequest:
 
 def ordered(asked: SpriteRequest, record: ModelRecord = MODEL) -> Order:
     recipe, notes = plan.sprite_recipe(asked, record, None, ground=None)
-    wanted = plan.image_request(asked, record, size=plan.base_size(asked, record, recipe))
+    wanted = plan.image_request(asked, record, size=plan.base_size(asked, record, recipe, most_px=2048))
     drawing = drawn(wanted, record, limits=LIMITS, seed=7, image_size=None)
     return plan.order(asked, record, drawing, engine=Engine.TORCH, recipe=recipe, ground=None, notes=notes)
 
@@ -88,8 +88,15 @@ def test_every_frame_of_a_walk_has_a_pose_of_its_own() -> None:
     made = ordered(request(frames=8, motion="walk"))
     assert len(set(made.prompts)) == 8
     assert all(prompt.startswith("a fox, pixel art") for prompt in made.prompts)
-    assert {move[1] for move in made.moves} == {0, 16, -16}, "a thirty-second of 512, up and down"
+    assert [move[1] for move in made.moves] == [0, 16, -32, 0, 16, 16, -32, 0], "a thirty-second of 512"
     assert made.drawing.prompt == made.prompts[0]
+
+
+@pytest.mark.parametrize(("motion", "frames"), [("walk", 4), ("walk", 8), ("idle", 2), ("idle", 4)])
+def test_a_figure_goes_up_and_down_in_any_number_of_frames(motion: str, frames: int) -> None:
+    moves = [move[1] for move in ordered(request(frames=frames, motion=motion)).moves]
+    assert any(moves)
+    assert abs(sum(moves)) <= 16, "at the end it is near where it began"
 
 
 def test_fewer_frames_take_poses_evenly_and_more_go_round_again() -> None:
@@ -124,21 +131,35 @@ def test_a_sprite_is_drawn_in_its_own_shape_with_whole_cells(
     sprite: tuple[int, int], drawing: tuple[int, int]
 ) -> None:
     recipe = Recipe(width=sprite[0], height=sprite[1])
-    assert plan.base_size(request(), MODEL, recipe) == drawing
+    assert plan.base_size(request(), MODEL, recipe, most_px=2048) == drawing
     assert drawing[0] % sprite[0] == 0
 
 
 def test_a_size_whose_cells_cannot_be_whole_is_drawn_near_its_shape() -> None:
-    width, height = plan.base_size(request(), MODEL, Recipe(width=50, height=37)) or (0, 0)
+    width, height = plan.base_size(request(), MODEL, Recipe(width=50, height=37), most_px=2048) or (0, 0)
     assert width % 8 == height % 8 == 0
     assert abs(width / height - 50 / 37) < 0.03
 
 
 def test_a_base_size_that_is_named_is_taken() -> None:
-    assert plan.base_size(request(base_width=848, base_height=480), MODEL, Recipe(width=32, height=32)) == (
+    assert plan.base_size(
+        request(base_width=848, base_height=480), MODEL, Recipe(width=32, height=32), most_px=2048
+    ) == (
         848,
         480,
     )
+
+
+@pytest.mark.parametrize("size", [(2048, 64), (4096, 1), (1, 4096)])
+def test_a_ribbon_is_drawn_as_the_model_likes_it(size: tuple[int, int]) -> None:
+    recipe = Recipe(width=size[0], height=size[1])
+    assert plan.base_size(request(), MODEL, recipe, most_px=2048) is None
+
+
+@pytest.mark.parametrize("side", [1, 4096])
+def test_the_smallest_and_the_largest_sprite_are_drawn_at_the_models_size(side: int) -> None:
+    recipe = Recipe(width=side, height=side)
+    assert plan.base_size(request(), MODEL, recipe, most_px=2048) == (512, 512)
 
 
 def test_without_a_size_the_starter_makes_what_it_draws() -> None:

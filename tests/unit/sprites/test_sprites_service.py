@@ -192,6 +192,21 @@ async def test_what_an_imported_picture_says_of_blobs_is_not_believed(studio: St
     assert [opened(one).size for one in kept.frames] == [(8, 8)]
 
 
+async def test_what_was_kept_beside_a_sprite_goes_with_it_and_not_with_its_twin(studio: Studio) -> None:
+    asked = SpriteRequest("a fox", seed=1, frames=2)
+    parts = []
+    for _ in range(2):
+        studio.easel.drawings.clear()  # it counts them, and draws the same again
+        parts.append((await done(studio, asked)).result["parts"][0])
+    beside = [BlobId(blob) for blob in (*parts[0]["frames"], *parts[0]["drawings"])]
+    studio.gallery.delete(parts[0]["picture_id"], caller=OWNER)
+    again = studio.gallery.get(parts[1]["picture_id"], caller=OWNER).beside
+    assert set(again) == set(beside)
+    assert all(map(studio.blobs.exists, again))
+    studio.gallery.delete(parts[1]["picture_id"], caller=OWNER)
+    assert not any(map(studio.blobs.exists, again))
+
+
 async def test_preloading_loads_what_a_request_would_draw_with(studio: Studio) -> None:
     loaded = await studio.service.preload(ModelId("auto"), person=OWNER, stop=StopToken())
     assert (loaded, studio.loaded.models) == ("starter-339", ["starter-339"])

@@ -13,7 +13,7 @@ _IMAGES: dict[str, Any] = {
     "properties": {
         "created": {"type": "integer"},
         "background": {"type": "string", "enum": ["opaque", "transparent"]},
-        "output_format": {"type": "string", "enum": ["png", "jpeg", "webp"]},
+        "output_format": {"type": "string", "enum": ["png", "jpeg", "webp", "gif"]},
         "quality": {"type": "string"},
         "size": {"type": "string"},
         "usage": {"type": "object"},

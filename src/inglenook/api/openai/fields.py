@@ -25,6 +25,7 @@ from inglenook.images.model import (
     MAX_STEPS,
 )
 from inglenook.images.styles import STYLES
+from inglenook.sprites.model import MAX_FRAME_MS, MAX_MOTION_CHARS, MIN_FRAME_MS
 from inglenook.wire.schedulers import ALIASES as ALIASED
 from inglenook.wire.schedulers import SCHEDULERS, chosen
 
@@ -41,8 +42,6 @@ Label = Annotated[str, Field(max_length=512)]
 
 NOT_HERE: Mapping[str, str] = {
     "complexity": "pictures are drawn by diffusion models, which do not plan; use `quality` or `steps`",
-    "frame_count": "no moving pictures are drawn",
-    "frame_duration_ms": "no moving pictures are drawn",
     "svg": "no vector pictures are drawn",
 }
 """Fields of OpenAI's that cannot be honoured here, and what to do instead."""
@@ -88,7 +87,7 @@ class PictureFields(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
     size: Size = "auto"
     response_format: Literal["b64_json", "url"] | None = None
-    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_format: Literal["png", "jpeg", "webp", "gif"] = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     background: Literal["auto", "opaque", "transparent"] = "auto"
     quality: Quality = "auto"
@@ -115,7 +114,18 @@ class StreamFields(PictureFields):
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
 
 
-class GenerationFields(StreamFields):
+class MovingFields(StreamFields):
+    """What a moving picture takes: `output_format` gif. `pixel`: a recipe (see /v1/pixel), for frames of
+    pixel art; without it the frames are what the model draws, in 256 colours."""
+
+    frame_count: Annotated[int, Field(ge=2, le=16)] | None = None
+    frame_duration_ms: Annotated[int, Field(ge=MIN_FRAME_MS, le=MAX_FRAME_MS)] | None = None
+    motion: Annotated[str, Field(min_length=1, max_length=MAX_MOTION_CHARS)] | None = None
+    frame_strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    pixel: dict[str, Any] | None = None
+
+
+class GenerationFields(MovingFields):
     """POST /v1/images/generations."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -131,7 +141,7 @@ class GenerationFields(StreamFields):
     hires: HiresField | None = None
 
 
-class EditFields(StreamFields):
+class EditFields(MovingFields):
     """POST /v1/images/edits, the text fields."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -153,10 +163,13 @@ class VariationFields(PictureFields):
         "mask": "use /v1/images/edits",
         "markup": "use /v1/images/edits",
         "input_fidelity": "use /v1/images/edits",
+        "frame_count": "moving pictures are made with /v1/images/edits",
+        "frame_duration_ms": "moving pictures are made with /v1/images/edits",
         "hires": "a second pass is drawn over pictures made from text only",
         "style": "describe the style in `prompt`",
     }
 
+    output_format: Literal["png", "jpeg", "webp"] = "png"
     prompt: Text = ""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
 
@@ -187,7 +200,7 @@ def read(fields: type[F], sent: Mapping[str, Any], *, from_form: bool) -> F:
         raise in_words(error.errors(include_url=False)[0]) from None
 
 
-_STRUCTURED = ("loras",)
+_STRUCTURED = ("loras", "pixel")
 """Fields that are no single value; a form sends them as JSON."""
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from inglenook.api.bodies import Form, form, json_object
 from inglenook.api.errors import json_response
 from inglenook.api.openai import requests
+from inglenook.api.openai.animations import check_still, moving
 from inglenook.api.openai.answers import Reply, stream, whole
 from inglenook.api.openai.description import EDITS, GENERATIONS, VARIATIONS
 from inglenook.api.openai.fields import (
@@ -32,24 +33,39 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.disconnect import while_connected
-from inglenook.door.services import Catalog, Gallery, Images, Jobs
+from inglenook.door.services import Catalog, Gallery, Images, Jobs, Palettes, Sprites
 from inglenook.door.sse import EventStream
 from inglenook.images.model import MAX_INPUT_PICTURES, ImageRequest
 from inglenook.jobs.model import Job
+from inglenook.sprites.model import SpriteRequest
 from inglenook.wire.families import INPAINT
 
 
 def pictures_router(
-    *, images: Images, jobs: Jobs, gallery: Gallery, catalog: Catalog, clock: Clock
+    *,
+    images: Images,
+    jobs: Jobs,
+    gallery: Gallery,
+    catalog: Catalog,
+    clock: Clock,
+    sprites: Sprites,
+    palettes: Palettes,
 ) -> APIRouter:
     router = APIRouter(tags=["pictures"], dependencies=[Depends(caller)])
-    desk = _Desk(images=images, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
+    desk = _Desk(images=images, sprites=sprites, jobs=jobs, gallery=gallery, catalog=catalog, clock=clock)
 
     @router.post("/v1/images/generations", **GENERATIONS)
     async def generate(request: Request, who: FromCaller) -> Response:
         fields = read(GenerationFields, await json_object(request), from_form=False)
         revised = None if fields.style is None else requests.styled_prompt(fields)
-        asked = requests.generation(fields, await desk.model(fields))
+        model = await desk.model(fields)
+        asked: ImageRequest | SpriteRequest
+        if fields.output_format == "gif":
+            requests.check(fields)
+            asked = await asyncio.to_thread(moving, fields, model, read_recipe=palettes.recipe)
+        else:
+            check_still(fields)
+            asked = requests.generation(fields, model)
         return await desk.serve(request, who, fields, asked, revised_prompt=revised)
 
     @router.post("/v1/images/edits", **EDITS)
@@ -60,6 +76,16 @@ def pictures_router(
         requests.check(fields)
         given = _pictures(sent, EditFields)
         mask, markup = _file(sent, "mask"), _file(sent, "markup")
+        if fields.output_format == "gif":
+            for name, data in (("mask", mask), ("markup", markup)):
+                if data is not None:
+                    raise Invalid(f"{name} is not taken for a GIF.", field=name, hint=f"leave {name} out")
+            image = await sprites.keep_input(_one(given))
+            frames = await asyncio.to_thread(
+                moving, fields, model, read_recipe=palettes.recipe, image=image, strength=fields.strength
+            )
+            return await desk.serve(request, who, fields, frames)
+        check_still(fields)
         if mask is not None and markup is not None:
             raise Invalid("mask and markup exclude each other.", field="markup", hint="send one of the two")
         asked = requests.edit(
@@ -78,13 +104,7 @@ def pictures_router(
         model = await desk.model(fields)
         requests.check(fields)
         given = _pictures(sent, VariationFields)
-        if len(given) > 1:
-            raise Invalid(
-                f"{len(given)} files are given as image; a variation is made of one.",
-                field="image",
-                code="request.too_many_files",
-            )
-        asked = requests.variation(fields, model, image=await images.keep_input(given[0]))
+        asked = requests.variation(fields, model, image=await images.keep_input(_one(given)))
         return await desk.serve(request, who, fields, asked)
 
     return router
@@ -108,6 +128,17 @@ def _pictures(sent: Form, fields: type[PictureFields]) -> list[bytes]:
             code="request.too_many_files",
         )
     return files
+
+
+def _one(given: list[bytes]) -> bytes:
+    """Raises Invalid where there are several."""
+    if len(given) > 1:
+        raise Invalid(
+            f"{len(given)} files are given as image; this is made of one.",
+            field="image",
+            code="request.too_many_files",
+        )
+    return given[0]
 
 
 async def _kept(images: Images, data: bytes, markup: bytes | None) -> BlobId:
@@ -137,9 +168,17 @@ class _Desk:
     """What the three routes do alike once they know what is asked."""
 
     def __init__(
-        self, *, images: Images, jobs: Jobs, gallery: Gallery, catalog: Catalog, clock: Clock
+        self,
+        *,
+        images: Images,
+        sprites: Sprites,
+        jobs: Jobs,
+        gallery: Gallery,
+        catalog: Catalog,
+        clock: Clock,
     ) -> None:
         self._images = images
+        self._sprites = sprites
         self._jobs = jobs
         self._gallery = gallery
         self._catalog = catalog
@@ -154,7 +193,7 @@ class _Desk:
         request: Request,
         who: Caller,
         fields: PictureFields,
-        asked: ImageRequest,
+        asked: ImageRequest | SpriteRequest,
         *,
         revised_prompt: str | None = None,
     ) -> Response:
@@ -164,9 +203,15 @@ class _Desk:
         if streamed and later:
             raise Invalid("stream=true and Prefer: respond-async exclude each other.", field="stream")
         key = idempotency_key(request)
-        job = await self._images.submit(
-            asked, owner=who.person, work_class=WorkClass(fields.work_class), idempotency_key=key
-        )
+        work_class = WorkClass(fields.work_class)
+        if isinstance(asked, ImageRequest):
+            job = await self._images.submit(
+                asked, owner=who.person, work_class=work_class, idempotency_key=key
+            )
+        else:
+            job = await self._sprites.submit(
+                asked, owner=who.person, work_class=work_class, idempotency_key=key
+            )
         if later:
             return self._later(job)
         gone = _HungUp(job=job, who=who, jobs=self._jobs, comes_back=key is not None)
@@ -182,7 +227,12 @@ class _Desk:
         return json_response(self._jobs.describe(job), status_code=202, headers=headers)
 
     def _reply(
-        self, request: Request, who: Caller, fields: PictureFields, asked: ImageRequest, revised: str | None
+        self,
+        request: Request,
+        who: Caller,
+        fields: PictureFields,
+        asked: ImageRequest | SpriteRequest,
+        revised: str | None,
     ) -> Reply:
         return Reply(
             subject="image_generation" if isinstance(fields, GenerationFields) else "image_edit",
@@ -191,7 +241,7 @@ class _Desk:
             urls=fields.response_format == "url",
             quality=requests.answered_quality(fields.quality),
             output_format=fields.output_format,
-            background="transparent" if asked.transparent else "opaque",
+            background="transparent" if fields.background == "transparent" else "opaque",
             clock=self._clock,
             revised_prompt=revised,
             safety_identifier=fields.safety_identifier or fields.user,

@@ -159,7 +159,7 @@ def _common(fields: GenerationFields | EditFields | VariationFields, model: Mode
         "negative_prompt": fields.negative_prompt,
         "width": None if size is None else size[0],
         "height": None if size is None else size[1],
-        "steps": _steps(fields, model),
+        "steps": steps(fields, model),
         "guidance_scale": fields.guidance_scale,
         "seed": fields.seed,
         "n": fields.n,
@@ -175,7 +175,8 @@ def _common(fields: GenerationFields | EditFields | VariationFields, model: Mode
     }
 
 
-def _steps(fields: PictureFields, model: ModelRecord) -> int | None:
+def steps(fields: PictureFields, model: ModelRecord) -> int | None:
+    """As many as are asked for, or as the quality means; None leaves it to the model."""
     if fields.quality == "auto" or model.image is None:
         return fields.steps
     return min(MAX_STEPS, max(1, round(model.image.steps * STEPS_FACTOR[fields.quality])))
