@@ -532,6 +532,13 @@ def test_a_model_is_loaded_and_then_drawn_with_also_after_a_restart(
         assert other.post("/pixel/generate", json=CAT | {"model": "starter"}).json()["model"] == "starter"
 
 
+def test_auto_takes_a_choice_back(client: TestClient) -> None:
+    client.post("/pixel/load_model", json={"model_name": "family/with/slashes"})
+    assert client.post("/pixel/load_model", json={"model_name": "auto"}).json()["model"] == "starter"
+    assert client.get("/pixel/health").json()["current_model"] == "starter"
+    assert client.post("/pixel/generate", json=CAT).json()["model"] == "starter"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
