@@ -263,8 +263,9 @@ def test_another_sites_page_gets_nothing(http: httpx.Client, server: RunningServ
         answer = httpx.post(f"{base}/generate", json=CAT, headers=evil, trust_env=False)
         assert (answer.status_code, answer.json()["success"]) == (403, False)
         assert "access-control-allow-origin" not in answer.headers
-        with pytest.raises(InvalidStatus):
-            connect(base.replace("http", "ws", 1) + "/ws", origin="https://evil.example")
+        socket = base.replace("http", "ws", 1) + "/ws"
+        with pytest.raises(InvalidStatus), connect(socket, origin="https://evil.example"):
+            pass
 
 
 # -- bad input -------------------------------------------------------------------------------------------
@@ -323,9 +324,10 @@ def test_a_background_that_is_removed_leaves_hard_edges(http: httpx.Client) -> N
 class Dialog:
     def __init__(self, server: RunningServer, key: str | None = None) -> None:
         address = server.base_url.replace("http", "ws", 1) + "/pixel/ws"
-        self.socket: ClientConnection = connect(address, max_size=1 << 27)
-        self.send({"type": "hello", "key": key, "client": "aseprite", "version": 1})
-        self.first = self.hear()
+        self._open = connect(address, max_size=1 << 27)
+        self._key = key
+        self.socket: ClientConnection
+        self.first: dict[str, Any] = {}
 
     def send(self, message: dict[str, Any], pixels: bytes | None = None) -> None:
         self.socket.send(json.dumps(message))
@@ -361,10 +363,13 @@ class Dialog:
             self.hear()
 
     def __enter__(self) -> Self:
+        self.socket = self._open.__enter__()
+        self.send({"type": "hello", "key": self._key, "client": "aseprite", "version": 1})
+        self.first = self.hear()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self._open.__exit__(None, None, None)
 
 
 @pytest.fixture

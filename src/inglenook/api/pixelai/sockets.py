@@ -249,7 +249,7 @@ class Talk:
         told: Standing | None = None
         async for event in track.events():
             now = track.milestones.now
-            if event is not None and event.type is EventType.PREVIEW:
+            if track.asked.previews and event is not None and event.type is EventType.PREVIEW:
                 await self._preview(track, event)
             if now.stage == "queued" and (told is None or _queue(told) != _queue(now)):
                 await self._send({"type": "queued", "id": track.id, "position": now.position, "why": now.why})
