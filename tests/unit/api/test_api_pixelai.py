@@ -18,6 +18,7 @@ from tests.unit.api.pixel_house import ADDRESS, PASSWORD, ROOT_PORT, PixelHouse,
 from inglenook.api.pixelai.codes import code_of
 from inglenook.api.pixelai.tracks import DONE_S, FAILED_S, FORGET_S
 from inglenook.base.errors import Failed, InglenookError, Invalid, Unavailable
+from inglenook.base.ids import OWNER
 from inglenook.sprites.model import SpriteRequest
 from inglenook.store.database import Database
 
@@ -532,9 +533,10 @@ def test_a_model_is_loaded_and_then_drawn_with_also_after_a_restart(
         assert other.post("/pixel/generate", json=CAT | {"model": "starter"}).json()["model"] == "starter"
 
 
-def test_auto_takes_a_choice_back(client: TestClient) -> None:
+def test_auto_takes_a_choice_back(client: TestClient, house: PixelHouse) -> None:
     client.post("/pixel/load_model", json={"model_name": "family/with/slashes"})
     assert client.post("/pixel/load_model", json={"model_name": "auto"}).json()["model"] == "starter"
+    assert house.desk.choices.of(OWNER).model == "auto", "whatever that will be"
     assert client.get("/pixel/health").json()["current_model"] == "starter"
     assert client.post("/pixel/generate", json=CAT).json()["model"] == "starter"
 

@@ -409,6 +409,7 @@ def test_what_fails_is_told_with_its_code(dialog: Dialog, house: PixelHouse) -> 
     dialog.send(GENERATE)
     told = dialog.until("error")[-1]
     assert (told["id"], told["code"], told["hint"]) == (ID, "MPS_OOM", "draw smaller")
+    assert told["error"] == "It has 4 GiB.", "the client puts the hint behind it"
     house.sprites.refuses = lambda _: Invalid("no", code="model.not_converted")
     dialog.send(GENERATE | {"id": SECOND})
     assert dialog.until("error")[-1]["code"] == "MODEL_NOT_CONVERTED"

@@ -33,11 +33,19 @@ class NotAnId(Invalid):
 
 
 def failure(
-    problem: Problem, *, engine: str | None = None, generation_id: str | None = None
+    problem: Problem,
+    *,
+    engine: str | None = None,
+    generation_id: str | None = None,
+    hinted: bool = True,
 ) -> dict[str, Any]:
-    """`error` in words, with the hint, since the client shows nothing else; `field` where one is wrong."""
+    """`error` in words; `field` where one is wrong.
+
+    Args:
+        hinted: whether the hint stands in `error` as well, for clients that show nothing else.
+    """
     code = code_of(problem.kind, problem.code, engine=engine)
-    words = CANCELED if code == "CANCELED" else _words(problem)
+    words = CANCELED if code == "CANCELED" else _words(problem) if hinted else problem.message
     said: dict[str, Any] = {"success": False, "error": words, "code": code, "cause": problem.code}
     optional = {"hint": problem.hint, "field": problem.field, "generation_id": generation_id}
     return said | {name: value for name, value in optional.items() if value is not None}
