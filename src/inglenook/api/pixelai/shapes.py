@@ -76,9 +76,12 @@ def failed_with(
 
 
 def _status(problem: Problem) -> int:
-    """A body that is no JSON by its own declaration is a 415 here, as the map of this dialect wants it."""
+    """Where this dialect has another than the other doors: a body that is no JSON by its own declaration,
+    and an engine that is not here, for which its clients know a 500."""
     if problem.code == "request.media_type":
         return int(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if problem.code == "engine.not_installed":
+        return int(HTTPStatus.INTERNAL_SERVER_ERROR)
     return problem.status
 
 
