@@ -698,7 +698,8 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.openai import openai_router
     from inglenook.api.openai.fine_tuning import fine_tuning_router
     from inglenook.api.pixel import pixel_router
-    from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
+    from inglenook.api.pixelai import PREFIX, Choices, pixelai_router, render_pixelai
+    from inglenook.api.pixelai import Desk as PixelDesk
     from inglenook.api.projects import project_router
     from inglenook.api.projects.envelope import PREFIXES, render_envelope
     from inglenook.api.relay import Relay
@@ -754,6 +755,14 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         max_pixels=workshop.settings.images.max_input_pixels,
     )
     drawing = Drawing(relay=relay, images=images, jobs=jobs, catalog=catalog, links=links, pictures=pictures)
+    pixel_desk = PixelDesk(
+        sprites=workshop.sprites,
+        jobs=jobs,
+        catalog=catalog,
+        choices=Choices(server.data / "pixelai.json"),
+        clock=clock,
+        default_model=workshop.settings.pixels.default_model,
+    )
     app.state.answers = _answers(workshop)
     app.state.fragments = Fragments()
     add_routes(
@@ -824,15 +833,12 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             max_body_bytes=server.max_upload_bytes,
         ),
         pixelai_router(
+            desk=pixel_desk,
             sprites=workshop.sprites,
-            jobs=jobs,
             catalog=catalog,
             runtime=runtime,
-            clock=clock,
-            choices=server.data / "pixelai.json",
             max_body_bytes=server.max_upload_bytes,
             version=__version__,
-            default_model=workshop.settings.pixels.default_model,
         ),
         speech_router(speech=workshop.speech),
         vision_router(

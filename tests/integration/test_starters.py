@@ -350,13 +350,21 @@ def test_whatever_pip_does_ends_in_words(tmp_path: Path, bench: Bench, script: s
 
 
 @pytest.mark.slow
+def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = importlib.machinery.PathFinder
+    real = finder.find_spec
+    monkeypatch.setattr(
+        finder, "find_spec", lambda name, *more: None if name == "pip" else real(name, *more)
+    )
+
+
 def test_an_environment_without_pip_uses_the_copy_that_python_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in an environment that uv has made."""
     kept = importlib.util.find_spec("ensurepip") is not None
     parts.require(kept, "this Python keeps no copy of pip (ensurepip)")
-    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda name: None)
+    without_pip(monkeypatch)
     command = pip_command()
     assert command[1:] != ["-m", "pip"]
     answer = run_pip(["debug"], scratch=tmp_path, timeout_s=60, command=command)
@@ -364,7 +372,7 @@ def test_an_environment_without_pip_uses_the_copy_that_python_keeps(
 
 
 def test_without_any_pip_it_is_said_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda name: None)
+    without_pip(monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InglenookError) as caught:
         pip_command()

@@ -12,6 +12,7 @@ from inglenook.images.request import Drawing
 from inglenook.jobs.work import Report
 from inglenook.sprites.canvas import beside, joined, moved, step_of, taken
 from inglenook.sprites.plan import Order
+from inglenook.sprites.shape import shaped
 from inglenook.sprites.share import Share
 from inglenook.store.blobs import BlobStore
 from inglenook.wire.image import PictureMade
@@ -95,7 +96,7 @@ class Film:
     def _sources(self, variant: Variant) -> list[bytes]:
         ground = self._order.ground
         if ground is None:
-            return list(variant.drawn)
+            return [shaped(png, self._order.base) for png in variant.drawn]
         if ground.side is None:
             return [taken(png, ground.place) for png in variant.drawn]
         used = ground.place.used

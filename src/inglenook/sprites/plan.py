@@ -85,6 +85,12 @@ class Order:
         return len(self.prompts)
 
     @property
+    def base(self) -> Size | None:
+        """(width, height) that the request wants to be drawn, where it says so."""
+        width, height = self.request.base_width, self.request.base_height
+        return None if width is None or height is None else (width, height)
+
+    @property
     def pictures(self) -> int:
         """That are drawn in all."""
         tile = self.ground is not None and self.ground.side is not None

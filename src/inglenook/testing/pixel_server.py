@@ -19,11 +19,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
+from inglenook.api.pixelai import PREFIX, Choices, Desk, pixelai_router, render_pixelai
 from inglenook.base.clock import SystemClock
 from inglenook.base.ids import ResidentId
 from inglenook.catalog.model import ModelKind
-from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
+from inglenook.catalog.service import AUTO, BUILTIN_MODELS, CatalogService
 from inglenook.door.administrator import Administration
 from inglenook.door.caller import MachineOwner
 from inglenook.door.frame import frame
@@ -72,12 +72,17 @@ def application(folder: Path, *, password: str | None = None, step_s: float = 0.
     add_routes(
         app.router,
         pixelai_router(
+            desk=Desk(
+                sprites=sprites,
+                jobs=jobs,
+                catalog=catalog,
+                choices=Choices(folder / "pixelai.json"),
+                clock=clock,
+                default_model=AUTO,
+            ),
             sprites=sprites,
-            jobs=jobs,
             catalog=catalog,
             runtime=_Runtime(),
-            clock=clock,
-            choices=folder / "pixelai.json",
             max_body_bytes=1 << 25,
             version="0",
         ),

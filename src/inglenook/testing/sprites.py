@@ -105,8 +105,7 @@ class FakeSpriteWork:
             detail = {"picture": picture, "pictures": pictures, "step": step, "steps": steps}
             share = (picture + step / steps) / pictures
             await report.progress(0.8 * share, stage="denoise", detail=detail)
-        if request.previews:
-            await report.preview(picture=picture, step=0, media_type="image/png", data=png)
+        await report.preview(picture=picture, step=0, media_type="image/png", data=png)
         for number, stage in enumerate(("decode", "matte", "pixels", "keep")):
             done = 0.8 + 0.05 * number
             detail = {"picture": picture, "pictures": pictures, "step": steps, "steps": steps}

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.unit.api.services import NOW, Catalog, Runtime
 
 from inglenook.api.errors import render_json
-from inglenook.api.pixelai import PREFIX, pixelai_router, render_pixelai
+from inglenook.api.pixelai import PREFIX, Choices, Desk, pixelai_router, render_pixelai
 from inglenook.api.pixelai.root import AtRoot
 from inglenook.door.administrator import Administration
 from inglenook.door.caller import MachineOwner
@@ -60,15 +60,21 @@ class PixelHouse:
         self.sprites = FakeSprites(jobs=self.jobs, work=self.work, models=models)
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._lifespan)
         self.app.state.administration = Administration(password=password, secret=b"s" * 32, clock=self.clock)
+        self.desk = Desk(
+            sprites=self.sprites,
+            jobs=self.jobs,
+            catalog=self.catalog,
+            choices=Choices(folder / "pixelai.json"),
+            clock=self.clock,
+            default_model="auto",
+        )
         add_routes(
             self.app.router,
             pixelai_router(
+                desk=self.desk,
                 sprites=self.sprites,
-                jobs=self.jobs,
                 catalog=self.catalog,
                 runtime=self.runtime,
-                clock=self.clock,
-                choices=folder / "pixelai.json",
                 max_body_bytes=1 << 20,
                 version="1.2.3",
                 hello_within_s=hello_within_s,

@@ -18,6 +18,7 @@ from tests.unit.api.pixel_house import ADDRESS, PASSWORD, ROOT_PORT, PixelHouse,
 from inglenook.api.pixelai.codes import code_of
 from inglenook.api.pixelai.tracks import DONE_S, FAILED_S, FORGET_S
 from inglenook.base.errors import Failed, InglenookError, Invalid, Unavailable
+from inglenook.base.ids import OWNER
 from inglenook.sprites.model import SpriteRequest
 from inglenook.store.database import Database
 
@@ -246,7 +247,7 @@ def test_mlx_without_its_package_says_so(client: TestClient, house: PixelHouse) 
         if request.engine == "mlx"
         else None
     )
-    assert client.post("/pixel/generate", json=CAT | {"engine": "mlx"}).json()["code"] == "MLX_NOT_INSTALLED"
+    assert said(client.post("/pixel/generate", json=CAT | {"engine": "mlx"})) == (500, "MLX_NOT_INSTALLED")
     assert client.post("/pixel/set_engine", json={"engine": "mlx"}).json()["success"] is True
     assert client.post("/pixel/generate", json=CAT).json()["code"] == "MLX_NOT_INSTALLED"
     assert client.post("/pixel/generate", json=CAT | {"engine": "torch"}).status_code == 200
@@ -530,6 +531,14 @@ def test_a_model_is_loaded_and_then_drawn_with_also_after_a_restart(
     with again.open() as other:
         assert other.get("/pixel/health").json()["current_model"] == "family/with/slashes"
         assert other.post("/pixel/generate", json=CAT | {"model": "starter"}).json()["model"] == "starter"
+
+
+def test_auto_takes_a_choice_back(client: TestClient, house: PixelHouse) -> None:
+    client.post("/pixel/load_model", json={"model_name": "family/with/slashes"})
+    assert client.post("/pixel/load_model", json={"model_name": "auto"}).json()["model"] == "starter"
+    assert house.desk.choices.of(OWNER).model == "auto", "whatever that will be"
+    assert client.get("/pixel/health").json()["current_model"] == "starter"
+    assert client.post("/pixel/generate", json=CAT).json()["model"] == "starter"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.api.services import model
 
 from inglenook.api.pixelai.asked import ORIGINAL, OWN, read
 from inglenook.api.pixelai.chosen import Choice, Choices
-from inglenook.api.pixelai.milestones import Milestones
+from inglenook.api.pixelai.desk import Desk, Given
+from inglenook.api.pixelai.milestones import Milestones, Status
 from inglenook.api.pixelai.reading import uuid_of
 from inglenook.api.pixelai.root import AtRoot
-from inglenook.api.pixelai.tracks import FORGET_S, MOST_ENDED, MOST_UNREAD, Tracks
-from inglenook.base.errors import Conflict, Invalid, NotFound, Unavailable
+from inglenook.api.pixelai.tracks import FORGET_S, MOST_ENDED, MOST_UNREAD, Track, Tracks
+from inglenook.base.errors import Cancelled, Conflict, Invalid, NotFound, Unavailable
 from inglenook.base.ids import OWNER, JobId, ModelId, PersonId
 from inglenook.jobs.model import EventType, JobEvent
 from inglenook.testing.clock import FakeClock
@@ -192,6 +194,37 @@ def test_whoever_comes_after_the_end_is_not_kept_waiting(clock: FakeClock) -> No
         return [one async for one in track.events()]
 
     assert asyncio.run(asyncio.wait_for(main(), 5)) == [None]
+
+
+def test_what_is_called_off_before_it_is_submitted_makes_no_job(clock: FakeClock, tmp_path: Path) -> None:
+    class Nobody:
+        """Sprites, jobs and models that nobody may ask."""
+
+        def resolve(self, _: str) -> Any:
+            return model("starter")
+
+    async def main() -> Track:
+        nobody: Any = Nobody()
+        desk = Desk(
+            sprites=nobody,
+            jobs=nobody,
+            catalog=nobody,
+            choices=Choices(tmp_path / "pixelai.json"),
+            clock=clock,
+            default_model="auto",
+        )
+
+        async def keep() -> Given:
+            return Given()
+
+        track = desk.begin(read({"prompt": "x"}), keep, person=ANN)
+        assert desk.cancel(track)
+        assert not desk.cancel(track), "the second wish is none"
+        with pytest.raises(Cancelled):
+            await desk.made(track)
+        return track
+
+    assert asyncio.run(asyncio.wait_for(main(), 5)).status is Status.CANCELED
 
 
 # -- choices -----------------------------------------------------------------------------------------------

@@ -348,8 +348,11 @@ def test_a_canvas_that_is_not_taken_is_refused_once(
     dialog: Dialog, width: Any, height: Any, code: str
 ) -> None:
     """Its pixels come all the same: they are thrown away without another word."""
-    dialog.upload("canvas", width, height, b"\0" * 16)
-    assert dialog.hear()["code"] == code
+    dialog.send({"type": "upload", "name": "canvas", "width": width, "height": height, "format": "rgba"})
+    dialog.send({"type": "ping"})
+    assert dialog.hear()["code"] == code, "before the pixels have come"
+    assert dialog.hear() == {"type": "pong"}
+    dialog.socket.send_bytes(b"\0" * 16)
     dialog.send({"type": "ping"})
     assert dialog.hear() == {"type": "pong"}
     dialog.send(GENERATE | {"init_image": "canvas"})
@@ -406,6 +409,7 @@ def test_what_fails_is_told_with_its_code(dialog: Dialog, house: PixelHouse) -> 
     dialog.send(GENERATE)
     told = dialog.until("error")[-1]
     assert (told["id"], told["code"], told["hint"]) == (ID, "MPS_OOM", "draw smaller")
+    assert told["error"] == "It has 4 GiB.", "the client puts the hint behind it"
     house.sprites.refuses = lambda _: Invalid("no", code="model.not_converted")
     dialog.send(GENERATE | {"id": SECOND})
     assert dialog.until("error")[-1]["code"] == "MODEL_NOT_CONVERTED"

@@ -20,12 +20,11 @@ sockets.py     /pixel/ws
 root.py        the same at the root of a port of its own
 """
 
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
 
-from inglenook.api.pixelai.chosen import AUTO, Choices
+from inglenook.api.pixelai.chosen import Choices
 from inglenook.api.pixelai.desk import Desk
 from inglenook.api.pixelai.generation import generation_routes
 from inglenook.api.pixelai.hall import Hall
@@ -33,44 +32,30 @@ from inglenook.api.pixelai.machine import machine_routes
 from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.shapes import render_pixelai
 from inglenook.api.pixelai.sockets import HELLO_WITHIN_S, socket_routes
-from inglenook.base.clock import Clock
 from inglenook.door.routes import add_routes
-from inglenook.door.services import Catalog, Jobs, Runtime
+from inglenook.door.services import Catalog, Runtime
 
-__all__ = ["PREFIX", "pixelai_router", "render_pixelai"]
+__all__ = ["PREFIX", "Choices", "Desk", "pixelai_router", "render_pixelai"]
 
 PREFIX: Final = "/pixel"
 
 
 def pixelai_router(
     *,
+    desk: Desk,
     sprites: Sprites,
-    jobs: Jobs,
     catalog: Catalog,
     runtime: Runtime,
-    clock: Clock,
-    choices: Path,
     max_body_bytes: int,
     version: str,
-    default_model: str = AUTO,
     hello_within_s: float = HELLO_WITHIN_S,
 ) -> APIRouter:
     """All routes of the dialect.
 
     Args:
-        choices: the file that keeps what people have chosen.
         max_body_bytes: of a request, which may hold input pictures.
-        default_model: that draws where nobody names one; "auto" for the catalogue's.
         hello_within_s: a socket that has not said who it is by then is closed.
     """
-    desk = Desk(
-        sprites=sprites,
-        jobs=jobs,
-        catalog=catalog,
-        choices=Choices(choices),
-        clock=clock,
-        default_model=default_model,
-    )
     hall = Hall(desk=desk, sprites=sprites, catalog=catalog, runtime=runtime, version=version)
     router = APIRouter()
     add_routes(

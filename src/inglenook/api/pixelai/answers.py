@@ -119,5 +119,5 @@ def _end_of(track: Track) -> dict[str, Any]:
     return {"message": said["error"], "error": said["error"], "code": said["code"]}
 
 
-def failure_of(error: InglenookError, track: Track) -> dict[str, Any]:
-    return failure(problem_of(error), engine=track.engine, generation_id=track.id)
+def failure_of(error: InglenookError, track: Track, *, hinted: bool = True) -> dict[str, Any]:
+    return failure(problem_of(error), engine=track.engine, generation_id=track.id, hinted=hinted)

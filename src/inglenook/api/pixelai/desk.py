@@ -171,14 +171,14 @@ class Desk:
         )
 
     def model(self, name: str | None) -> ModelRecord:
-        """The model of this name; what draws sprites by default where there is no name. Blocks.
+        """The model of this name; without one, or for "auto", what draws sprites by default. Blocks.
 
         Raises:
             NothingDraws: there is none at all.
             NotFound, Invalid: as `Catalog.resolve`.
         """
         try:
-            return self._catalog.resolve(name or self._default_model)
+            return self._catalog.resolve(self._default_model if name in (None, AUTO) else name)
         except NotFound:
             if any(one.problem is None for one in self._catalog.list(ModelKind.IMAGE)):
                 raise

@@ -121,7 +121,8 @@ def _choosing_routes(router: APIRouter, desk: Desk, *, sprites: Sprites, runtime
             drawn_with = await while_connected(request.receive, loading, on_gone=gone)
         except InglenookError as error:
             return failed_with(error, engine=choice.engine)
-        await run_in_threadpool(desk.choices.choose, who.person, model=record.id)
+        chosen = ModelId(AUTO) if name == AUTO else record.id
+        await run_in_threadpool(desk.choices.choose, who.person, model=chosen)
         device = _device_of(runtime.snapshot(), drawn_with)
         return json_response({"success": True, "model": record.id, "device": device})
 

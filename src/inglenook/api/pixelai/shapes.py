@@ -33,11 +33,19 @@ class NotAnId(Invalid):
 
 
 def failure(
-    problem: Problem, *, engine: str | None = None, generation_id: str | None = None
+    problem: Problem,
+    *,
+    engine: str | None = None,
+    generation_id: str | None = None,
+    hinted: bool = True,
 ) -> dict[str, Any]:
-    """`error` in words, with the hint, since the client shows nothing else; `field` where one is wrong."""
+    """`error` in words; `field` where one is wrong.
+
+    Args:
+        hinted: whether the hint stands in `error` as well, for clients that show nothing else.
+    """
     code = code_of(problem.kind, problem.code, engine=engine)
-    words = CANCELED if code == "CANCELED" else _words(problem)
+    words = CANCELED if code == "CANCELED" else _words(problem) if hinted else problem.message
     said: dict[str, Any] = {"success": False, "error": words, "code": code, "cause": problem.code}
     optional = {"hint": problem.hint, "field": problem.field, "generation_id": generation_id}
     return said | {name: value for name, value in optional.items() if value is not None}
@@ -68,9 +76,12 @@ def failed_with(
 
 
 def _status(problem: Problem) -> int:
-    """A body that is no JSON by its own declaration is a 415 here, as the map of this dialect wants it."""
+    """Where this dialect has another than the other doors: a body that is no JSON by its own declaration,
+    and an engine that is not here, for which its clients know a 500."""
     if problem.code == "request.media_type":
         return int(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if problem.code == "engine.not_installed":
+        return int(HTTPStatus.INTERNAL_SERVER_ERROR)
     return problem.status
 
 

@@ -214,7 +214,7 @@ class Talk:
             await self._tell(track)
             await self._deliver(await self._desk.made(track))
         except InglenookError as error:
-            await self._send(_error(failure_of(error, track), track.id))
+            await self._send(_error(failure_of(error, track, hinted=False), track.id))
         finally:
             if track.ended.is_set():  # else the socket has closed, and `run` calls it off
                 self._tracks.pop(track.id, None)
@@ -249,7 +249,7 @@ class Talk:
         told: Standing | None = None
         async for event in track.events():
             now = track.milestones.now
-            if event is not None and event.type is EventType.PREVIEW:
+            if track.asked.previews and event is not None and event.type is EventType.PREVIEW:
                 await self._preview(track, event)
             if now.stage == "queued" and (told is None or _queue(told) != _queue(now)):
                 await self._send({"type": "queued", "id": track.id, "position": now.position, "why": now.why})
@@ -291,7 +291,7 @@ class Talk:
     # -- what goes out -------------------------------------------------------------------------------
 
     async def _say_error(self, error: InglenookError, sent_id: object) -> None:
-        await self._send(_error(failure(problem_of(error)), uuid_of(sent_id)))
+        await self._send(_error(failure(problem_of(error), hinted=False), uuid_of(sent_id)))
 
     async def _send(self, message: Mapping[str, Any], pixels: bytes | None = None) -> None:
         async with self._sending:
