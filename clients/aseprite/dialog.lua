@@ -159,15 +159,16 @@ end
 
 function Dialogue:_finished(work)
   local target = self.target
-  self.target = nil
+  self.target, self.preview.fraction = nil, nil
   self.preview:show(work.frames[1])
-  local placed, sprite, notes = pcall(function() return place.place(order_of(target, work)) end)
-  if placed then
-    self:_say(summary(work.told, notes, os.time() - target.began))
-  else
-    self:_say("The picture came, but could not be placed: " .. tostring(sprite))
+  local order = order_of(target, work)
+  local placed, notes = pcall(place.place, order)
+  if not placed then
+    notes = { "It could not be placed in its sprite, and is in a new one: " .. tostring(notes) }
+    order.output, order.tags = place.SPRITE, nil
+    place.place(order) -- what this raises is said by the link
   end
-  self:_progress(nil, "")
+  self:_say(summary(work.told, notes, os.time() - target.began))
   self:_buttons()
 end
 

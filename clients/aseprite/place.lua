@@ -91,6 +91,8 @@ end
 local function corner(order, sprite, picture)
   if order.area then
     return order.area.x, order.area.y
+  elseif order.where == place.WHERE[3] and not order.fresh then
+    order.notes[#order.notes + 1] = "Nothing is selected: the picture is at the top left."
   elseif order.where == place.WHERE[2] then
     return (sprite.width - picture.width) // 2, (sprite.height - picture.height) // 2
   end
@@ -177,11 +179,11 @@ local function put(order, sprite)
   end
 end
 
---- Put finished pictures where they belong.
+--- Put finished pictures where they belong. Raises what Aseprite raised; then nothing was changed.
 -- @param order  frames {width, height, data, duration_ms}; output, one of `place.OUTPUTS`; animation, whether the
 --   frames follow one another; sprite and frame, which were open when the work began; name of the layer; where;
 --   grow; area, the corner {x, y} of a selection; mask, what alone may be drawn on; tags; palette, "#rrggbb"
--- @return the sprite and sentences about what was done otherwise than asked
+-- @return sentences about what was done otherwise than asked
 function place.place(order)
   local before, sprite = app.sprite, order.sprite
   order.notes = {}
@@ -197,12 +199,15 @@ function place.place(order)
   end
   order.frame = math.min(order.frame or 1, #sprite.frames)
   app.sprite = sprite -- a transaction is the active sprite's
-  app.transaction("Inglenook", function() put(order, sprite) end)
+  local placed, why = pcall(app.transaction, "Inglenook", function() put(order, sprite) end)
   if not order.fresh and before then
     app.sprite = before
   end
   app.refresh()
-  return sprite, order.notes
+  if not placed then
+    error(why, 0)
+  end
+  return order.notes
 end
 
 --- A finished picture of the whole canvas cut to what was selected: {picture, area}.

@@ -219,6 +219,18 @@ def test_nonsense_from_the_server_ends_the_work_with_its_reason(aseprite: Asepri
         assert aseprite.look("generate")["enabled"]
 
 
+def test_a_mistake_of_the_extension_is_said_and_the_dialog_stays_usable(
+    aseprite: Aseprite, server: Server
+) -> None:
+    aseprite.lua("host.loaded.place.place = function() error('halt') end")
+    work = begin(aseprite, server)
+    server.frame(work, SPRITE, 32, 32)
+    server.done(work)
+    assert "The extension made a mistake" in aseprite.status()
+    assert aseprite.look("generate")["enabled"]
+    assert not aseprite.look("cancel")["enabled"]
+
+
 def test_two_dialogs_have_a_socket_each_and_know_nothing_of_each_other(aseprite: Aseprite) -> None:
     aseprite.open_sprite(32, 32)
     servers = []

@@ -112,6 +112,12 @@ def test_the_middle_of_the_canvas_and_the_corner_of_the_selection(aseprite: Asep
     assert [(cel(sprite, layer)["x"], cel(sprite, layer)["y"]) for layer in (1, 2)] == [(8, 3), (3, 2)]
 
 
+def test_at_the_selection_without_one_is_said(aseprite: Aseprite, server: Server) -> None:
+    aseprite.open_sprite(8, 8)
+    draw(aseprite, server, [sprite_pixels(4, 4)], place="At the selection")
+    assert "Nothing is selected: the picture is at the top left." in aseprite.status()
+
+
 def test_an_indexed_sprite_shows_the_very_colours_and_its_palette_grows_for_them(
     aseprite: Aseprite, server: Server
 ) -> None:
@@ -382,7 +388,9 @@ def test_a_mode_that_changed_in_mid_job_is_followed(aseprite: Aseprite, server: 
     assert aseprite.rendered() == picture.tobytes()
 
 
-def test_what_cannot_be_placed_is_said_and_leaves_no_half(aseprite: Aseprite, server: Server) -> None:
+def test_what_cannot_be_placed_leaves_no_half_and_comes_as_a_new_sprite(
+    aseprite: Aseprite, server: Server
+) -> None:
     """A tag behind the last frame: Aseprite would refuse it. All of it is taken back."""
     aseprite.open_sprite(8, 8)
     before = aseprite.sprite()
@@ -392,8 +400,9 @@ def test_what_cannot_be_placed_is_said_and_leaves_no_half(aseprite: Aseprite, se
     for index in range(2):
         server.frame(work, sprite_pixels(8, 8).tobytes(), 8, 8, index=index, count=2)
     server.done(work, tags=[{"name": "walk", "from": "x", "to": 1}])
-    assert "could not be placed" in aseprite.status()
-    assert aseprite.sprite() == before
+    assert "It could not be placed in its sprite, and is in a new one" in aseprite.status()
+    assert aseprite.sprite(1) == before
+    assert len(aseprite.sprite(2)["frames"]) == 2
     assert aseprite.look("generate")["enabled"]
 
 
