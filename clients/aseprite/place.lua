@@ -99,7 +99,8 @@ local function corner(order, sprite, picture)
   return 0, 0
 end
 
--- The canvas alone grows; `Sprite:resize` would scale the artwork. To the left and upwards everything moves along.
+-- The canvas alone grows; `Sprite:resize` would scale the artwork, and setting `Sprite.width` would leave a background
+-- layer behind. To the left and upwards everything moves along.
 -- @return where the picture then lies
 local function grow(order, sprite, x, y, picture)
   local left, top = math.min(0, x), math.min(0, y)
@@ -110,11 +111,8 @@ local function grow(order, sprite, x, y, picture)
   elseif not order.grow then
     order.notes[#order.notes + 1] = "The picture is larger than the canvas: what stands over is kept outside it."
     return x, y
-  elseif left < 0 or top < 0 then
-    sprite:crop(left, top, right - left, bottom - top)
-  else
-    sprite.width, sprite.height = right, bottom
   end
+  sprite:crop(left, top, right - left, bottom - top)
   return x - left, y - top
 end
 
@@ -127,11 +125,29 @@ local function layers(order, sprite, images, x, y)
   end
 end
 
--- Behind the last frame, so that no tag of the artist's changes; a new sprite's own frame is the first.
+-- Aseprite lets a tag that ends with the last frame grow over those which are put behind it.
+-- @return a function that gives every tag its end back
+local function kept_tags(sprite)
+  local ends = {}
+  for index = 1, #sprite.tags do
+    ends[index] = sprite.tags[index].toFrame.frameNumber
+  end
+  return function()
+    for index, last in ipairs(ends) do
+      local tag = sprite.tags[index]
+      if tag.toFrame.frameNumber ~= last then
+        tag.toFrame = last
+      end
+    end
+  end
+end
+
+-- Behind the last frame; a new sprite's own frame is the first.
 local function in_frames(order, sprite, images, x, y)
   local layer = order.fresh and sprite.layers[1] or sprite:newLayer()
   layer.name = order.name
   local before = order.fresh and 0 or #sprite.frames
+  local keep_tags = kept_tags(sprite)
   for index, image in ipairs(images) do
     local number = before + index
     local frame = number <= #sprite.frames and sprite.frames[number] or sprite:newEmptyFrame(number)
@@ -141,6 +157,7 @@ local function in_frames(order, sprite, images, x, y)
     end
     sprite:newCel(layer, number, image, Point(x, y))
   end
+  keep_tags()
   for _, told in ipairs(order.tags or {}) do
     local tag = sprite:newTag(before + 1 + told.from, before + 1 + told.to)
     tag.name = told.name

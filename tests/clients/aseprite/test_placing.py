@@ -233,6 +233,23 @@ def test_an_animation_is_frames_with_a_tag_and_durations(aseprite: Aseprite, ser
     assert sprite["undo"] == 1
 
 
+def test_the_artists_tags_stay_as_they_are(aseprite: Aseprite, server: Server) -> None:
+    """Aseprite lets a tag grow that ends with the last frame."""
+    aseprite.open_sprite(8, 8)
+    aseprite.lua(
+        "local content = host.documents.open[1].content"
+        " content.frames = {{duration=.1}, {duration=.1}, {duration=.1}}"
+        " content.tags = {{name='a', from=1, to=2, aniDir=0}, {name='b', from=3, to=3, aniDir=1}}"
+    )
+    draw(aseprite, server, [sprite_pixels(8, 8, seed=s) for s in range(4)], WALK, motion="Walk", frames=4)
+    assert [(tag["name"], tag["from"], tag["to"]) for tag in aseprite.sprite()["tags"]] == [
+        ("a", 1, 2),
+        ("b", 3, 3),
+        ("walk", 4, 7),
+    ]
+    assert aseprite.sprite()["undo"] == 1
+
+
 def test_an_animation_in_a_new_sprite_begins_with_its_first_frame(aseprite: Aseprite, server: Server) -> None:
     pictures = [sprite_pixels(8, 8, seed=s) for s in range(4)]
     draw(aseprite, server, pictures, WALK, motion="Walk", frames=4)
