@@ -130,13 +130,12 @@ end
 local function kept_tags(sprite)
   local ends = {}
   for index = 1, #sprite.tags do
-    ends[index] = sprite.tags[index].toFrame.frameNumber
+    ends[index] = { tag = sprite.tags[index], last = sprite.tags[index].toFrame.frameNumber }
   end
   return function()
-    for index, last in ipairs(ends) do
-      local tag = sprite.tags[index]
-      if tag.toFrame.frameNumber ~= last then
-        tag.toFrame = last
+    for _, one in ipairs(ends) do
+      if one.tag.toFrame.frameNumber ~= one.last then
+        one.tag.toFrame = one.last
       end
     end
   end
