@@ -146,6 +146,9 @@ end
 local function summary(told, notes, seconds)
   local parts = { string.format("Done in %d s", seconds) }
   if told.seed then parts[#parts + 1] = string.format("seed %d", told.seed) end
+  if told.proof and told.proof.colors then
+    parts[#parts + 1] = string.format("%d colour%s", told.proof.colors, told.proof.colors == 1 and "" or "s")
+  end
   if told.model then parts[#parts + 1] = told.model end
   if told.engine then parts[#parts + 1] = told.engine end
   local lines = { table.concat(parts, ", ") .. "." }

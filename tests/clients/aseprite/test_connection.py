@@ -167,6 +167,7 @@ def test_pictures_of_work_that_was_given_up_are_dropped(aseprite: Aseprite, serv
     server.done(old)
     assert aseprite.sprite()["undo"] == 0
     server.frame(new, SPRITE[::-1], 32, 32)
+    server.frame(old, SPRITE, 32, 32)
     server.done(new)
     assert aseprite.sprite()["layers"][1]["cels"]["1"]["bytes"] == SPRITE[::-1]
 
@@ -268,6 +269,7 @@ def test_closing_the_dialog_closes_the_socket_and_late_messages_do_nothing(
     aseprite.hear("close")
     aseprite.pass_seconds(200)
     assert aseprite.taken() == []
+    assert aseprite.lua("return host.sockets.timers[1].running") is False
 
 
 def test_aseprites_end_closes_every_dialog(aseprite: Aseprite, server: Server) -> None:

@@ -443,6 +443,8 @@ def test_the_server_tells_what_it_did_and_the_dialog_says_it(aseprite: Aseprite,
         aseprite,
         server,
         [sprite_pixels(8, 8)],
-        {"notes": ["The background was found by its border."], "seed": 42},
+        {"notes": ["The background was found by its border."], "seed": 42, "proof": {"colors": 5}},
     )
-    assert "seed 42, starter-339, torch. The background was found by its border." in aseprite.status()
+    assert (
+        "seed 42, 5 colours, starter-339, torch. The background was found by its border." in aseprite.status()
+    )
