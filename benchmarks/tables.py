@@ -591,7 +591,7 @@ def aseprite(found: Found) -> list[str]:
         "## Sprites in Aseprite",
         "",
         "Processor time of the extension's Lua from the binary message to the finished cel, medians; PixelAI's extension took",
-        "22 s to read the answer of 400 x 224, and four times that for twice the pixels. Expected: under a tenth of a second.",
+        "22 s to read the answer of 400 x 224, four times that for twice the pixels. Expected: under 0.1 s in RGB.",
         "",
         *_table(
             ("picture", "bytes", "RGB sprite", "indexed sprite"),

@@ -146,6 +146,9 @@ end
 local function summary(told, notes, seconds)
   local parts = { string.format("Done in %d s", seconds) }
   if told.seed then parts[#parts + 1] = string.format("seed %d", told.seed) end
+  if told.proof and told.proof.colors then
+    parts[#parts + 1] = string.format("%d colour%s", told.proof.colors, told.proof.colors == 1 and "" or "s")
+  end
   if told.model then parts[#parts + 1] = told.model end
   if told.engine then parts[#parts + 1] = told.engine end
   local lines = { table.concat(parts, ", ") .. "." }
@@ -159,15 +162,16 @@ end
 
 function Dialogue:_finished(work)
   local target = self.target
-  self.target = nil
+  self.target, self.preview.fraction = nil, nil
   self.preview:show(work.frames[1])
-  local placed, sprite, notes = pcall(function() return place.place(order_of(target, work)) end)
-  if placed then
-    self:_say(summary(work.told, notes, os.time() - target.began))
-  else
-    self:_say("The picture came, but could not be placed: " .. tostring(sprite))
+  local order = order_of(target, work)
+  local placed, notes = pcall(place.place, order)
+  if not placed then
+    notes = { "It could not be placed in its sprite, and is in a new one: " .. tostring(notes) }
+    order.output, order.tags = place.SPRITE, nil
+    place.place(order) -- what this raises is said by the link
   end
-  self:_progress(nil, "")
+  self:_say(summary(work.told, notes, os.time() - target.began))
   self:_buttons()
 end
 

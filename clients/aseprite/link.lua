@@ -63,7 +63,7 @@ function Link:open(typed, key)
       deflate = false, -- pixels on the same machine or network; packing them would take longer
       minreconnectwait = 1,
       maxreconnectwait = 10,
-      onreceive = function(kind, data) self:_received(kind, data) end,
+      onreceive = function(kind, data) self:_guarded(kind, data) end,
     }
   end)
   if not socket then
@@ -147,6 +147,21 @@ function Link:_lost(how)
     error = string.format("%s %s in the middle of the work; nothing was placed.", self.shown or "The server", how),
     hint = "",
   })
+end
+
+-- Aseprite closes a socket for good when its function raises; the artist would look at a dialog that says nothing.
+function Link:_guarded(kind, data)
+  local done, why = pcall(self._received, self, kind, data)
+  if done then
+    return
+  end
+  local words = "The extension made a mistake: " .. tostring(why)
+  if self.work then
+    self:_send({ type = "cancel", id = self.work.id })
+    self:_fail({ code = "EXTENSION", error = words, hint = "" })
+  else
+    self.on.state(self.state, words)
+  end
 end
 
 function Link:_received(kind, data)

@@ -91,13 +91,16 @@ end
 local function corner(order, sprite, picture)
   if order.area then
     return order.area.x, order.area.y
+  elseif order.where == place.WHERE[3] and not order.fresh then
+    order.notes[#order.notes + 1] = "Nothing is selected: the picture is at the top left."
   elseif order.where == place.WHERE[2] then
     return (sprite.width - picture.width) // 2, (sprite.height - picture.height) // 2
   end
   return 0, 0
 end
 
--- The canvas alone grows; `Sprite:resize` would scale the artwork. To the left and upwards everything moves along.
+-- The canvas alone grows; `Sprite:resize` would scale the artwork, and setting `Sprite.width` would leave a background
+-- layer behind. To the left and upwards everything moves along.
 -- @return where the picture then lies
 local function grow(order, sprite, x, y, picture)
   local left, top = math.min(0, x), math.min(0, y)
@@ -108,11 +111,8 @@ local function grow(order, sprite, x, y, picture)
   elseif not order.grow then
     order.notes[#order.notes + 1] = "The picture is larger than the canvas: what stands over is kept outside it."
     return x, y
-  elseif left < 0 or top < 0 then
-    sprite:crop(left, top, right - left, bottom - top)
-  else
-    sprite.width, sprite.height = right, bottom
   end
+  sprite:crop(left, top, right - left, bottom - top)
   return x - left, y - top
 end
 
@@ -125,11 +125,28 @@ local function layers(order, sprite, images, x, y)
   end
 end
 
--- Behind the last frame, so that no tag of the artist's changes; a new sprite's own frame is the first.
+-- Aseprite lets a tag that ends with the last frame grow over those which are put behind it.
+-- @return a function that gives every tag its end back
+local function kept_tags(sprite)
+  local ends = {}
+  for index = 1, #sprite.tags do
+    ends[index] = { tag = sprite.tags[index], last = sprite.tags[index].toFrame.frameNumber }
+  end
+  return function()
+    for _, one in ipairs(ends) do
+      if one.tag.toFrame.frameNumber ~= one.last then
+        one.tag.toFrame = one.last
+      end
+    end
+  end
+end
+
+-- Behind the last frame; a new sprite's own frame is the first.
 local function in_frames(order, sprite, images, x, y)
   local layer = order.fresh and sprite.layers[1] or sprite:newLayer()
   layer.name = order.name
   local before = order.fresh and 0 or #sprite.frames
+  local keep_tags = kept_tags(sprite)
   for index, image in ipairs(images) do
     local number = before + index
     local frame = number <= #sprite.frames and sprite.frames[number] or sprite:newEmptyFrame(number)
@@ -139,6 +156,7 @@ local function in_frames(order, sprite, images, x, y)
     end
     sprite:newCel(layer, number, image, Point(x, y))
   end
+  keep_tags()
   for _, told in ipairs(order.tags or {}) do
     local tag = sprite:newTag(before + 1 + told.from, before + 1 + told.to)
     tag.name = told.name
@@ -177,11 +195,11 @@ local function put(order, sprite)
   end
 end
 
---- Put finished pictures where they belong.
+--- Put finished pictures where they belong. Raises what Aseprite raised; then nothing was changed.
 -- @param order  frames {width, height, data, duration_ms}; output, one of `place.OUTPUTS`; animation, whether the
 --   frames follow one another; sprite and frame, which were open when the work began; name of the layer; where;
 --   grow; area, the corner {x, y} of a selection; mask, what alone may be drawn on; tags; palette, "#rrggbb"
--- @return the sprite and sentences about what was done otherwise than asked
+-- @return sentences about what was done otherwise than asked
 function place.place(order)
   local before, sprite = app.sprite, order.sprite
   order.notes = {}
@@ -197,12 +215,15 @@ function place.place(order)
   end
   order.frame = math.min(order.frame or 1, #sprite.frames)
   app.sprite = sprite -- a transaction is the active sprite's
-  app.transaction("Inglenook", function() put(order, sprite) end)
+  local placed, why = pcall(app.transaction, "Inglenook", function() put(order, sprite) end)
   if not order.fresh and before then
     app.sprite = before
   end
   app.refresh()
-  return sprite, order.notes
+  if not placed then
+    error(why, 0)
+  end
+  return order.notes
 end
 
 --- A finished picture of the whole canvas cut to what was selected: {picture, area}.

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["extension", "package"]
 
-WORDS = {"prompt": "a red apple 🍎", "size": "32 x 32", "seed": 11, "steps": 2}
+WORDS = {"prompt": "a red apple 🍎", "size": "32 x 32", "seed": 11, "steps": 2, "guidance": 3.5}
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_from_the_button_to_the_layer(bridge: Bridge, server: RunningServer) -> 
         "pixel_height": 32,
         "seed": 11,
         "steps": 2,
+        "guidance_scale": 3.5,
         "colors": 16,
         "width": 64,
         "height": 64,
@@ -134,7 +135,7 @@ def test_closing_the_dialog_ends_the_job(extension: Path, server: RunningServer)
         aseprite.command()
         with bridged(aseprite) as bridge:
             bridge.until_status("Ready")
-            aseprite.write(**(WORDS | {"prompt": "given up", "steps": 60, "variants": 16}))
+            aseprite.write(**(WORDS | {"prompt": "given up", "steps": 60, "variants": 8}))
             aseprite.press("generate")
             bridge.until(
                 lambda: any("step" in str(entry[1]) for entry in aseprite.painted() if entry[0] == "text"),
@@ -159,7 +160,7 @@ def test_a_server_that_is_killed_in_mid_job(extension: Path, tmp_path: Path) -> 
             aseprite.open_sprite(32, 32)
             with bridged(aseprite) as bridge:
                 bridge.until_status("Ready")
-                aseprite.write(**(WORDS | {"steps": 60, "variants": 16}))
+                aseprite.write(**(WORDS | {"steps": 60, "variants": 8}))
                 aseprite.press("generate")
                 bridge.until(
                     lambda: any(

@@ -167,6 +167,7 @@ def test_pictures_of_work_that_was_given_up_are_dropped(aseprite: Aseprite, serv
     server.done(old)
     assert aseprite.sprite()["undo"] == 0
     server.frame(new, SPRITE[::-1], 32, 32)
+    server.frame(old, SPRITE, 32, 32)
     server.done(new)
     assert aseprite.sprite()["layers"][1]["cels"]["1"]["bytes"] == SPRITE[::-1]
 
@@ -219,6 +220,18 @@ def test_nonsense_from_the_server_ends_the_work_with_its_reason(aseprite: Asepri
         assert aseprite.look("generate")["enabled"]
 
 
+def test_a_mistake_of_the_extension_is_said_and_the_dialog_stays_usable(
+    aseprite: Aseprite, server: Server
+) -> None:
+    aseprite.lua("host.loaded.place.place = function() error('halt') end")
+    work = begin(aseprite, server)
+    server.frame(work, SPRITE, 32, 32)
+    server.done(work)
+    assert "The extension made a mistake" in aseprite.status()
+    assert aseprite.look("generate")["enabled"]
+    assert not aseprite.look("cancel")["enabled"]
+
+
 def test_two_dialogs_have_a_socket_each_and_know_nothing_of_each_other(aseprite: Aseprite) -> None:
     aseprite.open_sprite(32, 32)
     servers = []
@@ -256,6 +269,7 @@ def test_closing_the_dialog_closes_the_socket_and_late_messages_do_nothing(
     aseprite.hear("close")
     aseprite.pass_seconds(200)
     assert aseprite.taken() == []
+    assert aseprite.lua("return host.sockets.timers[1].running") is False
 
 
 def test_aseprites_end_closes_every_dialog(aseprite: Aseprite, server: Server) -> None:

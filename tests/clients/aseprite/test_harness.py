@@ -66,7 +66,7 @@ def test_closed_sprites_raise_as_aseprites_do(aseprite: Aseprite) -> None:
 
 def test_a_change_outside_a_transaction_is_a_step_of_its_own(aseprite: Aseprite) -> None:
     aseprite.open_sprite(4, 4)
-    aseprite.lua("local s = host.active.sprite(); s:newLayer(); s.width = 9")
+    aseprite.lua("local s = host.active.sprite(); s:newLayer(); s:crop(0, 0, 9, 9)")
     assert aseprite.sprite()["undo"] == 2
 
 
@@ -76,6 +76,6 @@ def test_an_error_in_a_transaction_takes_everything_back(aseprite: Aseprite) -> 
     with pytest.raises(LuaError, match="halt"):
         aseprite.lua(
             "local s = host.active.sprite()"
-            " host.documents.transaction('x', function() s:newLayer(); s.width = 9; error('halt') end)"
+            " host.documents.transaction('x', function() s:newLayer(); s:crop(0, 0, 9, 9); error('halt') end)"
         )
     assert aseprite.sprite() == before

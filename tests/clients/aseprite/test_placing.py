@@ -112,6 +112,12 @@ def test_the_middle_of_the_canvas_and_the_corner_of_the_selection(aseprite: Asep
     assert [(cel(sprite, layer)["x"], cel(sprite, layer)["y"]) for layer in (1, 2)] == [(8, 3), (3, 2)]
 
 
+def test_at_the_selection_without_one_is_said(aseprite: Aseprite, server: Server) -> None:
+    aseprite.open_sprite(8, 8)
+    draw(aseprite, server, [sprite_pixels(4, 4)], place="At the selection")
+    assert "Nothing is selected: the picture is at the top left." in aseprite.status()
+
+
 def test_an_indexed_sprite_shows_the_very_colours_and_its_palette_grows_for_them(
     aseprite: Aseprite, server: Server
 ) -> None:
@@ -225,6 +231,23 @@ def test_an_animation_is_frames_with_a_tag_and_durations(aseprite: Aseprite, ser
     assert sprite["tags"] == [{"name": "walk", "from": 2, "to": 5, "aniDir": 2}]
     assert [cel(sprite, 1, frame)["bytes"] for frame in (2, 3, 4, 5)] == [p.tobytes() for p in pictures]
     assert sprite["undo"] == 1
+
+
+def test_the_artists_tags_stay_as_they_are(aseprite: Aseprite, server: Server) -> None:
+    """Aseprite lets a tag grow that ends with the last frame."""
+    aseprite.open_sprite(8, 8)
+    aseprite.lua(
+        "local content = host.documents.open[1].content"
+        " content.frames = {{duration=.1}, {duration=.1}, {duration=.1}}"
+        " content.tags = {{name='a', from=1, to=2, aniDir=0}, {name='b', from=3, to=3, aniDir=1}}"
+    )
+    draw(aseprite, server, [sprite_pixels(8, 8, seed=s) for s in range(4)], WALK, motion="Walk", frames=4)
+    assert [(tag["name"], tag["from"], tag["to"]) for tag in aseprite.sprite()["tags"]] == [
+        ("a", 1, 2),
+        ("b", 3, 3),
+        ("walk", 4, 7),
+    ]
+    assert aseprite.sprite()["undo"] == 1
 
 
 def test_an_animation_in_a_new_sprite_begins_with_its_first_frame(aseprite: Aseprite, server: Server) -> None:
@@ -382,7 +405,9 @@ def test_a_mode_that_changed_in_mid_job_is_followed(aseprite: Aseprite, server: 
     assert aseprite.rendered() == picture.tobytes()
 
 
-def test_what_cannot_be_placed_is_said_and_leaves_no_half(aseprite: Aseprite, server: Server) -> None:
+def test_what_cannot_be_placed_leaves_no_half_and_comes_as_a_new_sprite(
+    aseprite: Aseprite, server: Server
+) -> None:
     """A tag behind the last frame: Aseprite would refuse it. All of it is taken back."""
     aseprite.open_sprite(8, 8)
     before = aseprite.sprite()
@@ -392,8 +417,9 @@ def test_what_cannot_be_placed_is_said_and_leaves_no_half(aseprite: Aseprite, se
     for index in range(2):
         server.frame(work, sprite_pixels(8, 8).tobytes(), 8, 8, index=index, count=2)
     server.done(work, tags=[{"name": "walk", "from": "x", "to": 1}])
-    assert "could not be placed" in aseprite.status()
-    assert aseprite.sprite() == before
+    assert "It could not be placed in its sprite, and is in a new one" in aseprite.status()
+    assert aseprite.sprite(1) == before
+    assert len(aseprite.sprite(2)["frames"]) == 2
     assert aseprite.look("generate")["enabled"]
 
 
@@ -417,6 +443,8 @@ def test_the_server_tells_what_it_did_and_the_dialog_says_it(aseprite: Aseprite,
         aseprite,
         server,
         [sprite_pixels(8, 8)],
-        {"notes": ["The background was found by its border."], "seed": 42},
+        {"notes": ["The background was found by its border."], "seed": 42, "proof": {"colors": 5}},
     )
-    assert "seed 42, starter-339, torch. The background was found by its border." in aseprite.status()
+    assert (
+        "seed 42, 5 colours, starter-339, torch. The background was found by its border." in aseprite.status()
+    )

@@ -45,6 +45,10 @@ def test_what_is_left_to_the_server_is_not_sent(aseprite: Aseprite, server: Serv
     )  # fmt: skip
 
 
+def test_the_seed_nought_is_a_seed(aseprite: Aseprite, server: Server) -> None:
+    assert asked(aseprite, server, seed=0)["seed"] == 0
+
+
 @pytest.mark.parametrize(
     "prompt", ["café", "Ein Müllmännchen", "狐の剣士", "🦊 fox", 'a "quoted" \\ fox', "Ёж"]
 )

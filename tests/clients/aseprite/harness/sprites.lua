@@ -129,7 +129,25 @@ local function tag_set(name, check)
   end
 end
 
-local new_tag = strict.class("Tag", { set = { name = tag_set("name", "string"), aniDir = tag_set("aniDir", "number") } })
+local function tag_of(state)
+  return documents.content(state.document).tags[state.index]
+end
+
+local new_tag = strict.class("Tag", {
+  get = { toFrame = function(state) return new_frame({ document = state.document, number = tag_of(state).to }) end },
+  set = {
+    name = tag_set("name", "string"),
+    aniDir = tag_set("aniDir", "number"),
+    -- Not in the reference, which tells of reading alone; it can be set since 1.2.10.
+    toFrame = function(state, number)
+      if math.type(number) ~= "integer" or number < tag_of(state).from then
+        strict.violate("Tag.toFrame = %s", tostring(number))
+      end
+      documents.changing(state.document)
+      tag_of(state).to = number
+    end,
+  },
+})
 local new_cel = strict.class("Cel", {})
 
 -- Selection: the set {"x,y" = true} of a sprite's, or one of its own.
@@ -194,16 +212,6 @@ local function listed(count, item)
   })
 end
 
-local function side(name)
-  return function(document, value)
-    if math.type(value) ~= "integer" or value < 1 then
-      strict.violate("Sprite.%s = %s", name, tostring(value))
-    end
-    documents.changing(document)
-    documents.content(document)[name] = value
-  end
-end
-
 local function from_content(name)
   return function(document) return documents.content(document)[name] end
 end
@@ -236,13 +244,17 @@ sprites.new = strict.class("Sprite", {
       return listed(function() return #documents.content(document).frames end,
         function(number) return new_frame({ document = document, number = number }) end)
     end,
+    tags = function(document)
+      return listed(function() return #documents.content(document).tags end,
+        function(index) return new_tag({ document = document, index = index }) end)
+    end,
     layers = function(document)
       return listed(function() return #documents.content(document).layers end, function(index)
         return new_layer({ document = document, id = documents.content(document).layers[index].id })
       end)
     end,
   },
-  set = { width = side("width"), height = side("height") },
+  set = {}, -- width and height can be set, but that leaves a background layer as it is: `crop` is meant
   methods = methods,
   equal = function(a, b)
     documents.content(a)
@@ -302,6 +314,10 @@ function methods.newEmptyFrame(self, number)
   end
   documents.changing(document)
   table.insert(documents.content(document).frames, number, { duration = 0.1 })
+  for _, tag in ipairs(documents.content(document).tags) do -- one that ends right before it grows over it
+    if number <= tag.from then tag.from = tag.from + 1 end
+    if number <= tag.to + 1 then tag.to = tag.to + 1 end
+  end
   for _, layer in ipairs(documents.content(document).layers) do
     local cels = {}
     for at, cel in pairs(layer.cels) do
