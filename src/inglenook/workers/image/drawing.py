@@ -2,7 +2,6 @@
 """One Draw from its check to its last word."""
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +24,7 @@ from inglenook.wire.image import (
 )
 from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise, hires
+from inglenook.workers.image.checking import check
 from inglenook.workers.image.denoise import Picture, Plan, Source
 from inglenook.workers.image.device import Fetched
 from inglenook.workers.image.errors import DrawInvalid, Stopped
@@ -103,6 +103,7 @@ class Studio:
         self._family.device.reset_peak()
         try:
             check(draw, self._family)
+            _check_method(draw, self._family)
             made: list[str] = []
             evidence = self._attempt(draw, made)
             if evidence is not None and self._spare_more(draw):
@@ -334,77 +335,11 @@ class Studio:
         )
 
 
-def check(draw: Draw, family: Family) -> None:
-    """Raises `DrawInvalid` for what this model cannot draw; the server has seen to most of it before."""
-    side = family.multiple_px
-    if draw.steps < 1:
-        raise DrawInvalid(f"steps is {draw.steps}; at least 1 is needed.", field="steps")
-    if not draw.seeds or not all(0 <= seed < 2**63 for seed in draw.seeds):
-        raise DrawInvalid("A Draw needs at least one seed, each from 0 to 2**63 - 1.", field="seeds")
-    if min(draw.width, draw.height) < side or draw.width % side or draw.height % side:
-        raise DrawInvalid(
-            f"{draw.width} x {draw.height} pixels cannot be drawn: both must be multiples of {side}.",
-            field="size",
-        )
-    if not math.isfinite(draw.guidance_scale):
-        raise DrawInvalid(
-            f"guidance_scale is {draw.guidance_scale}; a number is needed.", field="guidance_scale"
-        )
-    if draw.strength is not None and not 0 < draw.strength <= 1:
-        raise DrawInvalid(f"strength is {draw.strength}; it lies above 0 and goes to 1.", field="strength")
-    if not 0 <= draw.saving <= MAX_SAVING:
-        raise DrawInvalid(f"saving is {draw.saving}; it goes from 0 to {MAX_SAVING}.", field="saving")
-    if draw.preview_every < 0:
-        raise DrawInvalid(f"preview_every is {draw.preview_every}; 0 is for none.", field="preview_every")
-    if draw.mode in ("image", "inpaint") and draw.image is None:
-        raise DrawInvalid(f"The mode {draw.mode!r} needs an image.", field="image")
-    if draw.mode == "inpaint" and draw.mask is None:
-        raise DrawInvalid("The mode 'inpaint' needs a mask.", field="mask")
-    if not family.reads_clip:
-        _check_no_clip(draw)
-    _check_references(draw, family)
-    hires.check(draw, family)
-    if draw.mode != "inpaint" and family.sees_masked_picture:
-        raise DrawInvalid(
-            "This is an inpainting model: it draws only with an image and a mask.",
-            hint="give both, or choose a model without inpainting in its name",
-            field="mode",
-        )
-    _check_method(draw, family)
-
-
 def _check_method(draw: Draw, family: Family) -> None:
     scheduler = family.schedulers.make(draw.scheduler, draw.sigmas)
     check_steps(scheduler, draw.steps)
     if draw.hires is not None and draw.hires.steps is not None:
         check_steps(scheduler, draw.hires.steps)
-
-
-def _check_no_clip(draw: Draw) -> None:
-    if draw.clip_skip is not None:
-        raise DrawInvalid(
-            f"clip_skip is {draw.clip_skip}, but this model is not led by CLIP alone.",
-            hint="leave it out",
-            field="clip_skip",
-        )
-    if draw.embeddings:
-        raise DrawInvalid("This model reads no textual inversions.", field="prompt")
-
-
-def _check_references(draw: Draw, family: Family) -> None:
-    given, most = len(draw.references), family.max_references
-    if draw.mode == "edit" and not most:
-        raise DrawInvalid(
-            "This model follows no instructions about pictures.",
-            hint="choose a model that edits, or the mode 'image' to begin from a picture",
-            field="mode",
-        )
-    if draw.mode == "edit" and not given:
-        raise DrawInvalid("The mode 'edit' needs at least one reference picture.", field="references")
-    if given > most:
-        raise DrawInvalid(
-            f"{given} reference pictures were given; this model takes {most or 'none'}.", field="references"
-        )
 
 
 def _figures(evidence: OutOfMemory) -> str:

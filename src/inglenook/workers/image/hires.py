@@ -6,7 +6,6 @@ two ways to enlarge, `pixels` decodes, enlarges by Lanczos and encodes, which ke
 enlarges the latents themselves, which costs nothing and is soft, so it needs more strength.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,35 +14,7 @@ from PIL import Image
 
 from inglenook.wire.image import Draw
 from inglenook.workers.image.denoise import Plan, Source
-from inglenook.workers.image.errors import DrawInvalid
 from inglenook.workers.image.families.family import Family, Text, as_input
-
-
-def check(draw: Draw, family: Family) -> None:
-    """Raises `DrawInvalid` for a second pass that cannot be drawn."""
-    hires = draw.hires
-    if hires is None:
-        return
-    side = family.multiple_px
-    if draw.mode not in ("text", "edit"):
-        raise DrawInvalid(
-            f"A second pass follows a picture that is drawn from noise; the mode is {draw.mode!r}.",
-            hint="ask for the larger size itself",
-            field="hires",
-        )
-    if hires.width % side or hires.height % side or hires.width < draw.width or hires.height < draw.height:
-        raise DrawInvalid(
-            f"The second pass cannot be {hires.width} x {hires.height} pixels: both must be multiples of "
-            f"{side}, and not below those of the first ({draw.width} x {draw.height}).",
-            field="hires",
-        )
-    if not (math.isfinite(hires.strength) and 0 < hires.strength <= 1):
-        raise DrawInvalid(
-            f"The strength of the second pass is {hires.strength}; it lies above 0 and goes to 1.",
-            field="hires",
-        )
-    if hires.steps is not None and hires.steps < 1:
-        raise DrawInvalid(f"The second pass has {hires.steps} steps; at least 1 is needed.", field="hires")
 
 
 def second_plan(draw: Draw, first: Plan, text: Text) -> Plan:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from inglenook.workers.image.families.clip import _vocabulary, tokenizer
+from inglenook.workers.image.families.clip import tokenizer
+from inglenook.workers.image.families.clip_words import vocabulary
 
 START, END = 49406, 49407
 
@@ -44,7 +45,7 @@ def test_every_letter_of_every_script_has_tokens() -> None:
 
 def test_a_folder_of_the_old_kind_with_vocab_and_merges_reads_the_same(tmp_path: Path) -> None:
     """Folders of Stable Diffusion bring `vocab.json` and `merges.txt`, and no `tokenizer.json`."""
-    words, merges = _vocabulary()
+    words, merges = vocabulary()
     (tmp_path / "vocab.json").write_text(json.dumps(words))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
     (tmp_path / "tokenizer_config.json").write_text(

@@ -5,8 +5,6 @@ The vocabulary is CLIP's own byte pair encoding: 256 bytes, the same at the end 
 two marks. `configs/clip/merges.txt.gz` holds the merges; see NOTICE for where they come from.
 """
 
-import functools
-import gzip
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +14,12 @@ from accelerate import init_empty_weights
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported
+from inglenook.workers.image.families.clip_words import END, START, byte_letters, vocabulary
 from inglenook.workers.image.families.ldm import CONFIGS
 from inglenook.workers.image.weights import Checkpoint, read_json
 
-START, END = "<|startoftext|>", "<|endoftext|>"
-_MERGES = CONFIGS / "clip" / "merges.txt.gz"
+__all__ = ["END", "START", "byte_letters", "of_tensors", "read_openai", "read_openclip", "tokenizer"]
+
 _LENGTH_TOKENS = 77
 
 _OPENCLIP_LAYER: Mapping[str, str] = {
@@ -40,8 +39,8 @@ _OPENCLIP_TOP: Mapping[str, str] = {
 
 def tokenizer(*, pad: str) -> CLIPTokenizer:
     """CLIP's tokenizer. `pad` fills up to 77 tokens: OpenAI's models take the end mark, OpenCLIP's `!`."""
-    vocabulary, merges = _vocabulary()
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=_LENGTH_TOKENS)
+    words, merges = vocabulary()
+    return CLIPTokenizer(vocab=words, merges=merges, pad_token=pad, model_max_length=_LENGTH_TOKENS)
 
 
 def read_openai(file: Checkpoint, prefix: str, family: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -137,18 +136,18 @@ def _build(
 
 def _text_settings(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     try:
-        vocabulary, width = tensors["embeddings.token_embedding.weight"].shape
+        rows, width = tensors["embeddings.token_embedding.weight"].shape
         positions = tensors["embeddings.position_embedding.weight"].shape[0]
         inner = tensors["encoder.layers.0.mlp.fc1.weight"].shape[0]
     except KeyError as error:
         raise LoadCorrupt(f"The text encoder lacks the tensor {error.args[0]!r}.") from None
-    if vocabulary != len(_vocabulary()[0]):
+    if rows != len(vocabulary()[0]):
         raise LoadUnsupported(
-            f"The text encoder knows {vocabulary} tokens; CLIP's vocabulary has {len(_vocabulary()[0])}.",
+            f"The text encoder knows {rows} tokens; CLIP's vocabulary has {len(vocabulary()[0])}.",
             hint="a diffusers folder brings its own tokenizer",
         )
     settings = {
-        "vocab_size": vocabulary,
+        "vocab_size": rows,
         "hidden_size": width,
         "intermediate_size": inner,
         "max_position_embeddings": positions,
@@ -159,32 +158,3 @@ def _text_settings(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     if "text_projection.weight" in tensors:
         settings["projection_dim"] = tensors["text_projection.weight"].shape[0]
     return settings
-
-
-@functools.cache
-def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    merges = []
-    with gzip.open(_MERGES, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            left, right = line.rstrip("\n").split(" ")
-            merges.append((left, right))
-    letters = byte_letters()
-    words = [
-        *letters,
-        *(letter + "</w>" for letter in letters),
-        *(left + right for left, right in merges),
-        START,
-        END,
-    ]
-    return {word: number for number, word in enumerate(words)}, merges
-
-
-def byte_letters() -> list[str]:
-    """One visible letter for each of the 256 bytes, in CLIP's order: printable bytes first, as themselves."""
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = 256 - len(printable)
-    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(others)]

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m inglenook.workers.mlx`: connect, say Hello, and only then import MLX."""
+
+import logging
+import os
+import sys
+
+from inglenook.base.clock import SystemClock
+from inglenook.wire.channel import WorkerChannel
+from inglenook.wire.image import ToImageWorker
+from inglenook.wire.message import WireError
+from inglenook.workers.image.inbox import Inbox
+
+
+def main() -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read by the library at import
+    try:
+        channel = WorkerChannel.from_environment("mlx", ToImageWorker)
+    except (WireError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    inbox = Inbox(channel=channel, end=os._exit)
+    inbox.start()
+
+    from inglenook.workers.mlx.worker import Worker
+
+    return Worker(channel=channel, inbox=inbox, clock=SystemClock()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
