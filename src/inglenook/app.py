@@ -32,11 +32,12 @@ from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
-from inglenook.engines import diffusers
+from inglenook.engines import diffusers, mlx
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
+from inglenook.engines.mlx import MlxEngine
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
 from inglenook.engines.pixels import PixelWorkshop
 from inglenook.engines.studio import StudioEngine
@@ -265,7 +266,7 @@ async def _running(
         blobs=blobs,
         pixels=pixels,
         matting=None,
-        engines=_drawing_engines(scheduler),
+        engines=_drawing_engines(scheduler, catalog),
         preloader=preloader,
         model=settings.pixels.default_model,
         max_frames=settings.pixels.max_frames,
@@ -369,20 +370,34 @@ def _pixels(settings: Settings) -> PixelWorkshop:
     )
 
 
-def _drawing_engines(scheduler: Scheduler) -> Engines:
-    """In the order in which `auto` prefers them."""
+def _drawing_engines(scheduler: Scheduler, catalog: CatalogService) -> Engines:
+    """In the order in which `auto` prefers them: on Apple silicon what was converted for MLX comes first, for
+    nobody converts a model without meaning it; elsewhere MLX is slow."""
+    kinds = tuple(dict.fromkeys(device.kind for device in scheduler.devices))
     torch = DrawingEngine(
         engine=Engine.TORCH,
         title="PyTorch (diffusers)",
         missing=diffusers.missing,
-        draws=lambda model: model,
+        draws=lambda model: model if model.engine == diffusers.NAME else None,
         needs_conversion=False,
         modes=("text", "image", "inpaint", "edit"),
         loras=True,
         previews=True,
-        devices=tuple(dict.fromkeys(device.kind for device in scheduler.devices)),
+        devices=kinds,
     )
-    return Engines([torch])
+    apple = DrawingEngine(
+        engine=Engine.MLX,
+        title="MLX",
+        missing=mlx.missing,
+        draws=lambda model: catalog.converted(model.id),
+        needs_conversion=True,
+        modes=("text", "image", "inpaint"),
+        loras=True,
+        previews=True,
+        families=mlx.FAMILIES,
+        devices=tuple(kind for kind in kinds if kind in mlx.kinds_of_devices()),
+    )
+    return Engines([apple, torch] if "mps" in kinds else [torch, apple])
 
 
 def _weights(settings: Settings) -> WeightsHere:
@@ -507,6 +522,12 @@ def _scheduler(
         stop_grace_s=runtime.stop_grace_s,
         cpu_threads=runtime.cpu_threads,
     )
+    apple = MlxEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+    )
     studio = StudioEngine(
         spool_root=spool,
         start_timeout_s=runtime.start_timeout_s,
@@ -520,7 +541,7 @@ def _scheduler(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )
     scheduler = Scheduler(
-        engines={engine.name: engine for engine in (engine, llama, whisper, onnx, studio)},
+        engines={engine.name: engine for engine in (engine, apple, llama, whisper, onnx, studio)},
         ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,

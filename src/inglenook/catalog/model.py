@@ -329,6 +329,12 @@ class ModelRecord:
     speech: SpeechFacts | None = None
     projector: ProjectorFacts | None = None
     vision: VisionFacts | None = None
+    engine: str = "diffusers"
+    """What draws with a picture model: `diffusers`, or `mlx` with one that was converted for it."""
+
+    converted_from: str = ""
+    """Of a converted model: the digest of the one that it was made of."""
+
     components: dict[str, int] = field(default_factory=dict)
     """Bytes by component: `unet` or `transformer`, `vae`, `text_encoder` …; `ema`, in some single files, is
     not loaded. Of GGUF files `layers`, `embeddings`, `output`, `other`."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from inglenook.base.errors import InglenookError
 from inglenook.base.ids import ModelId
-from inglenook.catalog import sidecar
+from inglenook.catalog import converted, sidecar
 from inglenook.catalog.defaults import image_defaults
 from inglenook.catalog.errors import CorruptModel, pickled
 from inglenook.catalog.evidence import told_side_px
@@ -31,6 +31,7 @@ from inglenook.catalog.speech import is_ctranslate2, read_ctranslate2, read_ggml
 from inglenook.catalog.splits import whole_stem
 from inglenook.catalog.vision import described, read_vision
 from inglenook.wire.families import FAMILIES
+from inglenook.wire.mlx import MANIFEST, Manifest
 
 GGUF = ".gguf"
 GGML = ".bin"
@@ -55,7 +56,7 @@ class _Contents:
     """What was found so far. `problem` is the first thing that was wrong.
 
     `headers`: by file; `of`: the component that a file of a diffusers folder belongs to; `weights`: of files
-    that are no safetensors, instead of `headers`.
+    that are no safetensors, instead of `headers`. `manifest`: of a model that was converted for MLX.
     """
 
     headers: dict[str, Header] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class _Contents:
     identity: Identity = _UNKNOWN
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Weights | None = None
+    manifest: Manifest | None = None
     problem: str | None = None
 
     def note(self, problem: str | None) -> None:
@@ -113,6 +115,8 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
     contents.note(identity.problem)
     notes = _notes(path, contents)
     weights = contents.weights or _weights(contents)
+    if contents.manifest is not None:
+        weights = converted.described(weights, contents.manifest)
     return ModelRecord(
         id=model_id,
         kind=identity.kind,
@@ -145,6 +149,8 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         speech=identity.speech,
         projector=identity.projector,
         vision=notes.vision,
+        engine="diffusers" if contents.manifest is None else "mlx",
+        converted_from="" if contents.manifest is None else contents.manifest.source.digest,
     )
 
 
@@ -171,7 +177,9 @@ def _reason(error: InglenookError | OSError, path: Path) -> str:
 def _read_contents(path: Path, contents: _Contents) -> None:
     if path.is_dir():
         names = {entry.name for entry in path.iterdir()}
-        if INDEX in names:
+        if MANIFEST in names:
+            _read_converted(path, contents)
+        elif INDEX in names:
             _read_pipeline(path, contents)
         elif is_ctranslate2(names):
             contents.identity, contents.weights = read_ctranslate2(path)
@@ -205,6 +213,19 @@ def _read_component_folder(path: Path, contents: _Contents) -> None:
     for file in _weight_files(path):
         contents.headers[file.name] = read_header(file)
     contents.identity = identify_tensors(_shapes(*contents.headers.values()), config=config)
+
+
+def _read_converted(path: Path, contents: _Contents) -> None:
+    contents.manifest = manifest = converted.manifest_of(path)
+    shapes: dict[str, Shapes] = {}
+    for part in converted.parts_of(manifest):
+        header = read_header(path / f"{part}.safetensors")
+        contents.headers[f"{part}/{part}.safetensors"] = header
+        contents.of[f"{part}/{part}.safetensors"] = part
+        shapes[part] = _shapes(header)
+    for name in ("unet", "vae", "scheduler"):
+        contents.configs[name] = read_json(path / f"{name}.json")
+    contents.identity = converted.identify_converted(manifest, shapes)
 
 
 def _read_pipeline(path: Path, contents: _Contents) -> None:
@@ -341,7 +362,8 @@ def _defaults(contents: _Contents, variant: str) -> ImageDefaults | None:
     network = contents.configs.get("unet") or contents.configs.get("transformer", {})
     vae, scheduler = (contents.configs.get(name, {}) for name in ("vae", "scheduler"))
     side_px = told_side_px(contents.metadata()) if not FAMILIES[family].flow else None
-    return image_defaults(family, network, vae, scheduler, variant, side_px)
+    image = image_defaults(family, network, vae, scheduler, variant, side_px)
+    return image if contents.manifest is None else converted.for_mlx(image)
 
 
 def _scalars(headers: Mapping[str, Header]) -> Counter[str]:

@@ -13,6 +13,7 @@ from inglenook.catalog.reading import GGML, GGUF, PICKLES
 from inglenook.catalog.sidecar import sidecar_path
 from inglenook.catalog.speech import is_ctranslate2, is_ggml
 from inglenook.catalog.splits import part_of, parts_of, whole_stem
+from inglenook.wire.mlx import MANIFEST
 
 MAX_DEPTH = 6
 MAX_FOLDERS = 20_000
@@ -36,9 +37,10 @@ def find_models(root: Path) -> list[Found]:
     """Models below `root`, sorted by name; of equal names a folder first, then safetensors, GGUF, ONNX,
     pickles.
 
-    A folder with `model_index.json`, or with `config.json` beside weights of the names that libraries write
-    (also CTranslate2's `model.bin` with its vocabulary), is one model, and not entered: a `config.json` among
-    a person's own files does not make them one.
+    A folder with `model_index.json`, with the manifest of a model that was converted for MLX, or with
+    `config.json` beside weights of the names that libraries write (also CTranslate2's `model.bin` with its
+    vocabulary), is one model, and not entered: a `config.json` among a person's own files does not make them
+    one.
     Of a model that was split into files the first part that is there stands for all.
     Hidden entries are skipped; symbolic links are followed, but no folder is visited twice.
     """
@@ -106,7 +108,9 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 def _is_model_folder(entries: list[os.DirEntry[str]]) -> bool:
     names = {entry.name for entry in entries}
     weights = any(_WEIGHTS.match(name) for name in names)
-    return INDEX in names or ("config.json" in names and weights) or is_ctranslate2(names)
+    return (
+        INDEX in names or MANIFEST in names or ("config.json" in names and weights) or is_ctranslate2(names)
+    )
 
 
 def _is_model_file(path: Path, names: set[str]) -> bool:

@@ -35,6 +35,9 @@ _BRINGS = {
 }
 """How to get a first model of a kind."""
 
+MLX = "mlx"
+"""`ModelRecord.engine` of a model that was converted for MLX."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -137,6 +140,19 @@ class CatalogService:
                 return record
         raise ModelNotFound(f"There is no model at {path}.", field="model")
 
+    def converted(self, model_id: ModelId) -> ModelRecord | None:
+        """What the MLX engine draws with when this model is asked for: itself, where it is a conversion, or
+        the first usable one that was made of it; None where there is none.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        record = self.get(model_id)
+        if record.engine == MLX:
+            return record if record.problem is None else None
+        made = (one for one in self._all().values() if one.engine == MLX and one.problem is None)
+        return next((one for one in made if one.converted_from == record.digest), None)
+
     def find(self, name: str) -> ModelRecord:
         """The model that a client means, of any kind, usable or not.
 
@@ -219,9 +235,9 @@ class CatalogService:
             except ModelNotFound as error:
                 error.message = f"images.default_model: {error.message}"
                 raise
-        for record in self.list(kind):
-            if record.problem is None:
-                return record
+        usable = [record for record in self.list(kind) if record.problem is None]
+        for record in sorted(usable, key=lambda one: one.engine == MLX):  # what was converted comes last
+            return record
         raise ModelNotFound(
             f"There is no usable model of kind {kind}.",
             hint=_BRINGS.get(kind, "")
@@ -274,8 +290,8 @@ def _matches(name: str, records: Sequence[ModelRecord]) -> Sequence[ModelRecord]
         lambda one: loose != "" and squashed(_last(one)) == loose,
     ):
         found = [one for one in records if fits(one)]
-        if found:
-            return found
+        if found:  # a name that stood for a model still does when it was converted
+            return [one for one in found if one.engine != MLX] or found
     return []
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inglenook.base.units import format_bytes, format_seconds
+from inglenook.cli.models_convert import convert
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import put, put_json, say, table
 
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def models(ctx: click.Context, config: Path | None, data: Path | None, as_json: bool) -> None:
-    """List the models; load one, unload it, pin it, set its options.
+    """List the models; load one, unload it, pin it, set its options, convert it for another engine.
 
     Those that cannot be used are listed with the reason.
     """
     if ctx.invoked_subcommand is None:
         _list(config, data, as_json=as_json)
+
+
+models.add_command(convert)
 
 
 def _list(config: Path | None, data: Path | None, *, as_json: bool) -> None:
@@ -86,6 +90,7 @@ def _as_json(record: "ModelRecord") -> dict[str, Any]:
         "kind": str(record.kind),
         "family": record.family,
         "variant": record.variant,
+        "engine": record.engine,
         "fits": list(record.fits),
         "role": record.role,
         "parts": {slot: str(path) for slot, path in record.parts.items()},

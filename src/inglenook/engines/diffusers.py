@@ -5,22 +5,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from inglenook.base.cancel import StopToken
 from inglenook.runtime import amd
 from inglenook.runtime.contracts import Device, LoadPlan
+from inglenook.runtime.image_child import ImageChild
 from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
-from inglenook.runtime.worker_child import Tell, WorkerChild
-from inglenook.wire.image import (
-    Draw,
-    DrawCancelled,
-    DrawFailed,
-    Drawn,
-    FromImageWorker,
-    LastWord,
-    Layout,
-    LoadImageModel,
-)
+from inglenook.wire.image import FromImageWorker, Layout, LoadImageModel
 
 NAME: Final = "diffusers"
 MODULE: Final = "inglenook.workers.image"
@@ -28,7 +18,6 @@ TORCH_DEVICE: Final = {"cuda": "cuda", "rocm": "cuda", "mps": "mps", "cpu": "cpu
 DTYPES: Final = {"cuda": "float16", "rocm": "float16", "mps": "float16", "cpu": "float32"}
 """What is loaded by default: half precision where the hardware is made for it."""
 
-DRAWING: Final = "while it drew"
 _PACKAGES: Final = ("torch", "diffusers", "transformers")
 
 
@@ -80,7 +69,7 @@ class DiffusersEngine:
         self._profile = profile
         self._module = module
 
-    async def start(self, plan: LoadPlan, device: Device) -> "ImageChild":
+    async def start(self, plan: LoadPlan, device: Device) -> ImageChild:
         """`plan.options`: `path`, `layout`, `family`, and perhaps `variant`, `parts`, `dtype`, `saving`,
         `vae_on_cpu`.
 
@@ -126,34 +115,3 @@ class DiffusersEngine:
 def _torch_device(device: Device) -> str:
     name = TORCH_DEVICE[device.kind]
     return name if name != "cuda" else "cuda:0"  # the child sees only its own device
-
-
-class ImageChild(WorkerChild[LastWord]):
-    """One image worker with one model. Draws one `Draw` at a time: its lease capacity is 1."""
-
-    def __init__(
-        self,
-        worker: WorkerProcess,
-        load: LoadImageModel,
-        *,
-        model: str,
-        start_timeout_s: float,
-        cancel_grace_s: float,
-        stop_grace_s: float,
-    ) -> None:
-        super().__init__(
-            worker,
-            load,
-            model=model,
-            what="image worker",
-            working=DRAWING,
-            last_words=(Drawn, DrawFailed, DrawCancelled),
-            start_timeout_s=start_timeout_s,
-            cancel_grace_s=cancel_grace_s,
-            stop_grace_s=stop_grace_s,
-        )
-
-    async def draw(self, draw: Draw, *, stop: StopToken, tell: Tell) -> LastWord:
-        """Make the pictures of `draw`; see `WorkerChild.work`."""
-        cancelled = DrawCancelled(job=draw.job, picture=-1, step=-1)
-        return await self.work(draw, job=draw.job, cancelled=cancelled, stop=stop, tell=tell)

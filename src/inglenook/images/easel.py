@@ -13,7 +13,6 @@ from inglenook.base.errors import Failed, InglenookError
 from inglenook.base.ids import BlobId, JobId, ModelId
 from inglenook.base.units import format_bytes
 from inglenook.catalog.service import CatalogService
-from inglenook.engines.diffusers import ImageChild
 from inglenook.images.errors import BadRequest, DrawingFailed
 from inglenook.images.intake import fit_png
 from inglenook.images.model import Mode
@@ -21,6 +20,7 @@ from inglenook.images.request import Drawing
 from inglenook.jobs.model import Receipt
 from inglenook.jobs.work import Report, Stopped
 from inglenook.runtime.contracts import Lease
+from inglenook.runtime.image_child import ImageChild
 from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.store.blobs import BlobStore
 from inglenook.wire.image import (

@@ -16,12 +16,13 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.saving import footprint_at
 from inglenook.catalog.service import CatalogService
-from inglenook.engines import diffusers
+from inglenook.engines import diffusers, mlx
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
 from inglenook.images.cutout import cut_out
 from inglenook.images.easel import Easel, Materials
+from inglenook.images.errors import EngineMissing
 from inglenook.images.model import Mode
 from inglenook.images.request import Drawing
 from inglenook.jobs.model import Job, Receipt
@@ -119,6 +120,7 @@ class ImageWork:
             )
 
     async def _plan(self, record: ModelRecord, drawing: Drawing) -> LoadPlan:
+        _require_engine(record)
         files = await asyncio.to_thread(weight_files, record)
         return load_plan(
             record, drawing, pinned=record.id in self._pinned, loading=self._loading, files=files
@@ -198,6 +200,13 @@ class ImageWork:
         )
 
 
+def _require_engine(record: ModelRecord) -> None:
+    """Raises EngineMissing where what draws with this model is not installed."""
+    absent = mlx.missing() if record.engine == mlx.NAME else None
+    if absent is not None:
+        raise EngineMissing(absent[0], hint=absent[1], field="model")
+
+
 def guessed_load_s(record: ModelRecord) -> float:
     """Seconds until the model is loaded, before anybody has measured it here."""
     return LOAD_BASE_S + record.read_bytes / LOAD_BYTES_PER_S
@@ -244,20 +253,24 @@ def load_plan(
                 usual if loading.dtype is None else loading.dtype,
                 saving=level,
                 on_cpu=kind == "cpu",
-                vae_apart=loading.vae_on_cpu,
+                vae_apart=loading.vae_on_cpu and record.engine == diffusers.NAME,
             )
-            for kind, usual in diffusers.DTYPES.items()
+            for kind, usual in _dtypes(record).items()
         }
         for level in levels
     ]
-    chosen: dict[str, Any] = {"vae_on_cpu": True} if loading.vae_on_cpu else {}
+    chosen: dict[str, Any] = {}
+    if record.engine == mlx.NAME:
+        chosen["stored"] = record.dtype
+    elif loading.vae_on_cpu:  # MLX has one memory for both on the machines that it is made for
+        chosen["vae_on_cpu"] = True
     if loading.dtype is not None:
         chosen["dtype"] = loading.dtype
     if loading.saving is not None:
         chosen["saving"] = loading.saving
     return LoadPlan(
         model=record.id,
-        engine=diffusers.NAME,
+        engine=record.engine,
         footprint_bytes=needs[0],
         saving_bytes=tuple(needs[1:]),
         load_s=guessed_load_s(record),
@@ -273,6 +286,11 @@ def load_plan(
             **chosen,
         },
     )
+
+
+def _dtypes(record: ModelRecord) -> Mapping[str, str]:
+    """The precision that the model's engine takes on each kind of device that it draws on."""
+    return mlx.dtypes(record.dtype) if record.engine == mlx.NAME else diffusers.DTYPES
 
 
 def weight_files(record: ModelRecord) -> tuple[Path, ...]:

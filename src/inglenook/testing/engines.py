@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from inglenook.base.ids import DeviceId, ModelId
-from inglenook.engines.diffusers import ImageChild
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import NAME as LLAMA
 from inglenook.engines.llamacpp.engine import LlamaEngine
@@ -29,6 +28,7 @@ from inglenook.runtime.contracts import (
     StopReceipt,
     UnparkReceipt,
 )
+from inglenook.runtime.image_child import ImageChild
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.testing.child import Behaviour
 from inglenook.testing.llama import LlamaBehaviour

@@ -115,6 +115,7 @@ class ConvertModel(Message, frozen=True, kw_only=True, tag="convert_model"):
         target: the folder to be, which does not exist; written beside it first, and moved when it is whole.
         dtype: of the weights.
         replace: a converted model that stands there goes, once the new one is whole.
+        notes: the source's sidecar (`inglenook.json`), which goes along; None where it has none.
         source, title, licence, description: for the manifest.
     """
 
@@ -126,6 +127,7 @@ class ConvertModel(Message, frozen=True, kw_only=True, tag="convert_model"):
     target: str
     dtype: Literal["float32", "float16", "bfloat16"]
     replace: bool = False
+    notes: str | None = None
     source: Source
     title: str = ""
     licence: str | None = None

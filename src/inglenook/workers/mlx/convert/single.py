@@ -122,9 +122,16 @@ def _unet_settings(file: Weights, family: str) -> dict[str, Any]:
         "cross_attention_dim": file.shape(f"{first}transformer_blocks.0.attn2.to_k.weight")[1],
         "attention_head_dim": [8 if family == "sd1" else max(1, width // 64) for width in widths],
         "use_linear_projection": len(file.shape(f"{first}proj_in.weight")) == 2,
+        **_trained_on(file),
         **told,
         **_sizes(file, family),
     }
+
+
+def _trained_on(file: Weights) -> dict[str, int]:
+    """The side of the pictures that it was trained on, in latents, where its metadata say."""
+    told = re.fullmatch(r"(\d{3,4})x(\d{3,4})", file.metadata.get("modelspec.resolution", ""))
+    return {"sample_size": int(told[1]) // 8} if told and told[1] == told[2] else {}
 
 
 def _sizes(file: Weights, family: str) -> dict[str, Any]:

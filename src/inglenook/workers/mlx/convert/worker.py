@@ -2,6 +2,7 @@
 """One model after another until told to end; each has exactly one last word."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -130,6 +131,8 @@ def _written(
             files=files,
         )
         write_manifest(manifest, folder)
+        if work.notes is not None:  # not listed: a person may go on writing there
+            shutil.copyfile(work.notes, folder / "inglenook.json")
         stop_if_asked()
     return manifest
 
