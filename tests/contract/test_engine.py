@@ -22,6 +22,7 @@ from inglenook.base.ids import ModelId
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
+from inglenook.engines.mlx import MlxEngine
 from inglenook.engines.onnx import OnnxEngine
 from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine
@@ -216,6 +217,28 @@ class DiffusersBench(WorkerBench):
         return {"path": str(STARTER), "layout": "folder", "family": "sd1"}
 
 
+class MlxBench(WorkerBench):
+    """The MLX worker itself, with the model that ships, converted."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return MlxEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+        )
+
+    def options(self) -> dict[str, Any]:
+        from tests.mlx_models import converted
+
+        assert self.spool_root is not None
+        folder = self.spool_root.with_name("starter")
+        if not folder.exists():
+            converted(STARTER, folder)
+        return {"path": str(folder), "family": "sd1"}
+
+
 class WhisperBench(WorkerBench):
     """The speech worker itself, with the starter."""
 
@@ -407,6 +430,7 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "fake": lambda: FakeBench(FakeEngine()),
         "scripted": lambda: ScriptedBench(spool_root),
         "diffusers": lambda: DiffusersBench(spool_root),
+        "mlx": lambda: MlxBench(spool_root),
         "scripted llama": lambda: ScriptedLlamaBench(spool_root),
         "llama.cpp": lambda: LlamaBench(spool_root),
         "faster-whisper": lambda: WhisperBench(spool_root),
@@ -436,6 +460,7 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
         "scripted studio",
         pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
+        pytest.param("mlx", marks=pytest.mark.slow),
         pytest.param("faster-whisper", marks=pytest.mark.slow),
         pytest.param("onnxruntime", marks=pytest.mark.slow),
         pytest.param("studio", marks=pytest.mark.slow),

@@ -79,9 +79,8 @@ def convert(
             }
         )
         return
-    put(
-        f"{engine}/{target.name}: {format_bytes(done.size_bytes)} in {format_seconds(done.seconds)}, in {target}"
-    )
+    size, seconds = format_bytes(done.size_bytes), format_seconds(done.seconds)
+    put(f"{engine}/{target.name}: {size} in {seconds}, in {target}")
 
 
 def _found(settings: "Settings", name: str) -> "ModelRecord":

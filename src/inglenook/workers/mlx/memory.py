@@ -8,6 +8,9 @@ The allocator raises a bare RuntimeError. Its sentences, of MLX 0.32:
     [metal::malloc] Resource limit (N) exceeded.
     [malloc] Unable to allocate N bytes.
     [METAL] Command buffer execution failed: Insufficient Memory (…)
+
+The processor's allocator raises nothing: MLX 0.32 writes to what it did not get, and the process ends by a
+signal. The server then says which; the estimates of the catalogue are what keeps it from happening.
 """
 
 import errno

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tests.mlx_models import converted
 from tests.tiny_models import write_folder, write_single
 from tests.unit.workers.image import bench as torch_bench
 from tests.unit.workers.image.bench import SIDE_PX, a_draw, given_mask, given_picture
@@ -15,13 +16,11 @@ from tests.unit.workers.image.bench import SIDE_PX, a_draw, given_mask, given_pi
 from inglenook.base.clock import SystemClock
 from inglenook.wire.image import Drawn, LastWord, LoadImageModel, PictureMade, SavingLevel
 from inglenook.wire.message import Message
-from inglenook.wire.mlx import Converted, ConvertLastWord, ConvertModel, Source
 from inglenook.workers.image.spool import Spool
-from inglenook.workers.mlx.convert.worker import convert
 from inglenook.workers.mlx.drawing import Studio
 from inglenook.workers.mlx.model import Model
 
-__all__ = ["SIDE_PX", "Pair", "a_draw", "converted", "load", "pair", "wish"]
+__all__ = ["SIDE_PX", "Pair", "a_draw", "converted", "load", "pair"]
 
 
 @dataclass
@@ -69,30 +68,6 @@ class Pair:
     def theirs(self, **request: Any) -> np.ndarray:
         """The same by torch."""
         return self.torch.ours(**request)
-
-
-def wish(path: Path, target: Path, family: str, **more: Any) -> ConvertModel:
-    usual: dict[str, Any] = {
-        "job": "job-1",
-        "path": str(path),
-        "layout": "folder" if path.is_dir() else "single",
-        "family": family,
-        "target": str(target),
-        "dtype": "float32",
-        "source": Source(model=path.name, path=str(path), digest="d" * 64),
-    }
-    return ConvertModel(**{**usual, **more})
-
-
-def run(wished: ConvertModel, *, tell: Callable[[Message], None] = lambda _: None,
-        should_stop: Callable[[], bool] = lambda: False) -> ConvertLastWord:  # fmt: skip
-    return convert(wished, tell=tell, should_stop=should_stop, clock=SystemClock())
-
-
-def converted(path: Path, target: Path, family: str, **more: Any) -> Path:
-    last = run(wish(path, target, family, **more))
-    assert isinstance(last, Converted), last
-    return target
 
 
 def load(folder: Path, family: str, *, dtype: str = "float32", **more: Any) -> Model:
