@@ -72,8 +72,9 @@ def identify_converted(manifest: Manifest, shapes: Mapping[str, Shapes]) -> Iden
 
 def described(weights: Weights, manifest: Manifest) -> Weights:
     """With what the manifest says of the model that it was made of."""
-    title = f"{manifest.title} (MLX)" if manifest.title else ""
-    return replace(weights, title=title, licence=manifest.licence or "", description=manifest.description)
+    return replace(
+        weights, title=manifest.title, licence=manifest.licence or "", description=manifest.description
+    )
 
 
 def for_mlx(image: ImageDefaults) -> ImageDefaults:

@@ -129,9 +129,7 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         dtype=weights.dtype,
         digest=weights.digest,
         root=root,
-        title=notes.sidecar.title
-        or weights.title[:MAX_DESCRIPTION]
-        or (path.name if layout == "folder" else whole_stem(path)),
+        title=_title(path, notes.sidecar.title or weights.title[:MAX_DESCRIPTION], contents),
         builtin=builtin,
         created=created,
         licence=notes.sidecar.licence or weights.licence[:MAX_DESCRIPTION] or None,
@@ -152,6 +150,11 @@ def read_model(path: Path, *, model_id: ModelId, root: Path, builtin: bool) -> M
         engine="diffusers" if contents.manifest is None else "mlx",
         converted_from="" if contents.manifest is None else contents.manifest.source.digest,
     )
+
+
+def _title(path: Path, told: str, contents: _Contents) -> str:
+    title = told or (path.name if path.is_dir() else whole_stem(path))
+    return title if contents.manifest is None else f"{title} (MLX)"
 
 
 def _weights(contents: _Contents) -> Weights:

@@ -3,6 +3,7 @@
 whole."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -147,7 +148,7 @@ def write_model(model: Model, folder: Path, dtype: str, progress: Progress) -> d
             folder / f"{part.name}.safetensors",
             part.weights,
             stored,
-            lambda size, of=part.name: progress.wrote(of, size),
+            functools.partial(progress.wrote, part.name),
         )
         facts[f"{part.name}.json"] = write_json(folder / f"{part.name}.json", dict(part.config))
     for name, told in model.tokenizers.items():
@@ -191,7 +192,7 @@ def _bytes_of(weight: Weight, dtype: str) -> memoryview:
     array = mx.contiguous(weight.make().astype(DTYPES[dtype]))
     assert tuple(array.shape) == weight.shape, "what is announced is what is written"
     raw = np.asarray(array.view(mx.uint8) if array.ndim else array[None].view(mx.uint8))
-    return memoryview(np.ascontiguousarray(raw)).cast("B")
+    return np.ascontiguousarray(raw).data.cast("B")
 
 
 def _write(path: Path, pieces: Iterator[bytes | memoryview] | list[bytes]) -> FileFacts:

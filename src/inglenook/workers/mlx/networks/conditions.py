@@ -14,8 +14,8 @@ def waves(values: mx.array, width: int, *, cosines_first: bool = True, shift: fl
     half = width // 2
     falling = mx.exp(mx.arange(half, dtype=mx.float32) * (-math.log(10_000.0) / (half - shift)))
     angles = values.astype(mx.float32)[:, None] * falling[None]
-    parts = (mx.cos(angles), mx.sin(angles)) if cosines_first else (mx.sin(angles), mx.cos(angles))
-    return mx.concatenate(parts, axis=-1)
+    parts = [mx.cos(angles), mx.sin(angles)]
+    return mx.concatenate(parts if cosines_first else parts[::-1], axis=-1)
 
 
 class TimestepEmbedding(nn.Module):

@@ -332,7 +332,7 @@ def _flow_euler(config: Config, steps: int, strength: float | None) -> Method:
     def shifted(level: np.ndarray) -> np.ndarray:
         return shift * level / (1 + (shift - 1) * level)
 
-    least = float(shifted(np.float64(1 / count)))
+    least = float(shifted(np.array([1 / count]))[0])
     levels = shifted(np.linspace(1.0, least, steps))
     curve = _curve(config)
     if curve is not None:

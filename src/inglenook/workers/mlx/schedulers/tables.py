@@ -77,11 +77,11 @@ def spaced(config: Config, steps: int, *, default: str, whole: bool, extra: int 
     """
     count, spacing = trained(config), config.get("timestep_spacing") or default
     if spacing == "linspace":
-        laid = np.linspace(0, count - 1, steps + extra)
-        return (laid.round() if whole else laid.astype(np.float32).astype(np.float64))[::-1][:steps]
+        evenly = np.linspace(0, count - 1, steps + extra)
+        return (evenly.round() if whole else evenly.astype(np.float32).astype(np.float64))[::-1][:steps]
     if spacing == "leading":
-        laid = np.arange(steps + extra) * float(count // (steps + extra))
-        return laid.round()[::-1][:steps] + config.get("steps_offset", 0)
+        multiples = np.arange(steps + extra) * float(count // (steps + extra))
+        return multiples.round()[::-1][:steps] + config.get("steps_offset", 0)
     if spacing == "trailing":
         return np.arange(count, 0, -count / steps).round() - 1
     raise ValueError(f"its timesteps are spaced by {spacing!r}")
