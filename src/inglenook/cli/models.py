@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def models(ctx: click.Context, config: Path | None, data: Path | None, as_json: bool) -> None:
-    """List the models; load one, unload it, pin it, set its options, convert it for another engine.
+    """List the models; load, unload, pin, set up or convert one.
 
     Those that cannot be used are listed with the reason.
     """

@@ -202,7 +202,7 @@ class ImageWork:
 
 def _require_engine(record: ModelRecord) -> None:
     """Raises EngineMissing where what draws with this model is not installed."""
-    absent = mlx.missing() if record.engine == mlx.NAME else None
+    absent = mlx.missing() if record.engine == mlx.NAME else diffusers.missing()
     if absent is not None:
         raise EngineMissing(absent[0], hint=absent[1], field="model")
 
