@@ -537,6 +537,7 @@ def _scheduler(
         models=settings.model_folders,
     )
     devices = probe.devices()
+    log.info("devices, the first choice first: %s", ", ".join(f"{one.id} ({one.name})" for one in devices))
     kinds = Kinds(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLX as a person uses it: convert the model that ships, and draw through the whole server with both engines."""
+"""MLX as a person uses it: convert the model that ships, draw through the whole server with both engines."""
 
 import io
 import os
@@ -38,12 +38,12 @@ def converted(server: RunningServer, client: httpx.Client) -> str:
     refused = client.post(
         "/v1/pixel/sprites", json={"prompt": "a fox", "model": "starter-339", "engine": "mlx"}
     )
-    assert refused.status_code == 422, refused.text
+    assert refused.status_code == 400, refused.text
     assert refused.json()["error"]["code"] == "model.not_converted"
     assert "inglenook models convert starter-339 --to mlx" in refused.json()["error"]["hint"]
     done = subprocess.run(
-        [sys.executable, "-m", "inglenook", "models", "convert", "starter-339", "--to", "mlx", "--dtype", "float32",
-         "--data", str(server.data)],
+        [sys.executable, "-m", "inglenook", "models", "convert", "starter-339", "--to", "mlx", "--dtype",
+         "float32", "--data", str(server.data)],
         capture_output=True, text=True, timeout=120, env=ENVIRON,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -195,7 +195,8 @@ from inglenook.workers.mlx.drawing import Studio
 from inglenook.workers.mlx.model import Model
 here = Path(sys.argv[1])
 folder = converted(STARTER, here / "starter")
-load = LoadImageModel(path=str(folder), layout="folder", family="sd1", device="cpu", dtype="float32", spool=".")
+told = {"layout": "folder", "family": "sd1", "device": "cpu", "dtype": "float32", "spool": "."}
+load = LoadImageModel(path=str(folder), **told)
 model = Model(load)
 studio = Studio(model=model, saving=0, spool=Spool(here), send=lambda _: None, should_stop=lambda: False,
                 clock=SystemClock())

@@ -353,9 +353,7 @@ def test_whatever_pip_does_ends_in_words(tmp_path: Path, bench: Bench, script: s
 def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = importlib.machinery.PathFinder
     real = finder.find_spec
-    monkeypatch.setattr(
-        finder, "find_spec", lambda name, *more: None if name == "pip" else real(name, *more)
-    )
+    monkeypatch.setattr(finder, "find_spec", lambda name, *more: None if name == "pip" else real(name, *more))
 
 
 def test_an_environment_without_pip_uses_the_copy_that_python_keeps(

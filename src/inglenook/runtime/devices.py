@@ -14,6 +14,7 @@ Vulkan devices come with the engine that uses them. Not run by us so far: rocm a
 import contextlib
 import ctypes
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,9 @@ from inglenook.runtime.contracts import Device, DeviceUsage
 AMD_VENDOR = "0x1002"
 CPU_SHARE = 0.7
 """Of the machine's memory, by default: the rest is for the system, the browser and this server."""
+ASK_S = 2.0
+"""How long a program of the system may take to tell a name."""
+
 APPLE_SHARE = 0.7
 """Metal's recommended working set is about two thirds to three quarters of unified memory."""
 
@@ -146,13 +150,26 @@ class Apple:
 
     def devices(self) -> list[Device]:
         total = psutil.virtual_memory().total
-        return [Device(DeviceId("mps"), "mps", platform.processor(), total, int(total * APPLE_SHARE))]
+        return [Device(DeviceId("mps"), "mps", apple_chip(), total, int(total * APPLE_SHARE))]
 
     def usage(self, device: DeviceId, pids: frozenset[int]) -> DeviceUsage | None:
         if device != "mps":
             return None
         memory = psutil.virtual_memory()
         return DeviceUsage(memory.total - memory.available, {pid: tree_rss_bytes(pid) for pid in pids})
+
+
+def apple_chip(asks: Sequence[str] = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")) -> str:
+    """`Apple M2 Pro`, as the system calls it; the architecture where it does not say.
+
+    Args:
+        asks: the program that tells, and its arguments.
+    """
+    try:
+        told = subprocess.run(asks, capture_output=True, text=True, timeout=ASK_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return platform.processor() or platform.machine()
+    return told.stdout.strip() or platform.processor() or platform.machine()
 
 
 def _has_nvml() -> bool:

@@ -2,6 +2,8 @@
 """What hardware is found and what is used of it: over a made-up /sys, a made-up NVML and this machine."""
 
 import os
+import platform
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,15 @@ import pytest
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import DeviceId
 from inglenook.base.units import GIB, MIB
-from inglenook.runtime.devices import Amd, Cpu, Nvidia, SystemProbe, system_sources, tree_rss_bytes
+from inglenook.runtime.devices import (
+    Amd,
+    Cpu,
+    Nvidia,
+    SystemProbe,
+    apple_chip,
+    system_sources,
+    tree_rss_bytes,
+)
 from inglenook.testing.devices import fake_device
 
 ROCM0, ROCM1, CUDA0, CUDA1 = (DeviceId(name) for name in ("rocm:0", "rocm:1", "cuda:0", "cuda:1"))
@@ -306,3 +316,16 @@ def test_this_machine_has_a_cpu_and_lists_it_last() -> None:
     devices = SystemProbe(sources=system_sources(), budgets={}, reserve_bytes=0, only=None).devices()
     assert devices[-1].id == "cpu"
     assert len({device.id for device in devices}) == len(devices)
+
+
+def test_an_apple_chip_is_called_as_the_system_calls_it() -> None:
+    assert apple_chip((sys.executable, "-c", "print('Apple M2 Pro')")) == "Apple M2 Pro"
+
+
+def test_a_chip_that_nobody_names_is_called_by_its_architecture() -> None:
+    for asks in (
+        ("/nowhere/sysctl",),
+        (sys.executable, "-c", "raise SystemExit(1)"),
+        (sys.executable, "-c", ""),
+    ):
+        assert apple_chip(asks) in (platform.processor(), platform.machine())
