@@ -22,7 +22,9 @@ def main() -> int:
     except (WireError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    inbox = Inbox(channel=channel, end=os._exit, load=OpenPixels, work=(Pixelate, WriteSprites))
+    inbox: Inbox[OpenPixels, Pixelate | WriteSprites] = Inbox(
+        channel=channel, end=os._exit, load=OpenPixels, work=(Pixelate, WriteSprites)
+    )
     inbox.start()
 
     from PIL import Image
