@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from inglenook.pixels.histogram import pack
 from inglenook.pixels.model import Proof
 from inglenook.pixels.oklab import to_oklab
 
@@ -26,11 +27,11 @@ def prove(rgba: Rgba, palette: Sequence[Rgb] | None) -> Proof:
         palette: its colours, in order; None where every colour is allowed.
     """
     height, width = rgba.shape[:2]
-    keys, counts = np.unique(packed(rgba[rgba[..., 3] > 0]), return_counts=True)
+    keys, counts = np.unique(pack(rgba[rgba[..., 3] > 0]), return_counts=True)
     seam_x, seam_y = seams(rgba)
     within, off, each = None, 0, None
     if palette is not None:
-        allowed = packed(np.array(palette, np.uint8).reshape(-1, 3))
+        allowed = pack(np.array(palette, np.uint8).reshape(-1, 3))
         off = int(counts[~np.isin(keys, allowed)].sum())
         within = off == 0
         each = _counted(keys, counts, allowed)
@@ -45,12 +46,6 @@ def prove(rgba: Rgba, palette: Sequence[Rgb] | None) -> Proof:
         seam_y=seam_y,
         counts=each,
     )
-
-
-def packed(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """uint8 (..., 3 or 4) as one number a colour, 0xrrggbb; alpha is left out. Shape (...)."""
-    wide = colors.astype(np.uint32)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], np.uint32)
 
 
 def _counted(
