@@ -26,6 +26,7 @@ BROAD_EXCEPT_ALLOWED = {
     "workers/studio/worker.py",
     "workers/dataset/pictures.py",  # decoders raise whatever a damaged file leads them to
     "workers/dataset/worker.py",
+    "workers/pixels/worker.py",
 }
 
 

@@ -11,17 +11,7 @@ from inglenook.wire.channel import WorkerChannel
 from inglenook.wire.message import WireError
 from inglenook.wire.studio.dataset import DatasetWork, OpenDataset, ToDatasetWorker
 from inglenook.workers.inbox import Inbox
-
-
-def bound_memory(limit: int) -> None:
-    """Of what this process allocates. Only Linux counts that; elsewhere the system's own bounds hold."""
-    if sys.platform == "linux":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(
-            resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
-        )
+from inglenook.workers.memory import bound_memory
 
 
 def main() -> int:
