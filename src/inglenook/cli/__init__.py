@@ -20,6 +20,7 @@ from inglenook.cli.image import image
 from inglenook.cli.jobs import jobs
 from inglenook.cli.mcp import mcp
 from inglenook.cli.models import models
+from inglenook.cli.pixel import pixel
 from inglenook.cli.predict import predict
 from inglenook.cli.screen import show_error
 from inglenook.cli.serve import serve
@@ -51,6 +52,7 @@ def program() -> None:
 for command in (
     serve,
     image,
+    pixel,
     transcribe,
     predict,
     bring,

@@ -54,6 +54,7 @@ def test_the_first_screen_names_every_command_in_a_whole_sentence() -> None:
         "jobs",
         "mcp",
         "models",
+        "pixel",
         "predict",
         "serve",
         "starters",
