@@ -183,6 +183,13 @@ def counted_seam(pixels: Rgba, axis: int) -> float | None:
     return step(-1, 0) / max(inside, LEAST_INSIDE)
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(picture=pictures(), recipe=recipes())
+def test_a_few_pictures_and_recipes_every_day(picture: Rgba, recipe: Recipe) -> None:
+    require_promises(pixelate([picture], [None], recipe)[0], recipe)
+
+
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(picture=pictures(), recipe=recipes())
 def test_whatever_the_picture_and_the_recipe_the_sprite_is_what_was_promised(
@@ -197,6 +204,7 @@ def test_whatever_the_picture_and_the_recipe_the_sprite_is_what_was_promised(
     assert (again.palette, again.proof, again.notes) == (sprite.palette, sprite.proof, sprite.notes)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frames=st.lists(pictures(), min_size=1, max_size=4), recipe=recipes(), whole=st.booleans())
 def test_the_frames_of_an_animation_have_one_size_one_palette_and_one_crop(
@@ -213,6 +221,7 @@ def test_the_frames_of_an_animation_have_one_size_one_palette_and_one_crop(
         assert len({(one.palette, one.offset, one.pixels.shape) for one in sprites}) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(picture=pictures(), recipe=recipes())
 def test_a_sprite_that_is_to_be_symmetric_is_whatever_else_is_done_to_it(
@@ -225,6 +234,7 @@ def test_a_sprite_that_is_to_be_symmetric_is_whatever_else_is_done_to_it(
         assert (sprite.pixels == sprite.pixels[::-1]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(picture=pictures(), recipe=recipes())
 def test_what_the_matte_takes_away_altogether_leaves_an_empty_sprite_and_no_colour(

@@ -42,7 +42,7 @@ def picture(*rows: str, cell: int = 8) -> Rgba:
 
 
 def rows(sprite: Sprite) -> list[str]:
-    names = {color: letter for letter, color in LETTERS.items()}
+    names: dict[tuple[int, ...], str] = {color: letter for letter, color in LETTERS.items()}
     return ["".join(names[tuple(map(int, one))] for one in row) for row in sprite.pixels]
 
 
@@ -228,7 +228,8 @@ def test_dithering_is_not_despeckled_and_that_is_said() -> None:
 def test_rare_colours_join_their_nearest() -> None:
     drawn = picture("rrrrrrrr", "rrrrrrrr", "rrrrrrrb")
     assert set(made(drawn, width=8, height=3).palette or ()) == {RED, BLUE}
-    for fields in ({}, {"colors": 0}):
+    every: tuple[dict[str, Any], ...] = ({}, {"colors": 0})
+    for fields in every:
         assert made(drawn, width=8, height=3, merge_rare=0.1, **fields).proof.colors == 1
     fixed = made(drawn, width=8, height=3, merge_rare=0.1, palette=(BLUE, RED))
     assert (fixed.palette, fixed.proof.counts) == ((BLUE, RED), (0, 24))

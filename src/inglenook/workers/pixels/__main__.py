@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inglenook.base.clock import SystemClock
 from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import WireError
+from inglenook.wire.message import Message, WireError
 from inglenook.wire.pixels import OpenPixels, Pixelate, ToPixelsWorker, WriteSprites
 from inglenook.workers.inbox import Inbox
 from inglenook.workers.memory import bound_memory
@@ -22,7 +22,7 @@ def main() -> int:
     except (WireError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    inbox: Inbox[OpenPixels, Pixelate | WriteSprites] = Inbox(
+    inbox: Inbox[OpenPixels, Message] = Inbox(
         channel=channel, end=os._exit, load=OpenPixels, work=(Pixelate, WriteSprites)
     )
     inbox.start()

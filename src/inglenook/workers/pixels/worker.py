@@ -34,7 +34,7 @@ class Worker:
         self,
         *,
         channel: Sender,
-        inbox: Inbox[OpenPixels, Pixelate | WriteSprites],
+        inbox: Inbox[OpenPixels, Message],
         spool: Path,
         bound: Callable[[int], None],
         clock: Clock,
