@@ -16,13 +16,13 @@ from inglenook.testing import parts
 from inglenook.testing.clock import FakeClock
 from inglenook.testing.postgres import ThrowAwayPostgres, can_run
 from tests.databases import fresh_sqlite
-from tests.starters import chat_model, embedding_model, speech_model
+from tests.starters import chat_model, embedding_model, matting_model, speech_model
 
 GC_THRESHOLDS = (20_000, 20, 100)
 """Python's own are 700, 10 and 10; with them a quarter of the time goes into looking for garbage."""
 ALL_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
 
-__all__ = ["chat_model", "embedding_model", "speech_model"]
+__all__ = ["chat_model", "embedding_model", "matting_model", "speech_model"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,6 +24,7 @@ from inglenook.testing import parts
 CHAT = "smollm2-135m-instruct"
 EMBEDDING = "all-minilm-l6-v2"
 SPEECH = "whisper-tiny.en"
+MATTING = "u2netp"
 
 _ROOT = Path(os.environ.get("TEST_STARTERS", Path(__file__).parents[1] / ".starters"))
 
@@ -68,3 +69,9 @@ def embedding_model() -> Path:
 def speech_model() -> Path:
     """A folder of CTranslate2: Whisper tiny.en."""
     return installed(SPEECH)
+
+
+@pytest.fixture(scope="session")
+def matting_model() -> Path:
+    """An ONNX file: U2-Net (small)."""
+    return installed(MATTING)

@@ -58,6 +58,7 @@ from inglenook.jobs.work import Work
 from inglenook.outgoing.model import Rules as OutgoingRules
 from inglenook.outgoing.records import OutgoingRecords
 from inglenook.outgoing.service import OutgoingService
+from inglenook.prediction.matting import MattingService
 from inglenook.prediction.service import PredictionService
 from inglenook.runtime.devices import SystemProbe, system_sources
 from inglenook.runtime.readahead import ReadAhead, SystemReader
@@ -237,8 +238,16 @@ async def _running(
     outgoing = _outgoing(settings, database, clock)
     studio_works = works_of(studio, settings, scheduler=scheduler, outgoing=outgoing, clock=clock)
     pixels = _pixels(settings)
+    matting = MattingService(
+        scheduler=scheduler,
+        catalog=catalog,
+        clock=clock,
+        pinned=frozenset(settings.models.pinned),
+        devices=kinds_of_devices(),
+        max_pixels=settings.images.max_input_pixels,
+    )
     sprite_work = SpriteWork(
-        drawing=work, pixels=pixels, matting=None, gallery=gallery, blobs=blobs, clock=clock
+        drawing=work, pixels=pixels, matting=matting, gallery=gallery, blobs=blobs, clock=clock
     )
     works: list[Work] = [work, sprite_work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
@@ -265,7 +274,7 @@ async def _running(
         gallery=gallery,
         blobs=blobs,
         pixels=pixels,
-        matting=None,
+        matting=matting,
         engines=_drawing_engines(scheduler, catalog),
         preloader=preloader,
         model=settings.pixels.default_model,

@@ -396,7 +396,7 @@ def test_offline_nothing_is_fetched_and_the_other_way_is_said(bench: Bench) -> N
 
 def test_each_starter_is_known_by_name_and_by_use() -> None:
     assert [(one.use, one.licence) for one in starters()] == [
-        ("chat", "Apache-2.0"), ("embedding", "Apache-2.0"), ("speech", "MIT"),
+        ("chat", "Apache-2.0"), ("embedding", "Apache-2.0"), ("speech", "MIT"), ("matting", "Apache-2.0"),
     ]  # fmt: skip
     for one in starters():
         assert starter(one.use) is starter(one.name) is one

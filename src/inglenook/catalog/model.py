@@ -22,6 +22,7 @@ class ModelKind(StrEnum):
     PROJECTOR = "projector"  # what turns pictures into tokens of a language model (mmproj)
     SPEECH = "speech"
     VISION = "vision"  # pictures in, labels and scores out
+    MATTING = "matting"  # a picture in, how much of each pixel is subject out
     OTHER = "other"
 
 
@@ -232,7 +233,7 @@ class VisionFacts:
     """What an ONNX file tells of a model that looks at pictures.
 
     Attributes:
-        task: `classification`.
+        task: `classification`; `matting`, which has no labels, and whose output is as large as its input.
         input, output: names of what it takes and of what is read.
         layout: order of the input's sides. dtype: of its numbers: `float32`, `float16`, `uint8`.
         channels, height, width: of the input; height and width are 0 where it takes any.

@@ -31,6 +31,7 @@ _FIELDS = {ModelKind.LORA: "loras", ModelKind.EMBEDDING: "prompt", ModelKind.VAE
 _BRINGS = {
     ModelKind.LANGUAGE: "`inglenook starters install chat` brings a small one; or ",
     ModelKind.SPEECH: "`inglenook starters install speech` brings a small one; or ",
+    ModelKind.MATTING: "`inglenook starters install matting` brings a small one; or ",
     ModelKind.VISION: "export an experiment of the studio and register it; or ",
 }
 """How to get a first model of a kind."""

@@ -19,7 +19,15 @@ from inglenook.catalog.identity import Identity, Weights
 from inglenook.catalog.model import ModelKind, VisionFacts
 from inglenook.catalog.onnx import OnnxHeader, OnnxValue, read_onnx
 from inglenook.catalog.sidecar import SidecarVision
-from inglenook.vision.preprocessing import Preprocessing, customary, sound
+from inglenook.vision.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalize,
+    Preprocessing,
+    Resize,
+    customary,
+    sound,
+)
 
 SCHEMA: Final = "inglenook.schema"
 TASK: Final = "inglenook.task"
@@ -38,6 +46,8 @@ MAX_LABELS: Final = 50_000
 MAX_LABEL: Final = 200
 CHANNELS: Final = (1, 3)
 MAX_SIDE: Final = 4_096
+MIN_MATTE_PX: Final = 64
+"""Of a matte's side; a smaller one tells no subject."""
 _INTEGER: Final = frozenset(
     {
         "QuantizeLinear",
@@ -65,6 +75,9 @@ def read_vision(path: Path) -> tuple[Identity, Weights]:
     header = read_onnx(path)
     outside = _outside(path, header)
     weights = _weights(header, outside)
+    if _is_matting(header):
+        facts = replace(_matting(header), outside=outside)
+        return Identity(ModelKind.MATTING, None, None, vision=facts), weights
     reason = _strange(header)
     if reason is not None:
         return Identity(ModelKind.OTHER, None, reason), weights
@@ -72,6 +85,46 @@ def read_vision(path: Path) -> tuple[Identity, Weights]:
     task = header.metadata.get(TASK, "classification")
     problem = None if task == "classification" else f"it is for {task[:60]}, which is not served yet"
     return Identity(ModelKind.VISION, None, problem, vision=replace(facts, task=task[:60])), weights
+
+
+def _is_matting(header: OnnxHeader) -> bool:
+    """U2-Net and its like: colour in, one number for each pixel of it out, which a sigmoid has made."""
+    if len(header.inputs) != 1 or not header.outputs:
+        return False
+    taken, given = header.inputs[0], header.outputs[0]
+    if taken.shape is None or taken.dtype != "float32" or _layout(taken) != "NCHW" or given.shape is None:
+        return False
+    sides = taken.shape[2:]
+    whole = taken.shape[1] == 3 and min(sides) >= MIN_MATTE_PX
+    made = header.made_by.get(given.name) == "Sigmoid" and given.dtype == "float32"
+    return whole and made and given.shape[1:] == (1, *sides)
+
+
+def _matting(header: OnnxHeader) -> VisionFacts:
+    """Preprocessing as U2-Net's authors published it; a picture is squeezed into the square, not cut."""
+    taken = header.inputs[0]
+    assert taken.shape is not None
+    _, channels, height, width = taken.shape
+    squeezed = Resize(size=(height, width), interpolation="lanczos")
+    steps = (squeezed, Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    return VisionFacts(
+        task="matting",
+        input=taken.name,
+        output=header.outputs[0].name,
+        layout="NCHW",
+        dtype="float32",
+        channels=channels,
+        height=height,
+        width=width,
+        batch=1,
+        labels=(),
+        labelled=False,
+        preprocessing=Preprocessing(steps=steps),
+        told=False,
+        scores="probabilities",
+        opset=header.opset,
+        quantised=not _INTEGER.isdisjoint(header.operators),
+    )
 
 
 def _outside(path: Path, header: OnnxHeader) -> tuple[Path, ...]:

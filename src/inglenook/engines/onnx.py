@@ -16,6 +16,8 @@ from inglenook.wire.message import Message
 from inglenook.wire.vision import (
     FromVisionWorker,
     LoadVisionModel,
+    Matte,
+    Matted,
     Predict,
     PredictCancelled,
     Predicted,
@@ -125,7 +127,7 @@ class VisionChild(WorkerChild[PredictLastWord]):
             model=model,
             what="vision worker",
             working=WORKING,
-            last_words=(Predicted, PredictFailed, PredictCancelled),
+            last_words=(Predicted, Matted, PredictFailed, PredictCancelled),
             start_timeout_s=start_timeout_s,
             cancel_grace_s=cancel_grace_s,
             stop_grace_s=stop_grace_s,
@@ -133,6 +135,11 @@ class VisionChild(WorkerChild[PredictLastWord]):
 
     async def predict(self, asked: Predict, *, stop: StopToken) -> PredictLastWord:
         """Look at pictures; see `WorkerChild.work`."""
+        cancelled = PredictCancelled(job=asked.job)
+        return await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=_unheard)
+
+    async def matte(self, asked: Matte, *, stop: StopToken) -> PredictLastWord:
+        """Tell the subject from its background; see `WorkerChild.work`."""
         cancelled = PredictCancelled(job=asked.job)
         return await self.work(asked, job=asked.job, cancelled=cancelled, stop=stop, tell=_unheard)
 

@@ -86,8 +86,8 @@ def _padded(rgba: Rgba, width: int, height: int) -> Rgba:
         shrink = 2 * MAX_SIDE_PX / max(canvas_columns, canvas_rows)
         rows, columns = _side(rows * shrink), _side(columns * shrink)
         rgba = reduce(rgba, columns, rows, Reduction.AREA, None)
-        canvas_columns = max(columns, round(rows * width / height))
-        canvas_rows = max(rows, round(columns * height / width))
+        canvas_columns = min(2 * MAX_SIDE_PX, max(columns, round(rows * width / height)))
+        canvas_rows = min(2 * MAX_SIDE_PX, max(rows, round(columns * height / width)))
     canvas = np.zeros((canvas_rows, canvas_columns, 4), np.uint8)
     top, left = (canvas_rows - rows) // 2, (canvas_columns - columns) // 2
     canvas[top : top + rows, left : left + columns] = rgba

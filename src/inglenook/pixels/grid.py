@@ -150,8 +150,9 @@ def _boundaries(length: int, period: float, phase: float) -> Floats:
     slack = period / 2 + 1e-6
     first = -1 if phase >= slack - 2e-6 else 0
     last = int(np.floor((length - phase + slack) / period))
-    found = phase + period * np.arange(first, max(last, first + 1) + 1)
-    return np.clip(found, 0.0, float(length))
+    found = np.unique(np.clip(phase + period * np.arange(first, last + 1), 0.0, float(length)))
+    # A picture in which no cell is seen to a half is one cell.
+    return found if len(found) > 1 else np.array([0.0, float(length)])
 
 
 def _premultiplied(rgba: Rgba) -> npt.NDArray[np.int16]:

@@ -26,7 +26,7 @@ from inglenook.runtime.contracts import Lease, LoadPlan
 from inglenook.runtime.scheduler.loop import Scheduler
 from inglenook.runtime.scheduler.waiting import Hear, acquire_told
 from inglenook.store.files import write_error
-from inglenook.wire.vision import Predict, PredictCancelled, Predicted, PredictFailed, Seen
+from inglenook.wire.vision import Matted, Predict, PredictCancelled, Predicted, PredictFailed, Seen
 
 PREFIX: Final = "predict"
 
@@ -173,7 +173,8 @@ class PredictionService:
             await asyncio.shield(asyncio.to_thread(_remove, files))
         if isinstance(last, Predicted):
             return last
-        raise _why(last, stop)
+        assert not isinstance(last, Matted)
+        raise why(last, stop)
 
 
 def _was_changed(record: ModelRecord) -> bool:
@@ -204,7 +205,8 @@ def _look(seen: Seen, labels: Sequence[str]) -> Look:
     return Look(seen.width, seen.height, named)
 
 
-def _why(last: PredictFailed | PredictCancelled, stop: StopToken) -> Exception:
+def why(last: PredictFailed | PredictCancelled, stop: StopToken) -> Exception:
+    """The error that a worker's last word stands for."""
     if isinstance(last, PredictCancelled):
         reason = "asked to stop" if stop.reason is None else stop.reason.value
         return Cancelled(f"The pictures were not looked at: {reason}.", code="predict.cancelled")

@@ -14,7 +14,7 @@ GROUPS: Mapping[str, tuple[ModelKind, ...]] = {
     "Language": (ModelKind.LANGUAGE,),
     "Pictures": (ModelKind.IMAGE,),
     "Speech": (ModelKind.SPEECH,),
-    "Vision": (ModelKind.VISION,),
+    "Vision": (ModelKind.VISION, ModelKind.MATTING),
     "Parts of models": (
         ModelKind.LORA,
         ModelKind.EMBEDDING,
@@ -29,6 +29,7 @@ KIND_WORDS: Mapping[ModelKind, str] = {
     ModelKind.IMAGE: "draws",
     ModelKind.SPEECH: "writes down speech",
     ModelKind.VISION: "tells what pictures show",
+    ModelKind.MATTING: "tells a subject from its background",
     ModelKind.LORA: "LoRA",
     ModelKind.EMBEDDING: "textual inversion",
     ModelKind.VAE: "VAE",

@@ -5,9 +5,9 @@
       │  ◄──────── Hello ────────────│   after connecting
       │ ──────── LoadVisionModel ──► │
       │  ◄──────── Loaded / LoadFailed
-      │ ────────── Predict ────────► │
+      │ ────────── Predict ────────► │   or Matte
       │ ────────── Cancel ─────────► │   takes effect before the next batch
-      │  ◄──────── Predicted / PredictFailed / PredictCancelled   exactly one
+      │  ◄──────── Predicted / Matted / PredictFailed / PredictCancelled   exactly one
       │ ───────── Shutdown ────────► │
 
 One `Predict` at a time: a second one before the last word of the first is a protocol error.
@@ -80,6 +80,28 @@ class Predicted(Message, frozen=True, kw_only=True, tag="predicted"):
     computing_s: float
 
 
+class Matte(Message, frozen=True, kw_only=True, tag="matte"):
+    """Tell the subject of a picture from its background. `file`: its name in the spool folder. Only for a
+    model whose output is a matte."""
+
+    job: str
+    file: str
+
+
+class Matted(Message, frozen=True, kw_only=True, tag="matted"):
+    """Attributes:
+    file: a grey PNG in the spool folder, of the picture's size (upright); 255 is the subject.
+    seconds: the work took; computing_s of it in the network.
+    """
+
+    job: str
+    file: str
+    width: int
+    height: int
+    seconds: float
+    computing_s: float
+
+
 class PredictFailed(Message, frozen=True, kw_only=True, tag="predict_failed"):
     """It failed; the worker is still alive and ready.
 
@@ -101,6 +123,6 @@ class PredictCancelled(Message, frozen=True, kw_only=True, tag="predict_cancelle
     job: str
 
 
-ToVisionWorker = LoadVisionModel | Predict | Cancel | Shutdown
-PredictLastWord = Predicted | PredictFailed | PredictCancelled
-FromVisionWorker = Hello | Loaded | LoadFailed | Predicted | PredictFailed | PredictCancelled
+ToVisionWorker = LoadVisionModel | Predict | Matte | Cancel | Shutdown
+PredictLastWord = Predicted | Matted | PredictFailed | PredictCancelled
+FromVisionWorker = Hello | Loaded | LoadFailed | Predicted | Matted | PredictFailed | PredictCancelled

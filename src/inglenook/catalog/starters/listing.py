@@ -39,7 +39,7 @@ class Starter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     name: Plain
-    use: Literal["chat", "embedding", "speech"]
+    use: Literal["chat", "embedding", "speech", "matting"]
     form: Literal["file", "folder", "bert"]
     title: str
     description: str
@@ -61,7 +61,10 @@ class Starter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def model(self, root: Path) -> Path:
         """Where the model lies, or would lie."""
-        return root / (self.name if self.form == "folder" else f"{self.name}.gguf")
+        if self.form == "folder":
+            return root / self.name
+        suffix = Path(self.members[0].name).suffix if self.form == "file" else ".gguf"
+        return root / f"{self.name}{suffix}"
 
     def stamp(self, root: Path) -> Path:
         return root / f".{self.name}.json"
@@ -87,7 +90,7 @@ def starters() -> tuple[Starter, ...]:
 
 
 def starter(name: str) -> Starter:
-    """The starter of this name, or the one for this use (`chat`, `embedding`, `speech`).
+    """The starter of this name, or the one for this use (`chat`, `embedding`, `speech`, `matting`).
 
     Raises:
         StarterUnknown: there is none.

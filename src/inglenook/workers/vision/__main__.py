@@ -8,7 +8,7 @@ import sys
 from inglenook.base.clock import SystemClock
 from inglenook.wire.channel import WorkerChannel
 from inglenook.wire.message import WireError
-from inglenook.wire.vision import LoadVisionModel, Predict, ToVisionWorker
+from inglenook.wire.vision import LoadVisionModel, Matte, Predict, ToVisionWorker
 from inglenook.workers.inbox import Inbox
 
 
@@ -19,7 +19,9 @@ def main() -> int:
     except (WireError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    inbox = Inbox(channel=channel, end=os._exit, load=LoadVisionModel, work=Predict)
+    inbox: Inbox[LoadVisionModel, Predict | Matte] = Inbox(
+        channel=channel, end=os._exit, load=LoadVisionModel, work=(Predict, Matte)
+    )
     inbox.start()
 
     from inglenook.workers.vision.network import Network

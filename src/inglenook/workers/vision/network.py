@@ -72,6 +72,29 @@ class Network:
             raise NotFinite("The network gave a score that is not a finite number.")
         return values if self._load.scores == "probabilities" else softmax(values)
 
+    def matte(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """How much of each pixel of (H, W, 3), of the input's size, is subject: float32 (H, W) in [0, 1].
+
+        As U2-Net's authors do: the brightest level of the picture counts as 1 before it is normalised, and
+        the least and the greatest number that come out are 0 and 1.
+
+        Raises NotFinite: the network gave something that is no number.
+        """
+        brightest = max(int(picture.max()), 1)
+        values = numbers(picture[None], self._load.preprocessing)
+        normal = self._load.preprocessing.normalize
+        if normal is not None:  # (x / brightest - mean) / std, out of (x / 255 - mean) / std
+            shift = np.asarray(normal.mean, np.float32) / np.asarray(normal.std, np.float32)
+            values = ((values + shift) * np.float32(255 / brightest) - shift).astype(np.float32)
+        taken = np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32)
+        given = np.asarray(self._session.run([self._load.output], {self._load.input: taken})[0], np.float32)
+        found = given[0, 0]
+        if not np.isfinite(found).all():
+            raise NotFinite("The network gave a matte that is not made of finite numbers.")
+        spread = float(found.max() - found.min())
+        matte: npt.NDArray[np.float32] = ((found - found.min()) / max(spread, 1e-6)).astype(np.float32)
+        return matte
+
     def _taken(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[Any]:
         """As the network takes them; a network of a fixed batch gets the last one again where some lack."""
         stacked = np.stack([*pictures, *[pictures[-1]] * (self._load.batch - len(pictures))])

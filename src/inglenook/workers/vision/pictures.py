@@ -49,3 +49,9 @@ def read(
         return pixels(picture, wanted), picture.size
     except Invalid as error:
         raise BadPicture(error.message, place=place, code=error.code, hint=error.hint) from error
+
+
+def save_matte(matte: npt.NDArray[np.float32], size: tuple[int, int], file: Path) -> None:
+    """A grey PNG of `size` (width, height). `matte`: float32 (h, w) in [0, 1]."""
+    grey = Image.fromarray(np.rint(matte * 255).astype(np.uint8))
+    grey.resize(size, Image.Resampling.LANCZOS).save(file, "PNG", compress_level=1)

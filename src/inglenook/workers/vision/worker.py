@@ -13,12 +13,21 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
 from inglenook.wire.channel import PeerGone
 from inglenook.wire.message import Loaded, LoadFailed, Message
-from inglenook.wire.vision import LoadVisionModel, Predict, PredictCancelled, Predicted, PredictFailed, Seen
+from inglenook.wire.vision import (
+    LoadVisionModel,
+    Matte,
+    Matted,
+    Predict,
+    PredictCancelled,
+    Predicted,
+    PredictFailed,
+    Seen,
+)
 from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
 from inglenook.workers.telling import in_words, log_failure
 from inglenook.workers.vision.errors import BadPicture, Stopped, evidence_of
 from inglenook.workers.vision.network import Network
-from inglenook.workers.vision.pictures import read
+from inglenook.workers.vision.pictures import read, save_matte
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +49,7 @@ class Worker:
         self,
         *,
         channel: Sender,
-        inbox: Inbox[LoadVisionModel, Predict],
+        inbox: Inbox[LoadVisionModel, Predict | Matte],
         load: Callable[[LoadVisionModel], Network],
         clock: Clock,
     ) -> None:
@@ -58,8 +67,8 @@ class Worker:
             network = self._loaded(request)
             if network is None:
                 return EXIT_LOAD_FAILED
-            while isinstance(work := self._inbox.next(), Predict):
-                last_word = self._predict(network, request, work)
+            while isinstance(work := self._inbox.next(), Predict | Matte):
+                last_word = self._last_word(network, request, work)
                 self._inbox.finished()
                 self._channel.send(last_word)
         except PeerGone:
@@ -80,10 +89,11 @@ class Worker:
         self._channel.send(Loaded(seconds=seconds, weights_bytes=Path(request.path).stat().st_size))
         return network
 
-    def _predict(self, network: Network, load: LoadVisionModel, work: Predict) -> Message:
-        began = self._clock.monotonic()
+    def _last_word(self, network: Network, load: LoadVisionModel, work: Predict | Matte) -> Message:
         try:
-            pictures, computing_s = self._look(network, load, work)
+            if isinstance(work, Matte):
+                return self._matte(network, load, work)
+            return self._predict(network, load, work)
         except Stopped:
             return PredictCancelled(job=work.job)
         except BadPicture as error:
@@ -94,8 +104,29 @@ class Worker:
             return PredictFailed(job=work.job, code=error.code, message=error.message, hint=error.hint)
         except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
             return _failure(work.job, error)
+
+    def _predict(self, network: Network, load: LoadVisionModel, work: Predict) -> Predicted:
+        began = self._clock.monotonic()
+        pictures, computing_s = self._look(network, load, work)
         seconds = self._clock.monotonic() - began
         return Predicted(job=work.job, pictures=pictures, seconds=seconds, computing_s=computing_s)
+
+    def _matte(self, network: Network, load: LoadVisionModel, work: Matte) -> Matted:
+        began = self._clock.monotonic()
+        taken, (width, height) = read(
+            _in_spool(load, work.file, 0), 0, network.preprocessing, max_pixels=load.max_pixels
+        )
+        if self._inbox.should_stop():
+            raise Stopped("Stopped before the network.")
+        computing = self._clock.monotonic()
+        small = network.matte(taken)
+        computing_s = self._clock.monotonic() - computing
+        name = f"{work.file}.matte"
+        save_matte(small, (width, height), Path(load.spool) / name)
+        seconds = self._clock.monotonic() - began
+        return Matted(
+            job=work.job, file=name, width=width, height=height, seconds=seconds, computing_s=computing_s
+        )
 
     def _look(self, network: Network, load: LoadVisionModel, work: Predict) -> tuple[tuple[Seen, ...], float]:
         found: list[Seen] = []
@@ -115,14 +146,18 @@ class Worker:
         """Pictures of one size, as many as the network takes at a time, in order."""
         group: list[tuple[Pixels, tuple[int, int]]] = []
         for place, name in enumerate(work.files):
-            if name != Path(name).name or name in {"", ".", ".."}:
-                raise BadPicture(f"{name!r} is not the name of a file in the spool folder.", place=place)
-            one = read(Path(load.spool) / name, place, network.preprocessing, max_pixels=load.max_pixels)
+            one = read(_in_spool(load, name, place), place, network.preprocessing, max_pixels=load.max_pixels)
             if group and (len(group) == network.batch or one[0].shape != group[0][0].shape):
                 yield group
                 group = []
             group.append(one)
         yield group
+
+
+def _in_spool(load: LoadVisionModel, name: str, place: int) -> Path:
+    if name != Path(name).name or name in {"", ".", ".."}:
+        raise BadPicture(f"{name!r} is not the name of a file in the spool folder.", place=place)
+    return Path(load.spool) / name
 
 
 def _seen(scores: npt.NDArray[np.float32], size: tuple[int, int], top: int) -> Seen:
