@@ -43,7 +43,8 @@ def layout(
     count: int, width: int, height: int, columns: int | None, padding: int
 ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """Where each cell's upper left pixel lies, row by row, and the size of the whole."""
-    columns = min(count, columns or math.ceil(math.sqrt(count * height / width) - 1e-9) or 1)
+    square = math.sqrt(count * (height + padding) / (width + padding))
+    columns = min(count, columns or math.ceil(square - 1e-9) or 1)
     rows = math.ceil(count / columns)
     places = [
         (number % columns * (width + padding), number // columns * (height + padding))
