@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from tests.integration.test_matting import ball
 from tests.integration.test_pixels_worker import claiming, encoded, png
+from tests.starters import with_starters
 
 from inglenook.cli import program
+from inglenook.testing.server import RunningServer
 
 pytestmark = pytest.mark.slow
 
@@ -192,3 +195,42 @@ def test_what_could_not_be_done_is_noted_beside_the_data(here: Path) -> None:
     result = run("one.png", "--size", "2x2", "--tile", "x", "-o", "t.png", "--colors", "0")
     assert result.exit_code == 0, result.output
     assert result.stdout == "t.png\n"
+
+
+def covered(file: Path) -> float:
+    """The share of the sprite that is opaque."""
+    with Image.open(file) as opened:
+        return float((np.asarray(opened.convert("RGBA"))[..., 3] > 0).mean())
+
+
+def test_the_matting_model_cuts_a_subject_out_with_and_without_a_server(
+    here: Path, matting_model: Path
+) -> None:
+    ball().save(here / "ball.png")
+    with_starters(here / "data", matting_model)
+    words = ("ball.png", "--size", "40", "--background", "matte")
+    alone = run(*words, "-o", "alone.png", "--json")
+    assert alone.exit_code == 0, alone.output
+    assert 0.05 < covered(here / "alone.png") < 0.15  # a ball of radius 60 in 400 x 300 covers 0.094
+    with RunningServer.start(here / "data"):
+        served = run(*words, "-o", "served.png", "--json")
+    assert served.exit_code == 0, served.output
+    assert (here / "served.png").read_bytes() == (here / "alone.png").read_bytes()
+    one, other = (json.loads(result.stdout)["sprites"] for result in (alone, served))
+    assert one == other
+    assert one[0]["notes"] == []
+
+
+def test_without_a_matting_model_the_border_tells_or_it_says_what_to_install(here: Path) -> None:
+    Image.new("RGB", (60, 60), "white").save(here / "plain.png")
+    with Image.open(here / "plain.png") as plain:
+        plain.paste((0, 0, 200), (20, 20, 40, 40))
+        plain.save(here / "plain.png")
+    result = run("plain.png", "--size", "30", "--background", "matte", "-o", "cut.png")
+    assert result.exit_code == 0, result.output
+    assert "starters install matting" in result.stderr
+    assert covered(here / "cut.png") == pytest.approx(100 / 900)
+    ball().save(here / "ball.png")
+    refused = run("ball.png", "--size", "30", "--background", "matte", "-o", "ball-cut.png")
+    assert refused.exit_code == 1
+    assert "no matting model" in refused.stderr

@@ -145,6 +145,15 @@ class ServerClient:
         answer = await self._send("POST", "/v1/vision/predict", data=told, files=sent, timeout=patient)
         return list(answer.json()["data"])
 
+    async def convert(self, frames: Sequence[bytes], recipe: Mapping[str, Any]) -> Any:
+        """Have pictures made into sprites, several as one animation; what POST /v1/pixel/convert answers."""
+        import httpx
+
+        patient = httpx.Timeout(LOAD_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        sent = [("image", (f"picture-{place}", frame)) for place, frame in enumerate(frames)]
+        told = {"recipe": json.dumps(recipe), "animation": str(len(frames) > 1).lower()}
+        return (await self._send("POST", "/v1/pixel/convert", data=told, files=sent, timeout=patient)).json()
+
     async def send_file(self, path: str, field: str, file: Path, name: str, fields: Mapping[str, str]) -> Any:
         """Send one file of any size with some texts, read from the disk while it goes; the JSON answer."""
         import httpx

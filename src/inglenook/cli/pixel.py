@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`inglenook pixel`: pictures to sprites, and sprites to files, without a server."""
+"""`inglenook pixel`: pictures to sprites, and sprites to files, without a server. Only a subject that a model
+is to cut out needs more than a child: see `pixel_matte`."""
 
 import asyncio
 import tempfile
@@ -141,7 +142,9 @@ async def _run(
 
     from inglenook.base.cancel import StopToken
     from inglenook.base.ids import OWNER
+    from inglenook.cli.pixel_matte import cut_out
     from inglenook.engines.pixels import PixelWorkshop
+    from inglenook.pixels.model import Background
 
     runtime, stop = loaded.settings.runtime, StopToken()
     frames = [await asyncio.to_thread(file.read_bytes) for file in files]
@@ -156,14 +159,17 @@ async def _run(
             keep_warm_s=None,
         )
         try:
-            made = await workshop.pixelate(
-                frames,
-                [None] * len(frames),
-                recipe,
-                person=OWNER,
-                stop=stop,
-                whole_animation=len(frames) > 1,
-            )
+            if recipe.background is Background.MATTE:
+                made = await cut_out(loaded, frames, recipe)
+            else:
+                made = await workshop.pixelate(
+                    frames,
+                    [None] * len(frames),
+                    recipe,
+                    person=OWNER,
+                    stop=stop,
+                    whole_animation=len(frames) > 1,
+                )
             order = replace(order, palette=made[0].palette)
             return made, await workshop.write([one.png for one in made], order, person=OWNER, stop=stop)
         except InglenookError as error:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from inglenook.pixels.dither import remap
 from inglenook.pixels.histogram import Histogram, counted
-from inglenook.pixels.model import Outline, Recipe
+from inglenook.pixels.model import Outline, Quantiser, Recipe
 from inglenook.pixels.nearest import nearest
 from inglenook.pixels.oklab import to_oklab
-from inglenook.pixels.quantise import best_of, palette_of
+from inglenook.pixels.quantise import best_of, is_binned, palette_of
 from inglenook.pixels.rare import merge_rare
 from inglenook.pixels.regions import CLEAR, Indices
 
@@ -115,6 +115,11 @@ def _chosen(
     if len(seen.rgb) == 0:
         notes.append("no pixel is opaque: there was no colour to choose")
         return [np.full(one.shape[:2], CLEAR, np.int32) for one in frames], _NONE
+    if is_binned(seen.rgb) and recipe.quantiser is not Quantiser.OCTREE:
+        notes.append(
+            f"{len(seen.rgb)} different colours are many: those that no eye tells apart were put together"
+            " before the palette was chosen"
+        )
     palette = _without_rare(_palette(seen, recipe, recipe.colors or 1), seen, recipe)
     if recipe.outline is not Outline.NONE and recipe.outline_color is not None and recipe.colors != 1:
         line = np.array([recipe.outline_color], np.uint8)

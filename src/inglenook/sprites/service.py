@@ -3,8 +3,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
@@ -20,6 +20,7 @@ from inglenook.images.service import TITLE_CHARS, ImagesService
 from inglenook.jobs.model import Job
 from inglenook.jobs.service import JobsService
 from inglenook.pixels.model import MAX_COLORS, Background, Recipe
+from inglenook.prediction.matting import BORDER
 from inglenook.sprites import canvas as canvases
 from inglenook.sprites import plan, presets
 from inglenook.sprites.canvas import Size, Window
@@ -29,6 +30,11 @@ from inglenook.sprites.errors import BadSprite
 from inglenook.sprites.model import ANY_MODEL, KIND, Engine, SpriteRequest
 from inglenook.sprites.plan import Ground, Order
 from inglenook.store.blobs import BlobStore
+
+BY_BORDER: Final = (
+    "there is no matting model: what has the border's colour was cut out; `inglenook starters install matting`"
+    " brings one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +206,19 @@ class SpritesService:
             Cancelled: `stop` was set. Failed, Unavailable: the pixel worker could not do it.
         """
         mattes: list[bytes | None] = [None] * len(pictures)
+        by: list[str | None] = [None] * len(pictures)
         if recipe.background is Background.MATTE and self._matting is not None:
             pictures = [await asyncio.to_thread(self._safe, one, at) for at, one in enumerate(pictures)]
             for at, one in enumerate(pictures):
                 matte = await self._matting.matte(one, person=person, stop=stop, work_class=work_class)
-                mattes[at] = matte.png
-        return await self._pixels.pixelate(
+                mattes[at], by[at] = matte.png, matte.by
+        made = await self._pixels.pixelate(
             pictures, mattes, recipe, person=person, stop=stop, whole_animation=whole_animation
         )
+        return [
+            replace(one, notes=(*one.notes, BY_BORDER)) if how == BORDER else one
+            for one, how in zip(made, by, strict=True)
+        ]
 
     async def export(
         self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken

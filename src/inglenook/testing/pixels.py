@@ -125,6 +125,7 @@ class FakeMatting:
 
     gate: _Held = field(default_factory=_Held)
     asked: int = 0
+    by: str = "fake"
 
     async def matte(
         self,
@@ -139,7 +140,7 @@ class FakeMatting:
         width, height = opened(png).size
         matte = Image.new("L", (width, height), 0)
         matte.paste(255, (width // 4, height // 4, width - width // 4, height - height // 4))
-        return FakeMatte(png_of(matte))
+        return FakeMatte(png_of(matte), self.by)
 
 
 def _made(frame: bytes, matte: bytes | None, recipe: Recipe) -> MadePicture:

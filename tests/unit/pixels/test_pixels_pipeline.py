@@ -20,6 +20,7 @@ from inglenook.pixels.model import (
     Symmetry,
     Tile,
 )
+from inglenook.pixels.histogram import MAX_COLORS_APART
 from inglenook.pixels.pipeline import Rgba, pixelate
 from inglenook.pixels.tile import TILES
 
@@ -370,3 +371,15 @@ def test_work_can_be_ended_between_two_steps() -> None:
 def test_the_number_of_mattes_is_that_of_the_pictures() -> None:
     with pytest.raises(ValueError, match="zip"):
         pixelate([noise()], [], Recipe())
+
+
+def test_a_palette_that_was_chosen_from_bins_says_so() -> None:
+    numbers = np.arange(184 * 184, dtype=np.uint32) * 17
+    rgba = np.full((184, 184, 4), 255, np.uint8)
+    for channel in range(3):
+        rgba[..., channel] = (numbers >> 8 * channel & 255).reshape(184, 184)
+    assert 184 * 184 > MAX_COLORS_APART
+    (note,) = made(rgba, quantiser=Quantiser.MEDIAN_CUT, colors=4).notes
+    assert note.startswith("33856 different colours")
+    assert made(rgba, quantiser=Quantiser.OCTREE, colors=4).notes == ()
+    assert made(rgba[:100, :100], quantiser=Quantiser.MEDIAN_CUT, colors=4).notes == ()

@@ -155,6 +155,14 @@ async def test_a_picture_becomes_a_sprite_without_a_drawing(studio: Studio) -> N
     assert [(one.width, one.height) for one in made] == [(8, 8), (8, 8)]
     assert studio.pixels.mattes == [(True, True)]
     assert studio.easel.drawings == []
+    assert [one.notes for one in made] == [(), ()]
+
+
+async def test_a_sprite_that_no_model_cut_out_says_so(studio: Studio) -> None:
+    studio.matting.by = "border"
+    recipe = Recipe(width=8, height=8, background=Background.MATTE)
+    (made,) = await studio.service.convert([canvas()], recipe, person=OWNER, stop=StopToken())
+    assert [note for note in made.notes if "starters install matting" in note]
 
 
 async def test_a_sprite_of_the_gallery_gives_its_frames_and_its_drawings_again(studio: Studio) -> None:
