@@ -303,7 +303,7 @@ def language(settings: "Settings") -> Iterator[Finding]:
         text = f"not installed: {', '.join(missing)}"
         yield Finding(Mark.NOTE, "starters", text, "small models to begin with: inglenook starters install")
     else:
-        yield Finding(Mark.OK, "starters", "models for chat, embeddings and speech are installed")
+        yield Finding(Mark.OK, "starters", "models for chat, embeddings, speech and matting are installed")
 
 
 def models(settings: "Settings") -> Iterator[Finding]:

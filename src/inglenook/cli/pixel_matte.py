@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sprites whose subject is told by the matting model: by the server that runs, else by a workshop of our own."""
+"""Sprites whose subject the matting model tells: by the server that runs, else by a workshop of our own."""
 
 import base64
 import sys

@@ -32,8 +32,8 @@ from inglenook.sprites.plan import Ground, Order
 from inglenook.store.blobs import BlobStore
 
 BY_BORDER: Final = (
-    "there is no matting model: what has the border's colour was cut out; `inglenook starters install matting`"
-    " brings one"
+    "there is no matting model: what has the border's colour was cut out;"
+    " `inglenook starters install matting` brings one"
 )
 
 

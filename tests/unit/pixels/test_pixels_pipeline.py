@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inglenook.pixels.histogram import MAX_COLORS_APART
 from inglenook.pixels.model import (
     Alpha,
     Background,
@@ -20,7 +21,6 @@ from inglenook.pixels.model import (
     Symmetry,
     Tile,
 )
-from inglenook.pixels.histogram import MAX_COLORS_APART
 from inglenook.pixels.pipeline import Rgba, pixelate
 from inglenook.pixels.tile import TILES
 
@@ -378,7 +378,7 @@ def test_a_palette_that_was_chosen_from_bins_says_so() -> None:
     rgba = np.full((184, 184, 4), 255, np.uint8)
     for channel in range(3):
         rgba[..., channel] = (numbers >> 8 * channel & 255).reshape(184, 184)
-    assert 184 * 184 > MAX_COLORS_APART
+    assert MAX_COLORS_APART < 184 * 184
     (note,) = made(rgba, quantiser=Quantiser.MEDIAN_CUT, colors=4).notes
     assert note.startswith("33856 different colours")
     assert made(rgba, quantiser=Quantiser.OCTREE, colors=4).notes == ()
