@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways from a picture to pixels, side by side: ours, the plain one, and two packages that do the same job.
 
-The packages (proper-pixel-art and unfake, both MIT) are installed once into `.benchmarks/pixels`, an environment
-of its own: they bring OpenCV twice, and nothing of ours imports them. Each runs as a process that is asked one
-picture at a time, so that all ways can take turns. What counts is the CPU time from the decoded picture to the
-finished one, in every thread of the process; reading and writing files is left out everywhere.
+The packages (proper-pixel-art and unfake, both MIT) are installed once into `.benchmarks/pixels`, an
+environment of its own: they bring OpenCV twice, and nothing of ours imports them. Each runs as a process that
+is asked one picture at a time, so that all ways can take turns. What counts is the CPU time from the decoded
+picture to the finished one, in every thread of the process; reading and writing files is left out everywhere.
 """
 
 import json
@@ -27,6 +27,7 @@ from inglenook.pixels.pipeline import pixelate
 
 Rgba = npt.NDArray[np.uint8]
 
+PACKAGES = ("proper-pixel-art", "unfake")
 ENVIRONMENT = Path(__file__).parents[1] / ".benchmarks" / "pixels"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 
@@ -79,13 +80,14 @@ def plain(asked: Asked) -> Made:
 
 
 PROGRAM = """
-import json, os, sys, time
+import json, logging, os, sys, time
 import cv2
 import numpy as np
 from PIL import Image
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 cv2.setNumThreads(1)
+logging.disable(logging.WARNING)
 {way}
 for line in sys.stdin:
     asked = json.loads(line)
@@ -110,6 +112,11 @@ def way(picture, colors, cell_px):
     config = PixelateConfig(pixel_width=cell_px, colors=ColorConfig(method="palette", palette=palette))
     return pixelate(picture, config).image
 """,
+    "proper-pixel-art, any colours": """
+from proper_pixel_art import PixelateConfig, pixelate
+def way(picture, colors, cell_px):
+    return pixelate(picture, PixelateConfig(pixel_width=cell_px)).image
+""",
     "unfake": """
 import asyncio
 import unfake
@@ -117,7 +124,8 @@ def way(picture, colors, cell_px):
     return asyncio.run(unfake.process_image(picture, max_colors=colors, manual_scale=cell_px))["image"]
 """,
 }
-"""As their documentation calls them, told the number of colours."""
+"""As their documentation calls them, told the number of colours; one once more as it is by itself, which holds
+to no number."""
 
 
 @contextmanager
@@ -135,7 +143,7 @@ def install() -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", str(ENVIRONMENT)], check=True, stdout=sys.stderr)
     subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", str(ENVIRONMENT / "bin" / "python"), *WAYS],
+        [*uv, "pip", "install", "--quiet", "--python", str(ENVIRONMENT / "bin" / "python"), *PACKAGES],
         check=True,
         stdout=sys.stderr,
     )
@@ -143,17 +151,19 @@ def install() -> None:
 
 def versions() -> dict[str, str]:
     """Of the packages."""
-    asked = "import json, sys, importlib.metadata as m; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+    asked = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
     run = subprocess.run(
-        [ENVIRONMENT / "bin" / "python", "-c", asked, *WAYS], check=True, stdout=subprocess.PIPE
+        [ENVIRONMENT / "bin" / "python", "-c", asked, *PACKAGES],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    found: dict[str, str] = json.loads(run.stdout)
-    return found
+    return dict(zip(PACKAGES, run.stdout.split(), strict=True))
 
 
 @contextmanager
 def _package(name: str, folder: Path) -> Iterator[Way]:
-    file, out = folder / f"{name}.png", folder / f"{name}-made.png"
+    file, out = folder / f"{name}.png", folder / f"{name} made.png"
     process = subprocess.Popen(
         [ENVIRONMENT / "bin" / "python", "-c", PROGRAM.format(way=WAYS[name])],
         stdin=subprocess.PIPE,

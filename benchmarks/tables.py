@@ -618,7 +618,7 @@ def pixels(found: Found) -> list[str]:
         f"the same job: {names}. CPU milliseconds on one thread from the decoded picture to the finished one, all ways in turn",
         "picture by picture.",
         "",
-        f"Known sprites of 32 x 32 in {known['pictures']} pictures: enlarged by 4, 8, 5.5, 7.37 and 11.09, then spoiled, and asked back",
+        f"Known sprites of 32 x 32 in {known['pictures']} pictures: enlarged by whole and fractional factors, then spoiled, and asked back",
         "with only the number of colours told. A cell is right within an OKLab distance of 0.02, which is just noticeable; a",
         "result of the wrong size is stretched before its cells are counted. Expected: ours finds the size in at least 95 %, has",
         "at least 97 % of the cells right and gives every sharp picture back bit for bit; the packages find the size of whole",
