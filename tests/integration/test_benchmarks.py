@@ -83,6 +83,22 @@ def test_a_part_measures_what_its_table_shows(part: str) -> None:
 
 
 @pytest.mark.slow
+def test_known_sprites_come_back_and_drawings_keep_what_is_promised() -> None:
+    found = run("benchmarks.pixels", "--sprites", "1", "--alone")
+    sharp = found["truth"]["by_spoil"]["sharp"]["ours"]
+    assert (sharp["size"], sharp["exact"], sharp["cells"]) == (1, 1, 1)
+    before, after = (found["starter"]["ways"][way] for way in ("before", "ours"))
+    assert before["half"] > 0
+    assert before["colors"] > 16
+    assert after["half"] == 0
+    assert after["alphas"] <= 2
+    assert after["colors"] <= 16
+    shown = "\n".join(tables.SECTIONS["pixels"](found))
+    assert "no package in this run" in shown
+    assert "| ours, told the size | told | " in shown
+
+
+@pytest.mark.slow
 def test_a_model_of_every_family_is_drawn_alike_by_the_code_for_a_gpu(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     options = "--tiny --device cpu --no-compile --rounds 1 --out"
