@@ -53,6 +53,18 @@ def opened(page: Page, *files: FilePayload) -> Any:
     return shown(page)
 
 
+def until(page: Page, condition: str) -> None:
+    """Wait for a condition of the page's scripts; the browser's own waiting needs an `eval` that we forbid."""
+    page.evaluate(
+        f"""() => new Promise((done, failed) => {{
+            const end = Date.now() + 30000;
+            const look = () => ({condition}) ? done()
+                : Date.now() > end ? failed(new Error({json.dumps(condition)})) : setTimeout(look, 20);
+            look();
+        }})"""
+    )
+
+
 def changed(page: Page, name: str, value: str | bool) -> Any:
     """Set a control as a person does, wait for the answer that it leads to."""
     control = page.locator(f"#{name}")
@@ -184,7 +196,7 @@ def test_the_last_answer_wins(page: Page) -> None:
     late: list[Any] = []
     page.route("**/v1/pixel/convert", lambda route: late.append(route) if not late else route.continue_())
     page.fill("#width", "8")
-    page.wait_for_function("asking !== null && document.body.classList.contains('is-working')")
+    until(page, "asking !== null && document.body.classList.contains('is-working')")
     while not late:
         page.wait_for_timeout(20)
     assert changed(page, "width", "12")["width"] == 12
@@ -211,14 +223,14 @@ def test_colours_are_changed_added_removed_and_locked(page: Page) -> None:
     with page.expect_response("**/v1/pixel/convert"):
         page.get_by_role("button", name="Choose the rest").click()
     expect(page.get_by_role("button", name="Lock #ff00ff")).to_have_attribute("aria-pressed", "true")
-    page.wait_for_function("palette.own.length === 4 && palette.own.includes('#ff00ff')")
+    until(page, "palette.own.length === 4 && palette.own.includes('#ff00ff')")
 
 
 def test_a_palette_comes_from_a_file_or_is_refused_in_words(nook: Watched, page: Page) -> None:
     opened(page)
     page.set_input_files("#palette-file", file(b"102030\naabbcc\n", "mine.hex", "text/plain"))
     expect(page.locator("#swatches .swatch")).to_have_count(2)
-    page.wait_for_function("sprite.palette.join() === '#102030,#aabbcc'")
+    until(page, "sprite.palette.join() === '#102030,#aabbcc'")
     page.set_input_files("#palette-file", file(b"\x00\x01", "bad.gpl", "text/plain"))
     expect(page.locator("#error-file")).to_be_visible()
     nook.errors.clear()
@@ -367,7 +379,7 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(nook: Watched, page: 
     expect(page.locator("#error-image")).to_contain_text("did not answer")
     expect(page.locator("#connection")).to_be_visible()
     nook.context.set_offline(False)
-    page.wait_for_function("sprite.width === 10", timeout=PATIENCE_MS)
+    until(page, "sprite.width === 10")
     expect(page.locator("#error-image")).to_be_hidden()
     nook.errors.clear()
 

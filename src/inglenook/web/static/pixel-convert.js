@@ -121,7 +121,7 @@ function showProof(made) {
 
 async function openFiles(files) {
   const pictures = [...files].filter((file) => file.type === "" || file.type.startsWith("image/"));
-  if (pictures.length === 0) return tellError(new Refused({ message: "That is no picture.", field: "image" }), "image");
+  if (pictures.length === 0) return tellError(new Refused({ message: "That is no picture.", param: "image" }), "image");
   source = { kind: "files", files: pictures, picture: "", of: "file" };
   announce(pictures.length === 1 ? "Picture opened" : `${pictures.length} pictures opened as frames`);
   keepPictures(pictures);

@@ -26,14 +26,14 @@ function spriteRequest() {
   if (made("lora") !== undefined) body.loras = [{ model: made("lora"), weight: made("lora_weight") ?? 1 }];
   if (made("continue_tile") !== undefined) body.continue_tile = made("continue_tile");
   if (made("over") || body.continue_tile !== undefined) {
-    if (sprite === null) throw new Refused({ message: "No sprite is open to begin with.", hint: "open a picture first", field: "image_over" });
+    if (sprite === null) throw new Refused({ message: "No sprite is open to begin with: open a picture first.", param: "image" });
     body.image = `data:image/png;base64,${(sprite.frames ?? [sprite])[view.at].png}`;
     if (body.continue_tile === undefined) body.strength = made("strength");
   }
   return body;
 }
 
-const MAKE_PLACES = { seed: "make_seed", image_over: "over", image: "over" };
+const MAKE_PLACES = { seed: "make_seed", image: "over" };
 
 makeForm.addEventListener("submit", async (event) => {
   event.preventDefault();

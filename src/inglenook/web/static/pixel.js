@@ -22,8 +22,7 @@ function element(name, fields = {}, ...inside) {
 class Refused extends Error {
   constructor(problem, status) {
     super(problem?.message ?? `The server refused this (status ${status}).`);
-    this.hint = problem?.hint ?? "";
-    this.field = problem?.field ?? "";
+    this.field = problem?.param ?? "";
   }
 }
 
