@@ -728,6 +728,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.web.login_pages import login_router
     from inglenook.web.model_pages import model_pages
     from inglenook.web.pages import web_router
+    from inglenook.web.pixel.pages import pixel_pages
     from inglenook.web.reference import reference_router
     from inglenook.web.settings_pages import settings_router
     from inglenook.web.studio import studio_pages
@@ -893,6 +894,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         login_router(),
         settings_router(configuration=workshop.configuration),
         web_router(images=images, jobs=jobs, gallery=gallery, catalog=catalog, runtime=runtime),
+        pixel_pages(sprites=workshop.sprites, palettes=palettes, catalog=catalog),
         chat_pages(catalog=catalog, conversations=workshop.conversations, language=workshop.chat),
         model_pages(catalog=catalog, runtime=runtime, language=workshop.chat, loads=_loads(workshop)),
         log_pages(journal),

@@ -12,7 +12,7 @@ from tests.e2e.browser import PATIENCE_MS, Watched, draw, unfold, violations, wa
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("/", "/chat", "/gallery", "/projects", "/activity", "/nowhere")
+PAGES = ("/", "/pixels", "/chat", "/gallery", "/projects", "/activity", "/nowhere")
 BUDGET_BYTES = 200_000
 """HTML, styles, scripts and fonts of a first visit, before compression."""
 
@@ -118,14 +118,14 @@ def test_light_and_dark_are_the_systems_until_somebody_chooses(
 def test_the_keyboard_finds_the_content_the_rooms_and_the_form_in_this_order(nook: Watched) -> None:
     page = nook.open()
     names = []
-    for _ in range(14):
+    for _ in range(15):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
     assert names[0] == "Skip to the content"
-    rooms = ["Create", "Chat", "Gallery", "Projects", "Models", "Activity", "Logs", "Settings"]
-    assert names[1:10] == ["Inglenook", *rooms]
-    assert names[10] == "theme"
-    assert names[11:14] == [
+    rooms = ["Create", "Pixels", "Chat", "Gallery", "Projects", "Models", "Activity", "Logs", "Settings"]
+    assert names[1:11] == ["Inglenook", *rooms]
+    assert names[11] == "theme"
+    assert names[12:15] == [
         "Earlier",
         "prompt",
         page.locator("#model").evaluate("it => it.textContent.trim()"),

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sprite is taken along: a file of each format, a place in the gallery; a picture is chosen out of it.
+"use strict";
+
+const PICTURES_AT_ONCE = 24;
+
+function blobOf(base64) {
+  return new Blob([Uint8Array.from(atob(base64), (one) => one.charCodeAt(0))], { type: "image/png" });
+}
+
+const levelsOf = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+
+function exportForm(format, more = {}) {
+  const form = new FormData();
+  const frames = sprite.frames ?? [sprite];
+  for (const [at, frame] of frames.entries()) form.append("frames", blobOf(frame.png), `${at + 1}.png`);
+  const spec = { format, name: byId("file_name").value.trim() || "sprite", scale: Number(byId("scale").value || 1), ...more };
+  if (frames.length > 1) spec.durations_ms = frames.map(() => Number(byId("frame_ms").value));
+  if (sprite.palette !== null) spec.palette = sprite.palette.map(levelsOf);
+  form.append("spec", JSON.stringify(spec));
+  return form;
+}
+
+const SHEET_FIELDS = ["columns", "padding"];
+
+function sheetFields() {
+  const sheet = byId("format").value.startsWith("sheet-");
+  for (const field of document.querySelectorAll("[data-sheet]")) field.hidden = !sheet;
+  return sheet ? Object.fromEntries(SHEET_FIELDS.map((id) => [id, valueOfNumber(byId(id))])) : {};
+}
+
+const valueOfNumber = (field) => (field.value === "" ? undefined : Number(field.value));
+
+function nameIn(answer) {
+  const said = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "");
+  return said === null ? "sprite" : decodeURIComponent(said[1]);
+}
+
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const RENAMED = { durations_ms: "frame_ms", frames: "format" };
+const fileForm = byId("file-form");
+
+fileForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  clearErrors(fileForm);
+  clearErrors(byId("stage-full"));
+  const button = fileForm.querySelector(".go");
+  button.disabled = true;
+  try {
+    const answer = await ask("POST", "/v1/pixel/export", { body: exportForm(byId("format").value, sheetFields()) });
+    save(await answer.blob(), nameIn(answer));
+    announce(`${nameIn(answer)} is downloaded`);
+  } catch (error) {
+    tellError(error, "frames", RENAMED);
+  } finally {
+    button.disabled = false;
+  }
+});
+byId("format").addEventListener("change", sheetFields);
+sheetFields();
+
+// A still sprite as its indexed PNG; frames as a lossless WebP, which the gallery plays.
+byId("keep").addEventListener("click", async () => {
+  clearErrors(fileForm);
+  byId("keep").disabled = true;
+  try {
+    const several = (sprite.frames ?? [sprite]).length > 1;
+    const written = await ask("POST", "/v1/pixel/export", { body: exportForm(several ? "webp" : "png", { scale: 1 }) });
+    const form = new FormData();
+    form.append("file", await written.blob(), nameIn(written));
+    const kept = await askJson("POST", "/v1/pictures/import", { body: form });
+    if (kept.refused.length > 0) throw new Refused(kept.refused[0].error);
+    const link = element("a", { href: `/pictures/${kept.data[0].id}`, textContent: "Look at it" });
+    byId("kept").replaceChildren("It is in the gallery. ", link);
+  } catch (error) {
+    tellError(error, "frames", RENAMED);
+  } finally {
+    byId("keep").disabled = false;
+  }
+});
+
+// -- out of the gallery
+
+const gallery = byId("gallery");
+let lastShown = "";
+
+function galleryItem(picture) {
+  const words = picture.prompt || "a picture without words";
+  const image = element("img", { src: `/v1/pictures/${picture.id}/thumbnail`, alt: words.slice(0, 200), loading: "lazy" });
+  const button = element("button", { type: "button" }, image);
+  button.addEventListener("click", () => {
+    gallery.close();
+    openPicture(picture.id);
+    announce("Picture opened");
+  });
+  return element("li", {}, button);
+}
+
+async function morePictures() {
+  const state = byId("gallery-state");
+  state.textContent = "Looking…";
+  try {
+    const found = await askJson("GET", `/v1/pictures?limit=${PICTURES_AT_ONCE}${lastShown && `&before=${lastShown}`}`);
+    byId("gallery-list").append(...found.data.map(galleryItem));
+    lastShown = found.data.at(-1)?.id ?? lastShown;
+    byId("gallery-more").hidden = !found.has_more;
+    state.textContent = byId("gallery-list").children.length === 0 ? "The gallery is empty. What you draw is kept there." : "";
+  } catch (error) {
+    if (!(error instanceof Refused || error instanceof TypeError)) throw error;
+    state.textContent = error instanceof Refused ? error.message : SILENT;
+  }
+}
+
+byId("gallery-open").addEventListener("click", () => {
+  byId("gallery-list").replaceChildren();
+  lastShown = "";
+  gallery.showModal();
+  morePictures();
+});
+byId("gallery-more").addEventListener("click", morePictures);
