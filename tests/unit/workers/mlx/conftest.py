@@ -6,9 +6,11 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISAB
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]  # its types need torch
-    """Tiny models by name, each in the hands of both workers; made when one is first asked for."""
+    """Tiny models by name, each in the hands of both workers; made when one is first asked for. Not shared
+    between files: a LoRA of the last drawing lies on a model until the next one.
+    """
     import torch
     from tests.unit.workers.mlx.bench import Pair, pair
 
