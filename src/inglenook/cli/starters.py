@@ -34,7 +34,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def starters(
     ctx: click.Context, to: Path | None, as_json: bool, config: Path | None, data: Path | None
 ) -> None:
-    """List the starters: models for chat, embeddings, speech and matting."""
+    """List the starters: small models out of packages."""
     if ctx.invoked_subcommand is not None:
         return
     from inglenook.catalog.starters.listing import is_installed
