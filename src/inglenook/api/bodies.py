@@ -179,7 +179,11 @@ def decoded(text: str) -> bytes:
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Invalid(f"It is not base64: {str(error)[:100]}.", code="picture.base64") from None
+        raise Invalid(
+            f"It is not base64: {str(error)[:100]}.",
+            code="picture.base64",
+            hint="send the bytes of the picture's file in base64",
+        ) from None
     if not data:
         raise Invalid("The picture is empty.", code="picture.base64")
     return data

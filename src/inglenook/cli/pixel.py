@@ -17,6 +17,7 @@ from inglenook.cli.pixel_options import (
     FORMATS,
     FrameSize,
     FrameTagOption,
+    check_order,
     choose_format,
     named_palette,
     out_file,
@@ -102,6 +103,17 @@ def pixel(
     format_ = choose_format(out, format_, frames=1 if layers else len(files), layers=layers)
     if out is not None:
         check_files([out], force=force)
+    check_order(
+        format_,
+        tags=tags,
+        frames=1 if layers else len(files),
+        given={
+            "--columns": columns is not None,
+            "--padding": padding > 0,
+            "--once": once,
+            "--frame-ms": frame_ms is not None,
+        },
+    )
     recipe = _recipe(size, palette, asked)
     order = WriteOrder(
         format=format_,  # type: ignore[arg-type]  # one of FORMATS
@@ -170,7 +182,7 @@ async def _run(
                     stop=stop,
                     whole_animation=len(frames) > 1,
                 )
-            order = replace(order, palette=made[0].palette)
+            order = replace(order, palette=made[0].palette or None)
             return made, await workshop.write([one.png for one in made], order, person=OWNER, stop=stop)
         except InglenookError as error:
             raise _of_file(error, files) from None
@@ -218,7 +230,7 @@ def _facts(made: "MadePicture") -> dict[str, Any]:
 def in_words(made: "MadePicture") -> str:
     """The proof on one line."""
     proof = made.proof
-    parts = [f"{proof.width} x {proof.height}", f"{proof.colors} colours"]
+    parts = [f"{proof.width} x {proof.height}", f"{proof.colors} colour{'' if proof.colors == 1 else 's'}"]
     if made.palette is not None:
         off = "every pixel" if proof.within_palette else f"all but {proof.off_palette} pixels"
         parts.append(f"{off} in the palette of {len(made.palette)}")

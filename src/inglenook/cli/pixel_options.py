@@ -2,13 +2,13 @@
 """What `inglenook pixel` is asked for: a recipe as options; how sizes, tags and palettes are written."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from inglenook.base.errors import Conflict, Failed
+from inglenook.base.errors import Conflict, Failed, InglenookError
 from inglenook.pixels.model import (
     Alpha,
     Background,
@@ -24,6 +24,7 @@ from inglenook.pixels.model import (
 
 if TYPE_CHECKING:
     from inglenook.engines.pixels import MadePicture
+    from inglenook.wire.pixels import FrameTag
 
 FORMATS: Final = (
     "png",
@@ -46,6 +47,15 @@ _OF_SUFFIX: Final = {
     ".ico": ("ico",),
     ".rgba": ("rgba",),
 }
+_SHEETS: Final = ("sheet-aseprite", "sheet-texturepacker")
+_ONLY_IN: Final = {
+    "--tag": ("aseprite", *_SHEETS),
+    "--columns": _SHEETS,
+    "--padding": _SHEETS,
+    "--once": ("gif", "webp"),
+    "--frame-ms": ("gif", "webp", "aseprite", *_SHEETS),
+}
+"""Formats that can hold what an option asks for."""
 _ONE_PICTURE: Final = frozenset({"png", "ico", "icons"})
 _SIZE: Final = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
 _TAG: Final = re.compile(r"([^:]{1,64}):(\d{1,3})(?:-(\d{1,3}))?(?::(forward|reverse|ping-pong))?")
@@ -110,6 +120,28 @@ def choose_format(out: Path | None, asked: str | None, *, frames: int, layers: b
     return found
 
 
+def check_order(format_: str, *, frames: int, tags: Sequence["FrameTag"], given: Mapping[str, bool]) -> None:
+    """Nothing that was asked for is left out of the file in silence.
+
+    Args:
+        given: each other option about the file, and whether it was given.
+
+    Raises click.UsageError: the format has no place for one, or a tag names frames that there are not.
+    """
+    for option, formats in _ONLY_IN.items():
+        if (bool(tags) if option == "--tag" else given[option]) and format_ not in formats:
+            raise click.UsageError(
+                f"a file of format {format_} has no place for {option}; leave it out, or write"
+                f" {', '.join(formats)}"
+            )
+    for tag in tags:
+        if tag.last >= frames:
+            raise click.UsageError(
+                f"--tag {tag.name}:{tag.first + 1}-{tag.last + 1} goes past the last frame: frames count"
+                f" from 1, and the last is {frames}"
+            )
+
+
 def named_palette(text: str) -> str | list[str]:
     """A palette's name, or colours: written out, or out of a file.
 
@@ -133,7 +165,11 @@ def named_palette(text: str) -> str | list[str]:
             code="cli.palette",
             hint="give a .gpl, .pal, .hex, .act, .aseprite or .png file, or the name of a palette",
         ) from error
-    return ["#{:02x}{:02x}{:02x}".format(*one) for one in read_palette(data, file.name).colors]
+    try:
+        found = read_palette(data, file.name)
+    except InglenookError as error:
+        raise type(error)(f"{file}: {error.message}", code=error.code, hint=error.hint) from None
+    return ["#{:02x}{:02x}{:02x}".format(*one) for one in found.colors]
 
 
 def out_file(source: Path, made: "MadePicture", suffix: str) -> Path:

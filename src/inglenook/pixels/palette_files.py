@@ -96,7 +96,7 @@ def _different(colors: Iterable[Color]) -> tuple[Color, ...]:
 
 def _sized(fact: str) -> Invalid:
     return Invalid(
-        fact, code="palette.size", field="palette", hint=f"A palette has 1 to {MAX_COLORS} colours."
+        fact, code="palette.size", field="palette", hint=f"a palette has 1 to {MAX_COLORS} colours"
     )
 
 
@@ -105,7 +105,7 @@ def _unreadable(fact: str) -> Invalid:
         fact,
         code="palette.unreadable",
         field="palette",
-        hint="Palettes are read as .gpl, .pal, .hex, .act, .aseprite and .png.",
+        hint="palettes are read as .gpl, .pal, .hex, .act, .aseprite and .png",
     )
 
 
@@ -213,7 +213,7 @@ def _read_aseprite(data: bytes) -> _Read:
 def _read_png(data: bytes) -> _Read:
     """The colours of a picture in the order in which they first come, row by row."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if width * height > _MAX_PICTURE_PX:
@@ -222,6 +222,8 @@ def _read_png(data: bytes) -> _Read:
     try:
         with Image.open(BytesIO(data), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGBA")).reshape(-1, 4)
+    except UnidentifiedImageError as error:  # its words name an object in memory
+        raise _unreadable("The PNG is damaged in its header.") from error
     except _DECODER_ERRORS as error:
         raise _unreadable(f"The PNG is damaged ({error}).") from error
     opaque = np.ascontiguousarray(pixels[pixels[:, 3] > 0])

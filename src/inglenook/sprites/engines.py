@@ -103,7 +103,12 @@ class Engines:
     def _named(self, wanted: Engine, model: ModelRecord, *, loras: bool) -> tuple[Engine, ModelRecord]:
         one = next((one for one in self._registered if one.engine is wanted), None)
         if one is None:
-            raise EngineMissing(f"The engine {wanted} is not part of this program.", field="engine")
+            here = ", ".join(one.engine for one in self._registered)
+            raise EngineMissing(
+                f"The engine {wanted} is not part of this program.",
+                field="engine",
+                hint=f"choose auto or one of {here}",
+            )
         missing = one.missing()
         if missing is not None:
             raise EngineMissing(missing[0], hint=missing[1], field="engine")

@@ -154,6 +154,9 @@ async def test_a_selection_of_a_canvas_is_redrawn(door: Door) -> None:
     ("fields", "field", "words"),
     [
         ({"promt": "a fox"}, "promt", "did you mean prompt"),
+        ({"width": 32}, "width", "belongs into recipe"),
+        ({"recipe": 5}, "recipe", "must be an object; got 5"),
+        ({"image": "abc"}, "image", "send the bytes of the picture's file"),
         ({"n": 0}, "n", "at least 1"),
         ({"frames": "4"}, "frames", "whole number"),
         ({"engine": "cuda"}, "engine", "must be one of"),
@@ -179,6 +182,7 @@ async def test_bad_fields_are_refused_by_name(
 async def test_an_engine_that_is_not_here_is_unavailable(door: Door) -> None:
     error = await door.refused("/v1/pixel/sprites", status=503, json={"prompt": "a fox", "engine": "sdcpp"})
     assert (error["code"], error["param"]) == ("engine.not_installed", "engine")
+    assert error["hint"] is not None
 
 
 async def test_a_job_that_fails_tells_why_to_whoever_waits(door: Door) -> None:

@@ -174,6 +174,11 @@ def test_no_colours_means_all_of_them(client: TestClient, house: PixelHouse, col
     assert house.work.asked[0].recipe.colors == 0
 
 
+def test_too_many_colours_are_told_the_most_alone(client: TestClient) -> None:
+    answer = client.post("/pixel/generate", json=CAT | {"colors": 300}).json()
+    assert answer["error"] == "colors must be at most 256; got 300."
+
+
 def test_two_at_once_are_refused_where_the_client_wants_it_so(
     client: TestClient, house: PixelHouse, pool: concurrent.futures.ThreadPoolExecutor
 ) -> None:

@@ -261,6 +261,7 @@ _WORDS: Mapping[str, str] = {
     "extra_forbidden": "is not known",
     "too_long": "may have {max_length} entries at most",
     "list_type": "must be a list",
+    "dict_type": "must be an object",
     "model_type": "must be an object",
     "string_too_long": "may have {max_length} characters at most",
     "string_too_short": "must not be empty",

@@ -24,7 +24,7 @@ from inglenook.images.model import (
     MAX_STEPS,
     LoraChoice,
 )
-from inglenook.pixels.model import MAX_COLORS, Recipe
+from inglenook.pixels.model import MAX_COLORS, Recipe, known_fields
 from inglenook.sprites.model import (
     DEFAULT_FRAME_MS,
     DEFAULT_FRAME_STRENGTH,
@@ -181,6 +181,8 @@ def read(fields: type[F], sent: Mapping[str, Any]) -> F:
         if name not in fields.model_fields:
             near = difflib.get_close_matches(name, list(fields.model_fields), n=1)
             known = f"known are {', '.join(fields.model_fields)}"
+            if "recipe" in fields.model_fields and name in known_fields():
+                near, known = [], f'it belongs into recipe: {{"recipe": {{"{name}": …}}}}'
             raise Invalid(
                 f"Unknown field {shown(name)}.",
                 field=name[:64],

@@ -266,7 +266,7 @@ def _recipe(
 
 def _colors(fields: Fields, default: int | None) -> int | None:
     """Nought and less keep every colour, as in the original."""
-    colors = fields.whole("colors", default, -(2**31), MAX_COLORS)
+    colors = fields.whole("colors", default, None, MAX_COLORS)
     return None if colors is None else max(0, colors)
 
 

@@ -66,7 +66,7 @@ class Fields:
             raise Invalid(f"{name} must be true or false; got {shown(value)}.", field=name)
         return value
 
-    def whole(self, name: str, default: int | None, low: int, high: int) -> int | None:
+    def whole(self, name: str, default: int | None, low: int | None, high: int) -> int | None:
         """A whole number, also as a text: the original takes both."""
         value = self._sent.get(name)
         if value is None:
@@ -74,8 +74,9 @@ class Fields:
         number = _whole(value)
         if number is None:
             raise Invalid(f"{name} must be a whole number; got {shown(value)}.", field=name)
-        if not low <= number <= high:
-            raise Invalid(f"{name} must be {low} to {high}; got {shown(value)}.", field=name)
+        if number > high or (low is not None and number < low):
+            takes = f"at most {high}" if low is None else f"{low} to {high}"
+            raise Invalid(f"{name} must be {takes}; got {shown(value)}.", field=name)
         return number
 
     def number(self, name: str, default: float | None, low: float, high: float) -> float | None:

@@ -29,7 +29,7 @@ def write(frames: Sequence[Bytes], spec: Spec) -> Written:
         raise Invalid(
             f"A file of format {spec.format} holds one picture; {len(frames)} were given.",
             field="format",
-            hint="Choose gif, webp, aseprite or a sheet.",
+            hint="choose gif, webp, aseprite or a sheet",
         )
     writer, media_type, suffix = _WRITERS[spec.format]
     return Written(writer(frames, spec), media_type, suffix)

@@ -63,7 +63,7 @@ def _own(frame: Bytes, number: int, holes: bool) -> Indexed:
     raise Invalid(
         f"Frame {number} has {fact}.",
         field="frames",
-        hint="Reduce the colours to 255 with binary alpha, or choose webp.",
+        hint="reduce the colours to 255 with binary alpha, or choose webp",
     )
 
 

@@ -66,7 +66,7 @@ def _damaged(what: str) -> Invalid:
     return Invalid(
         f"This is not a whole Aseprite file: {what}.",
         code="pixels.unreadable",
-        hint="Open it in Aseprite and save it again.",
+        hint="open it in Aseprite and save it again",
     )
 
 

@@ -71,7 +71,7 @@ def _too_large(sprite: Bytes, side: int) -> Invalid:
     return Invalid(
         f"The sprite is {width} x {height} pixels, and the icon has room for {side} x {side}.",
         field="frames",
-        hint="Make the sprite smaller: icons enlarge it by whole factors and never shrink it.",
+        hint="make the sprite smaller: icons enlarge it by whole factors and never shrink it",
     )
 
 

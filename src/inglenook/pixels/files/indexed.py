@@ -70,5 +70,5 @@ def _check_all_in(packed: npt.NDArray[np.uint32], own: Bytes) -> None:
         raise Invalid(
             f"{len(missing)} colours of the frames are not in the palette, #{bytes(missing[0]).hex()} first.",
             field="palette",
-            hint="Leave the palette out, or bring the frames to it first.",
+            hint="leave the palette out, or bring the frames to it first",
         )

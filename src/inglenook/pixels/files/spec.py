@@ -123,13 +123,17 @@ def _check_name(field: str, name: str) -> None:
 def _check_size(frames: Sequence[Bytes], spec: Spec) -> None:
     side = max(frames[0].shape[:2]) * spec.scale
     if side > MAX_SIDE_WRITTEN_PX:
-        raise Invalid(f"A side would be {side} pixels; {MAX_SIDE_WRITTEN_PX} is the most.", field="scale")
+        raise Invalid(
+            f"A side would be {side} pixels; {MAX_SIDE_WRITTEN_PX} is the most.",
+            field="scale",
+            hint="choose a smaller scale",
+        )
     pixels = sum(frame.shape[0] * frame.shape[1] for frame in frames) * spec.scale**2
     if pixels > MAX_PIXELS_WRITTEN:
         raise Invalid(
             f"{pixels} pixels would be written; {MAX_PIXELS_WRITTEN} is the most.",
             field="scale",
-            hint="Choose a smaller scale or fewer frames.",
+            hint="choose a smaller scale or fewer frames",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Final, overload
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from inglenook.vision.pictures import viewable
 from inglenook.workers.pixels.errors import BadPicture
@@ -146,8 +146,11 @@ def _with_alpha(picture: Image.Image) -> Image.Image:
 
 
 def _unreadable(what: str, place: int, error: BaseException) -> BadPicture:
+    words = str(error)[:200] or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # its words name our own file
+        words = "it is of no kind that is known"
     return BadPicture(
-        f"{what} {place + 1} cannot be read: {str(error)[:200] or type(error).__name__}.",
+        f"{what} {place + 1} cannot be read: {words}.",
         place=place,
         hint="send a whole PNG, JPEG, WebP, GIF or BMP file",
     )
