@@ -124,8 +124,8 @@ def way(picture, colors, cell_px):
     return asyncio.run(unfake.process_image(picture, max_colors=colors, manual_scale=cell_px))["image"]
 """,
 }
-"""As their documentation calls them, told the number of colours; one once more as it is by itself, which holds
-to no number."""
+"""As their documentation calls them, told the number of colours; one once more as it is by itself, which
+holds to no number."""
 
 
 @contextmanager

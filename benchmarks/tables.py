@@ -615,8 +615,8 @@ def pixels(found: Found) -> list[str]:
         "## From pictures to pixels",
         "",
         "`pixels.pipeline.pixelate` against the plain way (Pillow: nearest neighbour, then median cut) and two packages that do",
-        f"the same job: {names}. CPU milliseconds on one thread from the decoded picture to the finished one, all ways in turn",
-        "picture by picture.",
+        f"the same job: {names}. CPU time on one thread from the decoded picture to",
+        "the finished one, all ways in turn picture by picture.",
         "",
         f"Known sprites of 32 x 32 in {known['pictures']} pictures: enlarged by whole and fractional factors, then spoiled, and asked back",
         "with only the number of colours told. A cell is right within an OKLab distance of 0.02, which is just noticeable; a",
@@ -645,7 +645,7 @@ def pixels(found: Found) -> list[str]:
         *_table(("what was done", *known["ways"]), _by(known["by_spoil"])),
         *_table(("enlarged by", *known["ways"]), _by(known["by_factor"])),
         f"Drawings of the starter ({starter['pictures']}, 32 x 32, by the worker), cut out by {starter['matted_by']}, enlarged 8 times with Lanczos;",
-        "everybody is told the size and 16 colours. Means; `off` is the mean OKLab distance to the drawing. Expected of ours: at",
+        "everybody is told the size (the packages that of a cell) and 16 colours. Means; `off` is the mean OKLab distance to the drawing. Expected of ours: at",
         "most 16 colours, alpha 0 and 255 alone, no farther off than the plain way.",
         "",
         *_table(
@@ -663,8 +663,8 @@ def pixels(found: Found) -> list[str]:
                 for name, one in starter["ways"].items()
             ],
         ),
-        "The same drawings with their background as tiles: the step over the seam over the mean step inside (the worse of both",
-        "axes, means). Expected: under 1.25 afterwards.",
+        "The middles of the same drawings (16 x 16, with the background), which are no tiles: the step over the seam over the",
+        "mean step inside, the worse of both axes, means. Expected: under 1.25 as a tile.",
         "",
         *_table(
             ("way", "seam", "off"),
