@@ -4,7 +4,9 @@ sprite is taken along. The starter draws; the real child makes the sprites."""
 
 import base64
 import io
+import itertools
 import json
+import random
 import re
 import zipfile
 from typing import Any
@@ -27,7 +29,9 @@ def figure(shift: int = 0, cell: int = 8) -> bytes:
     pen = ImageDraw.Draw(picture)
     pen.rectangle((4 + shift, 3, 11 + shift, 12), fill=RED)
     pen.rectangle((6 + shift, 5, 9 + shift, 8), fill=BLUE)
-    pen.rectangle((5 + shift, 11, 6 + shift, 14), fill=GREEN)
+    chance = random.Random(1)  # enough edges for a grid to be found in
+    for x, y in itertools.product(range(4, 12), (3, 4, 9, 10, 11, 12, 13, 14)):
+        picture.putpixel((x + shift, y), chance.choice((RED, BLUE, GREEN)))
     out = io.BytesIO()
     picture.resize((16 * cell, 16 * cell), Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
@@ -116,7 +120,9 @@ def test_the_canvas_is_enlarged_by_whole_factors_and_shows_the_sprites_pixels(pa
 
 def test_before_and_after_are_on_both_sides_of_the_line(page: Page) -> None:
     opened(page)
-    changed(page, "palette", "gameboy" if page.locator("#palette option[value=gameboy]").count() else "pico-8")
+    changed(
+        page, "palette", "gameboy" if page.locator("#palette option[value=gameboy]").count() else "pico-8"
+    )
     page.select_option("#zoom", "16")
     at = "it => [...it.getContext('2d').getImageData(7 * 16 + 8, 6 * 16 + 8, 1, 1).data]"
     after = page.locator("#view").evaluate(at)
@@ -262,7 +268,9 @@ def test_several_pictures_are_frames_that_play_and_are_taken_along_as_files(page
         assert (picture.n_frames, picture.info["duration"]) == (2, 70)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", ["png", "webp", "aseprite", "sheet-aseprite", "sheet-texturepacker", "ico", "icons"])
+@pytest.mark.parametrize(
+    "kind", ["png", "webp", "aseprite", "sheet-aseprite", "sheet-texturepacker", "ico", "icons"]
+)
 def test_each_format_is_downloaded(page: Page, kind: str) -> None:
     opened(page)
     page.select_option("#format", kind)
@@ -297,7 +305,9 @@ def test_a_sprite_is_sent_to_the_gallery_and_opened_from_there(nook: Watched, pa
 # -- drawing ---------------------------------------------------------------------------------------------
 
 
-def test_words_become_a_sprite_that_is_opened_and_found_again_after_a_reload(nook: Watched, page: Page) -> None:
+def test_words_become_a_sprite_that_is_opened_and_found_again_after_a_reload(
+    nook: Watched, page: Page
+) -> None:
     page.fill("#prompt", "a red fox")
     page.fill("#colors", "6")
     page.get_by_role("button", name="Draw", exact=True).click()

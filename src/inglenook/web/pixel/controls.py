@@ -71,9 +71,7 @@ def _number(
     name: str, label: str, low: float, high: float, *, kind: str = "number", step: float = 1, **more: str
 ) -> Control:
     value = getattr(_DEFAULT, name)
-    return Control(
-        name, label, kind, "" if value is None else value, low=low, high=high, step=step, **more
-    )
+    return Control(name, label, kind, "" if value is None else value, low=low, high=high, step=step, **more)
 
 
 def _check(name: str, label: str, help: str) -> Control:
