@@ -58,7 +58,7 @@ def opened(page: Page, *files: FilePayload) -> Any:
 
 
 def until(page: Page, condition: str) -> None:
-    """Wait for a condition of the page's scripts; the browser's own waiting needs an `eval` that we forbid."""
+    """Wait for a condition of the page's scripts; the browser's own waiting needs an `eval`, which we forbid."""
     page.evaluate(
         f"""() => new Promise((done, failed) => {{
             const end = Date.now() + 30000;
@@ -344,16 +344,21 @@ def test_the_whole_drawing_form_reaches_the_job(nook: Watched, page: Page) -> No
     opened(page)
     for name in ("drawing", "animation", "over"):
         unfold(page, name)
-    for name, value in {"make_seed": "5", "steps": "2", "guidance_scale": "2.5", "frames": "3", "motion": "walk",
-                        "frame_strength": "0.5", "strength": "0.7", "negative_prompt": "snow", "prompt": "a cat"}.items():  # fmt: skip
+    typed = {
+        "make_seed": "5", "steps": "2", "guidance_scale": "2.5", "frames": "3", "motion": "walk",
+        "frame_strength": "0.5", "strength": "0.7", "negative_prompt": "snow", "prompt": "a cat",
+    }  # fmt: skip
+    for name, value in typed.items():
         page.fill(f"#{name}", value)
     page.select_option("#style", "four-tones")
     expect(page.locator("#colors")).to_have_value("4")
     page.check("#over")
     body = json.loads(page.evaluate("JSON.stringify(spriteRequest())"))
     assert body["image"].startswith("data:image/png;base64,")
-    wanted = {"seed": 5, "steps": 2, "guidance_scale": 2.5, "frames": 3, "motion": "walk", "frame_strength": 0.5,
-              "strength": 0.7, "negative_prompt": "snow", "style": "four-tones", "prompt": "a cat"}  # fmt: skip
+    wanted = {
+        "seed": 5, "steps": 2, "guidance_scale": 2.5, "frames": 3, "motion": "walk", "strength": 0.7,
+        "frame_strength": 0.5, "negative_prompt": "snow", "style": "four-tones", "prompt": "a cat",
+    }  # fmt: skip
     assert {name: body[name] for name in wanted} == wanted
     page.get_by_role("button", name="Draw", exact=True).click()
     card = page.locator("#jobs .sprite-job").first

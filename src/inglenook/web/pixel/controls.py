@@ -61,10 +61,10 @@ class Group:
     controls: tuple[Control, ...]
 
 
-def _select(name: str, label: str, words: Mapping[Any, str], help: str = "") -> Control:
+def _select(name: str, label: str, words: Mapping[Any, str], about: str = "") -> Control:
     value: StrEnum = getattr(_DEFAULT, name)
     options = {one.value: said for one, said in words.items()}
-    return Control(name, label, "select", value.value, options, help=help)
+    return Control(name, label, "select", value.value, options, help=about)
 
 
 def _number(
@@ -74,8 +74,8 @@ def _number(
     return Control(name, label, kind, "" if value is None else value, low=low, high=high, step=step, **more)
 
 
-def _check(name: str, label: str, help: str) -> Control:
-    return Control(name, label, "check", getattr(_DEFAULT, name), help=help)
+def _check(name: str, label: str, about: str) -> Control:
+    return Control(name, label, "check", getattr(_DEFAULT, name), help=about)
 
 
 SIZE: Final = Group(
