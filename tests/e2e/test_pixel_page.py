@@ -58,7 +58,7 @@ def opened(page: Page, *files: FilePayload) -> Any:
 
 
 def until(page: Page, condition: str) -> None:
-    """Wait for a condition of the page's scripts; the browser's own waiting needs an `eval`, which we forbid."""
+    """Wait until it holds in the page; the browser's own waiting needs an `eval`, forbidden here."""
     page.evaluate(
         f"""() => new Promise((done, failed) => {{
             const end = Date.now() + 30000;
