@@ -23,6 +23,7 @@ def test_the_form_as_it_is_at_first_asks_for_the_default_recipe() -> None:
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda one: one.name)
 def test_a_control_offers_what_the_recipe_takes(control: Control) -> None:
+    offered: list[float | str]
     if control.kind == "select":
         offered = list(control.options or {})
         assert offered == [one.value for one in type(getattr(Recipe(), control.name))]
