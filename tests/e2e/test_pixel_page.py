@@ -49,7 +49,7 @@ def shown(page: Page) -> Any:
 
 def alpha(answer: dict[str, Any], x: int, y: int) -> int:
     values: bytes = pixels(answer).getchannel("A").tobytes()
-    return values[y * answer["width"] + x]
+    return int(values[y * answer["width"] + x])
 
 
 def pixels(answer: dict[str, Any]) -> Image.Image:
