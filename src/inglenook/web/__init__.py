@@ -14,6 +14,7 @@ form.py        what was typed ↔ an `ImageRequest`; pure
 again.py       the form filled again from what was drawn; pure
 ranges.py      what its fields accept with one model; pure
 sending.py     a form that was sent, on its way to the queue; inputs.py: pictures that came before it
+pixel/          the room of pixel art
 csrf.py        the token that a form must bring back
 templating.py  Jinja2, static files, errors as a page
 services.py    what is needed of the services below

@@ -61,23 +61,30 @@ class Group:
     controls: tuple[Control, ...]
 
 
-def _select(name: str, label: str, words: Mapping[Any, str], help: str = "") -> Control:
+def _select(name: str, label: str, words: Mapping[Any, str], about: str = "") -> Control:
     value: StrEnum = getattr(_DEFAULT, name)
     options = {one.value: said for one, said in words.items()}
-    return Control(name, label, "select", value.value, options, help=help)
+    return Control(name, label, "select", value.value, options, help=about)
 
 
 def _number(
-    name: str, label: str, low: float, high: float, *, kind: str = "number", step: float = 1, **more: str
+    name: str,
+    label: str,
+    low: float,
+    high: float,
+    *,
+    kind: str = "number",
+    step: float = 1,
+    empty: str = "",
+    about: str = "",
 ) -> Control:
     value = getattr(_DEFAULT, name)
-    return Control(
-        name, label, kind, "" if value is None else value, low=low, high=high, step=step, **more
-    )
+    first = "" if value is None else value
+    return Control(name, label, kind, first, low=low, high=high, step=step, empty=empty, help=about)
 
 
-def _check(name: str, label: str, help: str) -> Control:
-    return Control(name, label, "check", getattr(_DEFAULT, name), help=help)
+def _check(name: str, label: str, about: str) -> Control:
+    return Control(name, label, "check", getattr(_DEFAULT, name), help=about)
 
 
 SIZE: Final = Group(
@@ -130,7 +137,7 @@ COLOURS: Final = Group(
                 Quantiser.OCTREE: "Octree",
             },
         ),
-        _number("seed", "Seed", 0, MOST_EXACT_SEED, help="another start of k-means"),
+        _number("seed", "Seed", 0, MOST_EXACT_SEED, about="another start of k-means"),
         _number(
             "merge_rare",
             "Merge rare colours",
@@ -138,7 +145,7 @@ COLOURS: Final = Group(
             0.5,
             kind="slider",
             step=0.001,
-            help="those that cover less than this share",
+            about="those that cover less than this share",
         ),
     ),
 )
@@ -175,7 +182,7 @@ ALPHA: Final = Group(
             },
         ),
         _select("alpha", "Alpha", {Alpha.BINARY: "Clear or opaque", Alpha.OPAQUE: "All opaque"}),
-        _number("alpha_threshold", "Threshold", 1, 255, kind="slider", help="what is below is clear"),
+        _number("alpha_threshold", "Threshold", 1, 255, kind="slider", about="what is below is clear"),
         Control(
             "background_color",
             "Colour behind",
@@ -195,8 +202,8 @@ EDGES: Final = Group(
             {Outline.NONE: "None", Outline.INSIDE: "Inside", Outline.OUTSIDE: "Outside"},
         ),
         Control("outline_color", "Its colour", "optional-color", "", empty="the darkest"),
-        _number("despeckle", "Remove specks", 0, MOST_SPECKS, help="of at most so many pixels"),
-        _number("fill_holes", "Fill holes", 0, MOST_SPECKS, help="of at most so many pixels"),
+        _number("despeckle", "Remove specks", 0, MOST_SPECKS, about="of at most so many pixels"),
+        _number("fill_holes", "Fill holes", 0, MOST_SPECKS, about="of at most so many pixels"),
         _check("clean_edges", "Clean edges", "one pixel wide blends take one of both colours"),
     ),
 )
@@ -224,7 +231,7 @@ SHAPE: Final = Group(
     ),
 )
 GROUPS: Final = (SIZE, COLOURS, DITHER, ALPHA, EDGES, SHAPE)
-COLORS: Final = _number("colors", "Colours", 0, MAX_COLORS, empty="all of it", help="0 keeps every colour")
+COLORS: Final = _number("colors", "Colours", 0, MAX_COLORS, empty="all of it", about="0 keeps every colour")
 """Beside the palette, which has an editor of its own."""
 FORMATS: Final[Mapping[str, str]] = {
     "png": "PNG, indexed",

@@ -4,12 +4,11 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
-from starlette.requests import Request
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from inglenook.catalog.model import ModelKind
-from inglenook.door.caller import FromCaller
+from inglenook.door.caller import caller
 from inglenook.door.services import Catalog, Palettes, Sprites
 from inglenook.images.model import MAX_GUIDANCE, MAX_LORA_WEIGHT, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_STEPS
 from inglenook.pixels.palettes import hex_of
@@ -41,10 +40,10 @@ LIMITS = {
 
 
 def pixel_pages(*, sprites: Sprites, palettes: Palettes, catalog: Catalog) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(caller)])
 
     @router.get("/pixels")
-    async def page(caller: FromCaller) -> Response:
+    async def page() -> Response:
         engines = await sprites.engines()
         chosen = await asyncio.to_thread(_choices, palettes, catalog)
         context = {

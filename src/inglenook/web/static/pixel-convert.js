@@ -56,7 +56,7 @@ async function convert() {
   } catch (error) {
     if (mine !== turn || error.name === "AbortError") return;
     clearErrors(byId("recipe-form"));
-    tellError(error, "image");
+    tellError(error, "image", { frames: "image" });
     byId("stage-state").textContent = sprite === null ? "" : "This is the sprite as it was before.";
     if (error instanceof TypeError) setTimeout(() => mine === turn && convert(), 3000);
   } finally {

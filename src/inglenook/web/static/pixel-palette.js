@@ -109,6 +109,7 @@ async function readPaletteFile(file) {
     takeOver(read.colors);
     announce(`${read.colors.length} colours of ${file.name}`);
   } catch (error) {
+    if (error instanceof Refused) error.field = "file"; // whatever is wrong in it, the file is what was chosen
     tellError(error, "file");
   }
 }

@@ -59,7 +59,7 @@ function tellError(error, fallback, renamed = {}) {
     if (!(error instanceof TypeError)) throw error;
     lostConnection();
   }
-  const field = error instanceof Refused ? (renamed[error.field] ?? error.field) : "";
+  const field = error instanceof Refused ? (renamed[error.field.split(".")[0]] ?? error.field) : "";
   const place = placeOf(field, fallback);
   const words = error instanceof Refused ? error.message : SILENT; // the message has the hint in it
   place.replaceChildren(iconOf("warn"), element("span", { textContent: words }));
