@@ -121,11 +121,13 @@ def way(picture, colors, cell_px):
 import asyncio
 import unfake
 def way(picture, colors, cell_px):
-    return asyncio.run(unfake.process_image(picture, max_colors=colors, manual_scale=cell_px))["image"]
+    options = {} if cell_px is None else {"manual_scale": cell_px, "snap_grid": False}
+    return asyncio.run(unfake.process_image(picture, max_colors=colors, **options))["image"]
 """,
 }
 """As their documentation calls them, told the number of colours; one once more as it is by itself, which
-holds to no number."""
+holds to no number. Where unfake is told the cell it is kept from looking for the first one: it would cut some
+off."""
 
 
 @contextmanager

@@ -645,8 +645,8 @@ def pixels(found: Found) -> list[str]:
         *_table(("what was done", *known["ways"]), _by(known["by_spoil"])),
         *_table(("enlarged by", *known["ways"]), _by(known["by_factor"])),
         f"Drawings of the starter ({starter['pictures']}, 32 x 32, by the worker), cut out by {starter['matted_by']}, enlarged 8 times with Lanczos;",
-        "everybody is told the size (the packages that of a cell) and 16 colours. Means; `off` is the mean OKLab distance to the drawing. Expected of ours: at",
-        "most 16 colours, alpha 0 and 255 alone, no farther off than the plain way.",
+        "everybody is told the size (the packages that of a cell) and 16 colours. Means; `off` is the mean OKLab distance to the",
+        "drawing. Expected of ours: at most 16 colours, alpha 0 and 255 alone, no farther off than the plain way.",
         "",
         *_table(
             ("way", "size right", "colours", "alpha values", "half transparent", "off", "CPU"),
