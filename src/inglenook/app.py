@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,7 +32,7 @@ from inglenook.chat.conversations.service import ConversationService
 from inglenook.chat.model import Defaults
 from inglenook.chat.records import OptionRecords
 from inglenook.chat.service import ChatService
-from inglenook.engines import diffusers, mlx
+from inglenook.engines import diffusers, mlx, sdcpp
 from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
@@ -40,6 +40,7 @@ from inglenook.engines.llamacpp.kinds import Kinds
 from inglenook.engines.mlx import MlxEngine
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
 from inglenook.engines.pixels import PixelWorkshop
+from inglenook.engines.sdcpp import SdcppEngine
 from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
@@ -381,7 +382,8 @@ def _pixels(settings: Settings) -> PixelWorkshop:
 
 def _drawing_engines(scheduler: Scheduler, catalog: CatalogService) -> Engines:
     """In the order in which `auto` prefers them: on Apple silicon what was converted for MLX comes first, for
-    nobody converts a model without meaning it; elsewhere MLX is slow."""
+    nobody converts a model without meaning it; elsewhere MLX is slow. What does less comes
+    last: stable-diffusion.cpp."""
     kinds = tuple(dict.fromkeys(device.kind for device in scheduler.devices))
     torch = DrawingEngine(
         engine=Engine.TORCH,
@@ -406,7 +408,31 @@ def _drawing_engines(scheduler: Scheduler, catalog: CatalogService) -> Engines:
         families=mlx.FAMILIES,
         devices=tuple(kind for kind in kinds if kind in mlx.kinds_of_devices()),
     )
-    return Engines([apple, torch] if "mps" in kinds else [torch, apple])
+    cpp = DrawingEngine(
+        engine=Engine.SDCPP,
+        title="stable-diffusion.cpp",
+        missing=sdcpp.missing,
+        draws=_by_sdcpp,
+        needs_conversion=False,
+        modes=("text", "image", "inpaint"),
+        loras=False,
+        previews=True,
+        families=sdcpp.FAMILIES,
+        devices=tuple(kind for kind in kinds if kind in sdcpp.DEVICES),
+    )
+    return Engines([apple, torch, cpp] if "mps" in kinds else [torch, apple, cpp])
+
+
+def _by_sdcpp(model: ModelRecord) -> ModelRecord | None:
+    """The model as stable-diffusion.cpp draws with it, or None."""
+    can = model.engine == diffusers.NAME and sdcpp.draws(
+        layout=model.layout,
+        family=model.family,
+        variant=model.variant,
+        lent=model.parts,
+        path=model.path,
+    )
+    return replace(model, engine=sdcpp.NAME) if can and model.kind is ModelKind.IMAGE else None
 
 
 def _weights(settings: Settings) -> WeightsHere:
@@ -537,6 +563,13 @@ def _scheduler(
         cancel_grace_s=runtime.cancel_grace_s,
         stop_grace_s=runtime.stop_grace_s,
     )
+    cpp = SdcppEngine(
+        spool_root=spool,
+        start_timeout_s=runtime.start_timeout_s,
+        cancel_grace_s=runtime.cancel_grace_s,
+        stop_grace_s=runtime.stop_grace_s,
+        cpu_threads=runtime.cpu_threads,
+    )
     studio = StudioEngine(
         spool_root=spool,
         start_timeout_s=runtime.start_timeout_s,
@@ -551,7 +584,7 @@ def _scheduler(
         builds=lambda: programs.current().probe.builds, here=frozenset(device.kind for device in devices)
     )
     scheduler = Scheduler(
-        engines={engine.name: engine for engine in (engine, apple, llama, whisper, onnx, studio)},
+        engines={engine.name: engine for engine in (engine, apple, cpp, llama, whisper, onnx, studio)},
         ledger=Ledger(devices, book.learned()),
         rules=Rules(
             aging_s=runtime.aging_s,

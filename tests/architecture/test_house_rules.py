@@ -22,6 +22,7 @@ BROAD_EXCEPT_ALLOWED = {
     "jobs/runner.py",  # the job runner: a job's mistake is the job's
     "workers/image/worker.py",  # a worker's main
     "workers/mlx/worker.py",
+    "workers/sdcpp/worker.py",
     "workers/mlx/convert/worker.py",
     "workers/speech/worker.py",
     "workers/vision/worker.py",

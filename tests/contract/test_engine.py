@@ -24,6 +24,7 @@ from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, LlamaEngine
 from inglenook.engines.mlx import MlxEngine
 from inglenook.engines.onnx import OnnxEngine
+from inglenook.engines.sdcpp import SdcppEngine
 from inglenook.engines.studio import StudioEngine
 from inglenook.engines.whisper import WhisperEngine
 from inglenook.runtime.contracts import Child, ChildFailed, Device, Engine, Failure, LoadPlan
@@ -239,6 +240,29 @@ class MlxBench(WorkerBench):
         return {"path": str(folder), "family": "sd1"}
 
 
+class SdcppBench(WorkerBench):
+    """The worker of stable-diffusion.cpp itself, with a file that loads and is not drawn with."""
+
+    def engine_with(self, start_timeout_s: float) -> Engine:
+        assert self.spool_root is not None
+        return SdcppEngine(
+            spool_root=self.spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=5.0,
+            stop_grace_s=GRACE_S,
+            cpu_threads=1,
+        )
+
+    def options(self) -> dict[str, Any]:
+        from tests.ldm_files import write_flux_without_encoders
+
+        assert self.spool_root is not None
+        file = self.spool_root.with_name("flux.safetensors")
+        if not file.exists():
+            write_flux_without_encoders(file)
+        return {"path": str(file), "family": "sd1"}
+
+
 class WhisperBench(WorkerBench):
     """The speech worker itself, with the starter."""
 
@@ -431,6 +455,7 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "scripted": lambda: ScriptedBench(spool_root),
         "diffusers": lambda: DiffusersBench(spool_root),
         "mlx": lambda: MlxBench(spool_root),
+        "sdcpp": lambda: SdcppBench(spool_root),
         "scripted llama": lambda: ScriptedLlamaBench(spool_root),
         "llama.cpp": lambda: LlamaBench(spool_root),
         "faster-whisper": lambda: WhisperBench(spool_root),
@@ -461,6 +486,7 @@ Open = Callable[[], AbstractAsyncContextManager[Bench]]
         pytest.param("llama.cpp", marks=pytest.mark.slow),
         pytest.param("diffusers", marks=pytest.mark.slow),
         pytest.param("mlx", marks=pytest.mark.slow),
+        pytest.param("sdcpp", marks=pytest.mark.slow),
         pytest.param("faster-whisper", marks=pytest.mark.slow),
         pytest.param("onnxruntime", marks=pytest.mark.slow),
         pytest.param("studio", marks=pytest.mark.slow),

@@ -98,6 +98,7 @@ class Drawing:
         notes: what was changed in the request, in words.
         loras: catalogue ids and weights. embeddings: the word in the prompt, and the catalogue id.
         style: whose words are in the prompts. plain_prompt, plain_negative_prompt: then, those without.
+        engine: that draws it, by its runtime name; "" for the model's own (`ModelRecord.engine`).
     """
 
     model: ModelId
@@ -131,6 +132,7 @@ class Drawing:
     style: str | None = None
     plain_prompt: str = ""
     plain_negative_prompt: str = ""
+    engine: str = ""
 
     @property
     def largest(self) -> tuple[int, int]:

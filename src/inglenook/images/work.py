@@ -5,7 +5,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelRecord
 from inglenook.catalog.saving import footprint_at
 from inglenook.catalog.service import CatalogService
-from inglenook.engines import diffusers, mlx
+from inglenook.engines import diffusers, mlx, sdcpp
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
@@ -104,7 +104,7 @@ class ImageWork:
             Stopped: the report's token was set before there was a lease.
             NotFound, ChildFailed, Unavailable: as `Scheduler.acquire`; the model is gone.
         """
-        record = await asyncio.to_thread(self._catalog.get, drawing.model)
+        record = drawn_by(await asyncio.to_thread(self._catalog.get, drawing.model), drawing.engine)
         count = len(drawing.seeds) if pictures is None else pictures
         async with self._leased(job, drawing, record, report, count) as lease:
             await report.running()
@@ -202,9 +202,15 @@ class ImageWork:
         )
 
 
+def drawn_by(record: ModelRecord, engine: str) -> ModelRecord:
+    """The model as that engine draws with it; "" stands for its own."""
+    return replace(record, engine=engine) if engine else record
+
+
 def _require_engine(record: ModelRecord) -> None:
     """Raises EngineMissing where what draws with this model is not installed."""
-    absent = mlx.missing() if record.engine == mlx.NAME else None
+    asking = {mlx.NAME: mlx.missing, sdcpp.NAME: sdcpp.missing}.get(record.engine)
+    absent = None if asking is None else asking()
     if absent is not None:
         raise EngineMissing(absent[0], hint=absent[1], field="model")
 
@@ -246,7 +252,7 @@ def load_plan(
         files: that a load reads; see `weight_files`.
     """
     size = drawing.largest
-    levels = range(MAX_SAVING + 1) if loading.saving is None else (loading.saving,)
+    levels = _levels(record) if loading.saving is None else (loading.saving,)
     needs = [
         {
             kind: footprint_at(
@@ -264,7 +270,7 @@ def load_plan(
     chosen: dict[str, Any] = {}
     if record.engine == mlx.NAME:
         chosen["stored"] = record.dtype
-    elif loading.vae_on_cpu:  # MLX has one memory for both on the machines that it is made for
+    elif loading.vae_on_cpu and record.engine == diffusers.NAME:  # the others have one memory for both
         chosen["vae_on_cpu"] = True
     if loading.dtype is not None:
         chosen["dtype"] = loading.dtype
@@ -292,7 +298,14 @@ def load_plan(
 
 def _dtypes(record: ModelRecord) -> Mapping[str, str]:
     """The precision that the model's engine takes on each kind of device that it draws on."""
-    return mlx.dtypes(record.dtype) if record.engine == mlx.NAME else diffusers.DTYPES
+    if record.engine == mlx.NAME:
+        return mlx.dtypes(record.dtype)
+    return sdcpp.dtypes(record.dtype) if record.engine == sdcpp.NAME else diffusers.DTYPES
+
+
+def _levels(record: ModelRecord) -> tuple[int, ...]:
+    """The saving levels there are. stable-diffusion.cpp has one: the VAE in tiles."""
+    return (0, 1) if record.engine == sdcpp.NAME else tuple(range(MAX_SAVING + 1))
 
 
 def weight_files(record: ModelRecord) -> tuple[Path, ...]:

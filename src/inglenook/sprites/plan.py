@@ -336,7 +336,11 @@ def order(
     ground: Ground | None,
     notes: tuple[str, ...],
 ) -> Order:
-    """Everything together. `notes`: those of the recipe."""
+    """Everything together.
+
+    Args:
+        record: as `engine` draws with it. notes: those of the recipe.
+    """
     frames = range(request.frames)
     poses = [posed(drawing.prompt, record, request.motion, frame, request.frames) for frame in frames]
     told = [note for note in drawing.notes if not (is_tiny(record) and request.base_width is None)]
@@ -345,7 +349,7 @@ def order(
     return Order(
         request=request,
         engine=engine,
-        drawing=replace(drawing, prompt=poses[0][0], notes=()),
+        drawing=replace(drawing, prompt=poses[0][0], notes=(), engine=record.engine),
         recipe=recipe,
         ground=ground,
         prompts=tuple(prompt for prompt, _ in poses),

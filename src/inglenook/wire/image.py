@@ -45,7 +45,7 @@ class LoadImageModel(Message, frozen=True, kw_only=True, tag="load_image_model")
         parts: where a single file lacks a component: `text_encoder`, `text_encoder_2`, `text_encoder_3`,
             `vae` → the file or folder that has it.
         device: a torch device: `cpu`, `cuda:0`, `mps`.
-        dtype: `float32`, `float16` or `bfloat16`.
+        dtype: `float32`, `float16` or `bfloat16`; "" as it is stored (stable-diffusion.cpp alone).
         saving: the saving level to begin with.
         vae_on_cpu: the VAE works in host memory in float32, whatever the saving level.
         compile: a mode of `torch.compile` for the denoising network; None does not compile.
