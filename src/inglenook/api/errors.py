@@ -23,6 +23,7 @@ from inglenook.base.errors import (
     TooLarge,
     Unavailable,
     Unidentified,
+    in_one_line,
 )
 from inglenook.door.problem import Problem
 from inglenook.jobs.model import JobError
@@ -58,7 +59,7 @@ unless told not to: a picture that failed would be drawn three times."""
 def as_error(problem: Problem) -> dict[str, Any]:
     """The value of `error`."""
     return {
-        "message": problem.message if problem.hint is None else f"{problem.message} Hint: {problem.hint}.",
+        "message": in_one_line(problem.message, problem.hint),
         "type": _TYPES[problem.kind],
         "param": problem.field,
         "code": _CODES.get(problem.code, problem.code),

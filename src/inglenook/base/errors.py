@@ -107,3 +107,13 @@ class NotOffered(InglenookError):
 class Failed(InglenookError):
     kind = "failed"
     default_code = "failed"
+
+
+def in_one_line(message: str, hint: str | None) -> str:
+    """The fact and what to do next, for whoever shows one line only; each ends with one mark."""
+    message = message.rstrip()
+    return message if hint is None else f"{_closed(message)} Hint: {_closed(hint)}"
+
+
+def _closed(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

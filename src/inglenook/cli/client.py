@@ -218,7 +218,7 @@ def error_of(status: int, body: bytes) -> InglenookError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return kind(f"The server answered {status} without saying why.", code="server.answer")
     if hint is not None:  # the API repeats it in the message, for clients that show nothing else
-        message = message.removesuffix(f" Hint: {hint}.")
+        message = message.removesuffix(errors.in_one_line("", hint).removeprefix("."))
     return kind(message, code=code, hint=hint, field=field)
 
 

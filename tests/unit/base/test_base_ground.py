@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inglenook.base import errors
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.clock import Clock, SystemClock
-from inglenook.base.errors import InglenookError
+from inglenook.base.errors import InglenookError, in_one_line
 from inglenook.base.events import Closed, Topic
 from inglenook.base.ids import new_id
 from inglenook.testing.clock import FakeClock
@@ -164,3 +164,17 @@ def test_who_watches_a_token_hears_of_it_once_and_no_more_when_taken_back() -> N
         assert heard == [StopReason.CANCELLED] * 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("message", "hint", "line"),
+    [
+        ("There is none.", None, "There is none."),
+        ("There is none.", "upload it again", "There is none. Hint: upload it again."),
+        ("There is none", "Did you mean colors?", "There is none. Hint: Did you mean colors?"),
+    ],
+)
+def test_an_error_in_one_line_ends_each_sentence_with_one_mark(
+    message: str, hint: str | None, line: str
+) -> None:
+    assert in_one_line(message, hint) == line

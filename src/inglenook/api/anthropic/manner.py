@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from inglenook.api.errors import json_response
 from inglenook.api.openai.manner import event
+from inglenook.base.errors import in_one_line
 from inglenook.door.problem import Problem
 
 _TYPES: Final[Mapping[int, str]] = {
@@ -26,7 +27,7 @@ _RETRY: Final = frozenset({"busy", "unavailable"})
 def as_error(problem: Problem) -> dict[str, Any]:
     """``{"type": "error", "error": {"type", "message"}}``; `code` and `param` are ours."""
     kind = _TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "api_error")
-    message = problem.message if problem.hint is None else f"{problem.message} Hint: {problem.hint}."
+    message = in_one_line(problem.message, problem.hint)
     error = {"type": kind, "message": message, "code": problem.code, "param": problem.field}
     return {"type": "error", "error": error}
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.errors import json_response
+from inglenook.base.errors import in_one_line
 from inglenook.door.problem import Problem
 
 PATHS: Final = tuple(
@@ -22,10 +23,7 @@ PATHS: Final = tuple(
 
 def words_of(problem: Problem) -> str:
     """One line: the fact, and what to do next."""
-    text = problem.message.rstrip()
-    if problem.hint is None:
-        return text
-    return f"{text if text.endswith(('.', '!', '?')) else text + '.'} Hint: {problem.hint}."
+    return in_one_line(problem.message, problem.hint)
 
 
 def error_line(problem: Problem) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.clock import Clock
-from inglenook.base.errors import Cancelled, Failed, InglenookError, NotFound
+from inglenook.base.errors import Cancelled, Failed, InglenookError, NotFound, in_one_line
 from inglenook.base.ids import BlobId, ConversationId, MessageId, PersonId, PictureId
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.chat.conversations.chunks import Answer, summed, tools_of
@@ -382,7 +382,7 @@ class _Writing:
         except Cancelled:
             raise
         except InglenookError as error:
-            words = error.message if error.hint is None else f"{error.message} Hint: {error.hint}."
+            words = in_one_line(error.message, error.hint)
             return msgspec.structs.replace(call, result=words, failed=True)
         self._given += tuple(Image(picture=it) for it in result.pictures)
         return msgspec.structs.replace(call, result=result.text, pictures=tuple(result.pictures))
