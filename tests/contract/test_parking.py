@@ -102,7 +102,8 @@ class ScriptedWork:
 
     async def tell(self, message: Message) -> None:
         self.said.append(message)
-        self.heard.set()
+        if isinstance(message, Batch):
+            self.heard.set()
 
     async def begin(self) -> None:
         train = Train(job="j", task="classification", spec=TrainSpec(), classes=(), manifest="", folder="")

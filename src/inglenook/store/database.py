@@ -99,7 +99,11 @@ class Database:
 
     def close(self) -> None:
         if self._claim is not None:
-            self._claim.invalidate()  # ends the session, and the claim with it
+            with suppress(DBAPIError, TimeoutError):  # gone already, and the claim with it
+                # The session's end frees it too, but only when the server has come to notice: too late for
+                # whoever starts in this moment.
+                self._claim.execute(sa.select(sa.func.pg_advisory_unlock(_CLAIM_KEY)))
+            self._claim.invalidate()
             self._claim.close()
             self._claim = None
         self._engine.dispose()
