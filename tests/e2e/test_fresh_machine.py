@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, chat_model: Path, embedding_model: Path, speech_model: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    chat_model: Path,
+    embedding_model: Path,
+    speech_model: Path,
+    matting_model: Path,
 ) -> Iterator[RunningServer]:
     data = tmp_path_factory.mktemp("fresh")
     shutil.copytree(chat_model.parent, data / "starters")
