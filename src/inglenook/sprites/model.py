@@ -7,19 +7,8 @@ from typing import Any, Final
 
 from inglenook.base.ids import BlobId, ModelId, PictureId
 from inglenook.images.model import LoraChoice
-from inglenook.pixels.model import (
-    Alpha,
-    Background,
-    Dither,
-    Fit,
-    GridMode,
-    Outline,
-    Quantiser,
-    Recipe,
-    Reduction,
-    Symmetry,
-    Tile,
-)
+from inglenook.pixels.checking import read_recipe
+from inglenook.pixels.model import Recipe, known_fields
 
 KIND: Final = "sprite"
 """Of jobs that make sprites."""
@@ -133,24 +122,9 @@ class SpriteRequest:
         )
 
 
-_ENUMS: Final = {
-    "fit": Fit, "grid": GridMode, "reduction": Reduction, "quantiser": Quantiser, "dither": Dither,
-    "alpha": Alpha, "background": Background, "outline": Outline, "symmetry": Symmetry, "tile": Tile,
-}  # fmt: skip
-
-
 def recipe_from_json(kept: dict[str, Any]) -> Recipe:
-    """A recipe as `Recipe.as_json` wrote it (not what a stranger sends: see `pixels.checking`)."""
-    known: dict[str, Any] = {name: kept[name] for name in Recipe.__slots__ if name in kept}
-    for name, enum in _ENUMS.items():
-        if name in known:
-            known[name] = enum(known[name])
-    for name in ("background_color", "outline_color"):
-        if known.get(name) is not None:
-            known[name] = tuple(known[name])
-    if known.get("palette") is not None:
-        known["palette"] = tuple(tuple(color) for color in known["palette"])
-    return Recipe(**known)
+    """A recipe as `Recipe.as_json` wrote it, perhaps in another version: unknown fields are passed over."""
+    return read_recipe({name: kept[name] for name in kept if name in known_fields()}, palettes={})
 
 
 @dataclass(frozen=True, slots=True)
