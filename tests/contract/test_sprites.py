@@ -14,11 +14,11 @@ from tests.databases import fresh_sqlite
 from tests.sprite_bench import sprite_studio
 
 from inglenook.api.pixelai.milestones import Milestones
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.rgba import raw_of
 from inglenook.base.cancel import StopToken
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import OWNER, JobId, ModelId, PersonId
+from inglenook.door.services import SpriteMaking
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.model import EventType, Job, JobEvent, JobState
 from inglenook.jobs.records import JobRecords
@@ -37,7 +37,7 @@ SMALL = Recipe(width=16, height=8, colors=4)
 
 @dataclass
 class House:
-    sprites: Sprites
+    sprites: SpriteMaking
     jobs: JobsService
 
 

@@ -37,7 +37,7 @@ from inglenook.prediction.model import Prediction
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
 from inglenook.speech.service import Tell
 from inglenook.sprites.engines import EngineStatus
-from inglenook.sprites.model import SpriteRequest
+from inglenook.sprites.model import Engine, SpriteRequest
 from inglenook.sprites.service import KeptSprite
 
 
@@ -195,8 +195,8 @@ class Thumbnails(Protocol):
     def path(self, picture: Picture) -> Path: ...
 
 
-class Sprites(Protocol):
-    """What each raises: `sprites.service`."""
+class SpriteMaking(Protocol):
+    """Sprites that are drawn. What each raises: `sprites.service`."""
 
     async def submit(
         self,
@@ -219,6 +219,20 @@ class Sprites(Protocol):
         """Every finished picture of a job as PNG, variant by variant, in each frame by frame."""
         ...
 
+    async def preload(
+        self, model: ModelId, engine: Engine = Engine.AUTO, *, person: PersonId, stop: StopToken
+    ) -> ModelId: ...
+
+    async def engines(self) -> Sequence[EngineStatus]: ...
+
+    def presets(self) -> dict[str, Any]:
+        """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
+        ...
+
+
+class Sprites(SpriteMaking, Protocol):
+    """Besides: sprites of pictures that exist, and files of sprites."""
+
     async def kept(self, picture: PictureId, *, person: PersonId) -> KeptSprite:
         """A picture of the gallery as frames."""
         ...
@@ -236,12 +250,6 @@ class Sprites(Protocol):
     async def export(
         self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
     ) -> WrittenFile: ...
-
-    async def engines(self) -> Sequence[EngineStatus]: ...
-
-    def presets(self) -> dict[str, Any]:
-        """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
-        ...
 
 
 class Palettes(Protocol):

@@ -29,11 +29,10 @@ from inglenook.api.pixelai.desk import Desk
 from inglenook.api.pixelai.generation import generation_routes
 from inglenook.api.pixelai.hall import Hall
 from inglenook.api.pixelai.machine import machine_routes
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.shapes import render_pixelai
 from inglenook.api.pixelai.sockets import HELLO_WITHIN_S, socket_routes
 from inglenook.door.routes import add_routes
-from inglenook.door.services import Catalog, Runtime
+from inglenook.door.services import Catalog, Runtime, SpriteMaking
 
 __all__ = ["PREFIX", "Choices", "Desk", "pixelai_router", "render_pixelai"]
 
@@ -43,7 +42,7 @@ PREFIX: Final = "/pixel"
 def pixelai_router(
     *,
     desk: Desk,
-    sprites: Sprites,
+    sprites: SpriteMaking,
     catalog: Catalog,
     runtime: Runtime,
     max_body_bytes: int,

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from inglenook.api.pixelai.asked import Asked
 from inglenook.api.pixelai.chosen import AUTO, Choices
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.rgba import Raw, raw_of
 from inglenook.api.pixelai.shapes import NothingDraws
 from inglenook.api.pixelai.tracks import Track, Tracks
@@ -20,7 +19,7 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled, Conflict, InglenookError, Invalid, NotFound, Unavailable
 from inglenook.base.ids import BlobId, PersonId
 from inglenook.catalog.model import ModelKind, ModelRecord
-from inglenook.door.services import Catalog, Jobs
+from inglenook.door.services import Catalog, Jobs, SpriteMaking
 from inglenook.images.model import LoraChoice
 from inglenook.jobs.model import FINAL, EventType, JobState
 from inglenook.pixels.checking import read_recipe
@@ -64,7 +63,7 @@ class Desk:
     def __init__(
         self,
         *,
-        sprites: Sprites,
+        sprites: SpriteMaking,
         jobs: Jobs,
         catalog: Catalog,
         choices: Choices,

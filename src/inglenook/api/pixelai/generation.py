@@ -16,7 +16,6 @@ from inglenook.api.pixelai.asked import Asked, read
 from inglenook.api.pixelai.desk import Desk, Given, check_inputs
 from inglenook.api.pixelai.keys import shown_key
 from inglenook.api.pixelai.milestones import Status
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.reading import uuid_of
 from inglenook.api.pixelai.shapes import OBJECT, NotAnId, errors, failed_with
 from inglenook.api.pixelai.tracks import Track
@@ -25,6 +24,7 @@ from inglenook.base.errors import Conflict, InglenookError
 from inglenook.door.caller import Caller, FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
+from inglenook.door.services import SpriteMaking
 
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -77,7 +77,7 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
-def generation_routes(desk: Desk, *, sprites: Sprites, max_body_bytes: int) -> APIRouter:
+def generation_routes(desk: Desk, *, sprites: SpriteMaking, max_body_bytes: int) -> APIRouter:
     """Args: max_body_bytes: of a request, which may hold input pictures."""
     router = APIRouter(tags=["pixelai"], dependencies=[Depends(caller), Depends(shown_key)])
 
@@ -155,7 +155,7 @@ def _known(desk: Desk, generation_id: str, who: Caller) -> Track:
     return desk.tracks.get(found, person=who.person)
 
 
-async def _kept(asked: Asked, sprites: Sprites) -> Given:
+async def _kept(asked: Asked, sprites: SpriteMaking) -> Given:
     """The input pictures, decoded and kept. Raises Invalid, TooLarge."""
     kept = {}
     for name, text, keep in (

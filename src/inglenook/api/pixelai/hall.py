@@ -14,10 +14,9 @@ from inglenook.api.pixelai.machine import (
     loras_json,
     models_json,
 )
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.uploads import MAX_BYTES, MAX_NAMES
 from inglenook.base.ids import PersonId
-from inglenook.door.services import Catalog, Runtime
+from inglenook.door.services import Catalog, Runtime, SpriteMaking
 from inglenook.pixels.palettes import builtin
 
 OFFERED: Final = ("presets", "styles", "motions", "sizes", "base_sizes", "negative_prompt")
@@ -29,7 +28,7 @@ class Hall:
         self,
         *,
         desk: Desk,
-        sprites: Sprites,
+        sprites: SpriteMaking,
         catalog: Catalog,
         runtime: Runtime,
         version: str,

@@ -17,7 +17,6 @@ from inglenook.api.pixelai.asked import NO_LORA
 from inglenook.api.pixelai.chosen import AUTO, Choice
 from inglenook.api.pixelai.desk import Desk
 from inglenook.api.pixelai.keys import shown_key
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.reading import Fields
 from inglenook.api.pixelai.shapes import OBJECT, errors, failed_with
 from inglenook.base.cancel import StopReason, StopToken
@@ -29,7 +28,7 @@ from inglenook.door.administrator import administrator
 from inglenook.door.caller import FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
-from inglenook.door.services import Catalog, Runtime
+from inglenook.door.services import Catalog, Runtime, SpriteMaking
 from inglenook.sprites.engines import EngineStatus
 from inglenook.sprites.model import Engine
 
@@ -38,7 +37,7 @@ READY: Final = "ready"
 
 
 def machine_routes(
-    desk: Desk, *, sprites: Sprites, catalog: Catalog, runtime: Runtime, version: str
+    desk: Desk, *, sprites: SpriteMaking, catalog: Catalog, runtime: Runtime, version: str
 ) -> APIRouter:
     router = APIRouter(tags=["pixelai"], dependencies=[Depends(caller), Depends(shown_key)])
 
@@ -99,7 +98,7 @@ def machine_routes(
     return router
 
 
-def _choosing_routes(router: APIRouter, desk: Desk, *, sprites: Sprites, runtime: Runtime) -> None:
+def _choosing_routes(router: APIRouter, desk: Desk, *, sprites: SpriteMaking, runtime: Runtime) -> None:
     @router.post(
         "/pixel/load_model",
         summary="Choose a model for what names none, and load it (PixelAI)",

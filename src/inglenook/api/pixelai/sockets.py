@@ -23,7 +23,6 @@ from inglenook.api.pixelai.desk import Desk, Given, Made, check_inputs
 from inglenook.api.pixelai.hall import Hall
 from inglenook.api.pixelai.keys import MAX_KEY_CHARS, caller_with
 from inglenook.api.pixelai.milestones import Standing
-from inglenook.api.pixelai.needs import Sprites
 from inglenook.api.pixelai.reading import Fields, uuid_of
 from inglenook.api.pixelai.rgba import Raw, png_of, raw_of
 from inglenook.api.pixelai.shapes import NotAnId, failure
@@ -34,6 +33,7 @@ from inglenook.base.errors import Busy, Conflict, Failed, InglenookError, Invali
 from inglenook.base.ids import PersonId
 from inglenook.door.caller import caller
 from inglenook.door.problem import problem_of, shown
+from inglenook.door.services import SpriteMaking
 from inglenook.jobs.model import EventType, JobEvent
 
 VERSION: Final = 1
@@ -47,7 +47,7 @@ _KNOWN: Final = ("upload", "generate", "cancel", "ping")
 
 
 def socket_routes(
-    desk: Desk, *, sprites: Sprites, hall: Hall, hello_within_s: float = HELLO_WITHIN_S
+    desk: Desk, *, sprites: SpriteMaking, hall: Hall, hello_within_s: float = HELLO_WITHIN_S
 ) -> APIRouter:
     router = APIRouter(dependencies=[Depends(caller)])
 
@@ -67,7 +67,7 @@ class Talk:
     """One open socket. `run` is the only reader; whoever writes holds the lock for a whole message and the
     pixels that belong to it."""
 
-    def __init__(self, socket: WebSocket, *, desk: Desk, sprites: Sprites, hall: Hall) -> None:
+    def __init__(self, socket: WebSocket, *, desk: Desk, sprites: SpriteMaking, hall: Hall) -> None:
         self._socket = socket
         self._desk = desk
         self._sprites = sprites
