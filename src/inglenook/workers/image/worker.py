@@ -1,36 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's main thread: load one model, then one Draw after another until told to end."""
+"""The worker that draws with torch and diffusers."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import diffusers
 import torch
 import transformers
 
 from inglenook.base.clock import Clock
-from inglenook.base.errors import InglenookError
-from inglenook.wire.channel import PeerGone
-from inglenook.wire.image import Draw, DrawFailed, Loaded, LoadFailed, LoadImageModel
-from inglenook.wire.message import Message, OutOfMemory
+from inglenook.wire.image import LoadImageModel
+from inglenook.wire.message import OutOfMemory
 from inglenook.workers.image.device import Device
 from inglenook.workers.image.drawing import Studio
 from inglenook.workers.image.families.family import Family
-from inglenook.workers.image.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
+from inglenook.workers.image.inbox import Inbox
 from inglenook.workers.image.memory import evidence_of
+from inglenook.workers.image.serving import DrawingWorker, Sender
 from inglenook.workers.image.spool import Spool
-from inglenook.workers.telling import in_words, log_failure
-
-log = logging.getLogger(__name__)
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
-
-
-class Worker:
+class Worker(DrawingWorker[Family]):
     """Args:
     channel: to the server.
     inbox: from the server; its thread is running.
@@ -45,79 +35,34 @@ class Worker:
         load: Callable[[LoadImageModel, Device], Family],
         clock: Clock,
     ) -> None:
-        self._channel = channel
-        self._inbox = inbox
+        super().__init__(channel=channel, inbox=inbox, clock=clock)
         self._load = load
-        self._clock = clock
 
     def run(self) -> int:
-        """Returns the process's exit status."""
         quieten()
-        try:
-            request = self._inbox.next()
-            if not isinstance(request, LoadImageModel):
-                return EXIT_DONE  # a Shutdown before anything was loaded
-            studio = self._loaded(request)
-            if studio is None:
-                return EXIT_LOAD_FAILED
-            while isinstance(work := self._inbox.next(), Draw):
-                last_word = self._draw(studio, work)
-                self._inbox.finished()
-                self._channel.send(last_word)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
+        return super().run()
 
-    def _loaded(self, request: LoadImageModel) -> Studio | None:
-        """The model in memory, `Loaded` sent; or None, `LoadFailed` sent."""
-        began = self._clock.monotonic()
+    def read(self, request: LoadImageModel) -> tuple[Family, int]:
         if request.threads is not None:
             torch.set_num_threads(request.threads)
-        try:
-            device = Device(request.device)
-            family = self._load(request, device)
-        except Exception as error:  # noqa: BLE001 - the one place that turns whatever loading raises into words
-            self._channel.send(self._load_failure(error, request))
-            return None
-        studio = Studio(
-            family=family,
+        family = self._load(request, Device(request.device))
+        return family, family.weights_bytes
+
+    def studio(self, model: Family, request: LoadImageModel) -> Studio:
+        return Studio(
+            family=model,
             saving=request.saving,
             spool=Spool(Path(request.spool)),
             send=self._channel.send,
             should_stop=self._inbox.should_stop,
             clock=self._clock,
         )
-        self._inbox.loaded()
-        seconds = self._clock.monotonic() - began
-        log.info("loaded in %.1f s, %d bytes of weights on %s", seconds, family.weights_bytes, request.device)
-        self._channel.send(Loaded(seconds=seconds, weights_bytes=family.weights_bytes))
-        return studio
 
-    def _draw(self, studio: Studio, work: Draw) -> Message:
+    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:
         try:
-            return studio.execute(work)
-        except PeerGone:
-            raise
-        except InglenookError as error:
-            return DrawFailed(job=work.job, code=error.code, message=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
-            log_failure(log, "a draw failed", error)
-            return DrawFailed(job=work.job, code="draw.failed", message=in_words(error))
-
-    def _load_failure(self, error: Exception, request: LoadImageModel) -> LoadFailed:
-        if isinstance(error, InglenookError):
-            return LoadFailed(code=error.code, message=str(error))
-        log_failure(log, "loading failed", error)
-        evidence = _evidence(error, request.device)
-        if evidence is not None:
-            return LoadFailed(
-                code="load.out_of_memory",
-                message=f"Memory ran out on {request.device} while the model was loaded: {error}",
-                out_of_memory=evidence,
-            )
-        return LoadFailed(
-            code="load.unsupported", message=f"The model could not be loaded: {in_words(error)}"
-        )
+            return evidence_of(error, Device(device))
+        except RuntimeError:  # the device itself is what does not exist
+            return evidence_of(error, Device("cpu"))
 
 
 def quieten() -> None:
@@ -126,10 +71,3 @@ def quieten() -> None:
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-
-
-def _evidence(error: Exception, device: str) -> OutOfMemory | None:
-    try:
-        return evidence_of(error, Device(device))
-    except RuntimeError:  # the device itself is what does not exist
-        return evidence_of(error, Device("cpu"))
