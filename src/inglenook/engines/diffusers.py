@@ -7,10 +7,9 @@ from typing import Final
 
 from inglenook.runtime import amd
 from inglenook.runtime.contracts import Device, LoadPlan
-from inglenook.runtime.image_child import ImageChild
+from inglenook.runtime.image_child import ImageChild, ImageEngine
 from inglenook.runtime.visibility import only
-from inglenook.runtime.worker import WorkerProcess
-from inglenook.wire.image import FromImageWorker, Layout, LoadImageModel
+from inglenook.wire.image import Layout, LoadImageModel
 
 NAME: Final = "diffusers"
 MODULE: Final = "inglenook.workers.image"
@@ -32,16 +31,14 @@ def missing() -> tuple[str, str] | None:
     )
 
 
-class DiffusersEngine:
-    """Args:
-    spool_root: where each child gets a folder for the pictures that it exchanges with us.
-    start_timeout_s: from the start of the process to the loaded model.
-    cancel_grace_s: how long a cancelled picture may take to stop before the child is ended.
-    stop_grace_s: how long a child may take to end by itself.
-    cpu_threads: for a child on the CPU; None leaves it to the library.
-    compile_mode: a mode of `torch.compile` for the denoising network; None does not compile.
-    compile_cache: where compiled code is kept between runs; made when it is needed.
-    profile: an AMD profile, see `amd`; "auto" takes the one of the device, where there is one.
+class DiffusersEngine(ImageEngine):
+    """Draws with torch and diffusers. See `ImageEngine`.
+
+    Args:
+        cpu_threads: for a child on the CPU; None leaves it to the library.
+        compile_mode: a mode of `torch.compile` for the denoising network; None does not compile.
+        compile_cache: where compiled code is kept between runs; made when it is needed.
+        profile: an AMD profile, see `amd`; "auto" takes the one of the device, where there is one.
     """
 
     name = NAME
@@ -59,10 +56,12 @@ class DiffusersEngine:
         profile: str = amd.NONE,
         module: str = MODULE,
     ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
+        super().__init__(
+            spool_root=spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
         self._cpu_threads = cpu_threads
         self._compile_mode = compile_mode
         self._compile_cache = compile_cache
@@ -77,38 +76,27 @@ class DiffusersEngine:
         """
         if self._compile_mode is not None and self._compile_cache is not None:
             self._compile_cache.mkdir(parents=True, exist_ok=True)
-        worker = WorkerProcess(
+        layout: Layout = plan.options["layout"]
+        return await self._started(
+            plan.model,
             module=self._module,
             name=f"The image worker of {plan.model}",
-            union=FromImageWorker,
-            spool_root=self._spool_root,
-            extra=only(device) | amd.environment(self._profile, device),
-            grace_s=self._stop_grace_s,
-        )
-        await worker.start()
-        layout: Layout = plan.options["layout"]
-        load = LoadImageModel(
-            path=str(plan.options["path"]),
-            layout=layout,
-            family=plan.options["family"],
-            variant=plan.options.get("variant", ""),
-            parts=dict(plan.options.get("parts", {})),
-            device=_torch_device(device),
-            dtype=plan.options.get("dtype", DTYPES[device.kind]),
-            saving=plan.options.get("saving", 0),
-            vae_on_cpu=plan.options.get("vae_on_cpu", False),
-            compile=self._compile_mode,
-            compile_cache=None if self._compile_cache is None else str(self._compile_cache),
-            threads=self._cpu_threads if device.kind == "cpu" else None,
-            spool=str(worker.spool),
-        )
-        return ImageChild(
-            worker,
-            load,
-            model=str(plan.model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
+            environment=only(device) | amd.environment(self._profile, device),
+            load=lambda spool: LoadImageModel(
+                path=str(plan.options["path"]),
+                layout=layout,
+                family=plan.options["family"],
+                variant=plan.options.get("variant", ""),
+                parts=dict(plan.options.get("parts", {})),
+                device=_torch_device(device),
+                dtype=plan.options.get("dtype", DTYPES[device.kind]),
+                saving=plan.options.get("saving", 0),
+                vae_on_cpu=plan.options.get("vae_on_cpu", False),
+                compile=self._compile_mode,
+                compile_cache=None if self._compile_cache is None else str(self._compile_cache),
+                threads=self._cpu_threads if device.kind == "cpu" else None,
+                spool=spool,
+            ),
         )
 
 

@@ -18,11 +18,11 @@ from typing import Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
-from inglenook.runtime.image_child import ImageChild
+from inglenook.runtime.image_child import ImageChild, ImageEngine
 from inglenook.runtime.visibility import NO_CUDA
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
-from inglenook.wire.image import FromImageWorker, LoadImageModel
+from inglenook.wire.image import LoadImageModel
 from inglenook.wire.mlx import (
     FAMILIES,
     Converted,
@@ -67,23 +67,10 @@ def dtypes(stored: str) -> Mapping[str, str]:
     return {kind: usual[kind] for kind in sorted(kinds_of_devices())}
 
 
-class MlxEngine:
-    """Args:
-    spool_root: where each child gets a folder for the pictures that it exchanges with us.
-    start_timeout_s: from the start of the process to the loaded model.
-    cancel_grace_s: how long a cancelled picture may take to stop before the child is ended.
-    stop_grace_s: how long a child may take to end by itself.
-    """
+class MlxEngine(ImageEngine):
+    """Draws with MLX. See `ImageEngine`."""
 
     name = NAME
-
-    def __init__(
-        self, *, spool_root: Path, start_timeout_s: float, cancel_grace_s: float, stop_grace_s: float
-    ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
 
     async def start(self, plan: LoadPlan, device: Device) -> ImageChild:
         """`plan.options`: `path` of a converted folder, `family`, and perhaps `stored`
@@ -94,33 +81,22 @@ class MlxEngine:
         absent = missing()
         if absent is not None:
             raise ChildFailed(Failure(NOT_INSTALLED, absent[0], absent[1]))
-        worker = WorkerProcess(
+        usual = dtypes(plan.options.get("stored", "float32"))
+        return await self._started(
+            plan.model,
             module=MODULE,
             name=f"The MLX worker of {plan.model}",
-            union=FromImageWorker,
-            spool_root=self._spool_root,
-            extra=NO_CUDA,
-            grace_s=self._stop_grace_s,
-        )
-        await worker.start()
-        usual = dtypes(plan.options.get("stored", "float32"))
-        load = LoadImageModel(
-            path=str(plan.options["path"]),
-            layout="folder",
-            family=plan.options["family"],
-            variant=plan.options.get("variant", ""),
-            device="mps" if device.kind == "mps" else "cpu",
-            dtype=plan.options.get("dtype", usual.get(device.kind, "float32")),
-            saving=plan.options.get("saving", 0),
-            spool=str(worker.spool),
-        )
-        return ImageChild(
-            worker,
-            load,
-            model=str(plan.model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
+            environment=NO_CUDA,
+            load=lambda spool: LoadImageModel(
+                path=str(plan.options["path"]),
+                layout="folder",
+                family=plan.options["family"],
+                variant=plan.options.get("variant", ""),
+                device="mps" if device.kind == "mps" else "cpu",
+                dtype=plan.options.get("dtype", usual.get(device.kind, "float32")),
+                saving=plan.options.get("saving", 0),
+                spool=spool,
+            ),
         )
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
-from inglenook.runtime.image_child import ImageChild
+from inglenook.runtime.image_child import ImageChild, ImageEngine
 from inglenook.runtime.visibility import NONE
-from inglenook.runtime.worker import WorkerProcess
-from inglenook.wire.image import FromImageWorker, LoadImageModel
+from inglenook.wire.image import LoadImageModel
 
 NAME: Final = "sdcpp"
 MODULE: Final = "inglenook.workers.sdcpp"
@@ -58,14 +57,12 @@ def dtypes(stored: str) -> Mapping[str, str]:
     return {"cpu": stored if stored in _HALF else "float32"}
 
 
-class SdcppEngine:
-    """Args:
-    spool_root: where each child gets a folder for the pictures that it exchanges with us.
-    start_timeout_s: from the start of the process to the loaded model.
-    cancel_grace_s: how long a cancelled picture may take to end before the child is ended. The library has
-        no way to break off a picture, so the child is ended unless the picture is done by then.
-    stop_grace_s: how long a child may take to end by itself.
-    cpu_threads: for the numeric library; None leaves it to that.
+class SdcppEngine(ImageEngine):
+    """Draws with stable-diffusion.cpp. See `ImageEngine`. The library has no way to break off a picture, so a
+    child that is cancelled is ended unless the picture is done by then.
+
+    Args:
+        cpu_threads: for the numeric library; None leaves it to that.
     """
 
     name = NAME
@@ -79,10 +76,12 @@ class SdcppEngine:
         stop_grace_s: float,
         cpu_threads: int | None,
     ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
+        super().__init__(
+            spool_root=spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
         self._cpu_threads = cpu_threads
 
     async def start(self, plan: LoadPlan, device: Device) -> ImageChild:
@@ -94,31 +93,20 @@ class SdcppEngine:
         absent = missing()
         if absent is not None:
             raise ChildFailed(Failure(_NOT_INSTALLED, absent[0], absent[1]))
-        worker = WorkerProcess(
+        return await self._started(
+            plan.model,
             module=MODULE,
             name=f"The stable-diffusion.cpp worker of {plan.model}",
-            union=FromImageWorker,
-            spool_root=self._spool_root,
-            extra=NONE,
-            grace_s=self._stop_grace_s,
-        )
-        await worker.start()
-        load = LoadImageModel(
-            path=str(plan.options["path"]),
-            layout="single",
-            family=plan.options["family"],
-            variant=plan.options.get("variant", ""),
-            device=device.kind,
-            dtype=plan.options.get("dtype", ""),
-            saving=plan.options.get("saving", 0),
-            threads=self._cpu_threads,
-            spool=str(worker.spool),
-        )
-        return ImageChild(
-            worker,
-            load,
-            model=str(plan.model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
+            environment=NONE,
+            load=lambda spool: LoadImageModel(
+                path=str(plan.options["path"]),
+                layout="single",
+                family=plan.options["family"],
+                variant=plan.options.get("variant", ""),
+                device=device.kind,
+                dtype=plan.options.get("dtype", ""),
+                saving=plan.options.get("saving", 0),
+                threads=self._cpu_threads,
+                spool=spool,
+            ),
         )
