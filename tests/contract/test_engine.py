@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 from tests.gguf_files import write_llama
-from tests.integration.processes import is_gone, linux, state_of, survivors
+from tests.integration.processes import halt, is_gone, linux, survivors
 from tests.onnx_files import write_colours
 from tests.starters import SPEECH, installed
 
@@ -464,14 +464,6 @@ async def bench_of(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
         "scripted studio": lambda: ScriptedStudioBench(spool_root),
     }[name]()
     yield made
-
-
-async def halt(pid: int) -> None:
-    """Stop all its threads; a stopped process does not hear SIGTERM."""
-    os.kill(pid, signal.SIGSTOP)
-    async with asyncio.timeout(WAIT_S):
-        while state_of(pid) != "T":
-            await asyncio.sleep(0.001)
 
 
 Open = Callable[[], AbstractAsyncContextManager[Bench]]

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looking at real processes through /proc, and small programs that are hard to get rid of."""
 
+import asyncio
+import contextlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +34,26 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "X"
+
+
+def thread_states(pid: int) -> set[str]:
+    """The letters of all its threads; empty when there is no such process."""
+    states = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            states.add(stat.read_text().rpartition(")")[2].split()[0])
+    return states
+
+
+async def halt(pid: int, within_s: float = 60.0) -> None:
+    """Stop it, so that it does not hear SIGTERM.
+
+    Threads stop one by one: while one still runs, SIGTERM ends a process that has no handler for it yet.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    async with asyncio.timeout(within_s):
+        while thread_states(pid) != {"T"}:
+            await asyncio.sleep(0.001)
 
 
 def is_gone(pid: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.integration.processes import is_gone, linux
+from tests.integration.processes import halt, is_gone, linux
 
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Cancelled, Failed, Invalid, TooLarge, Unavailable
@@ -285,7 +285,7 @@ async def test_a_child_that_does_not_stop_is_ended_and_the_next_request_has_anot
     async with bench(tmp_path, cancel_grace_s=0.2, stop_grace_s=0.2) as at:
         await at.make(png())
         pid, stop = at.pid, StopToken()
-        os.kill(pid, signal.SIGSTOP)
+        await halt(pid)
         working = asyncio.ensure_future(at.make(png(), stop=stop))
         await until(lambda: len(at.spooled()) == 1)
         stop.stop(StopReason.CLIENT_GONE)
@@ -301,7 +301,7 @@ async def test_a_child_that_dies_fails_the_work_in_hand_and_nothing_else(tmp_pat
     async with bench(tmp_path) as at:
         await at.make(png())
         pid = at.pid
-        os.kill(pid, signal.SIGSTOP)
+        await halt(pid)
         working = asyncio.ensure_future(at.make(png()))
         waiting = asyncio.ensure_future(at.make(png(seed=3), person=GUEST))
         await until(lambda: len(at.spooled()) == 1)
