@@ -12,6 +12,7 @@ from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
 from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import WorkerChild
+from inglenook.runtime.worker_engine import WorkerEngine
 from inglenook.wire.message import Message
 from inglenook.wire.vision import (
     FromVisionWorker,
@@ -48,12 +49,8 @@ def kinds_of_devices() -> frozenset[str]:
     return frozenset()
 
 
-class OnnxEngine:
-    """Args:
-    spool_root: where each child gets a folder for the pictures that it is given.
-    start_timeout_s: from the start of the process to the loaded model.
-    cancel_grace_s: how long a cancelled piece of work may take to stop before the child is ended.
-    stop_grace_s: how long a child may take to end by itself.
+class OnnxEngine(WorkerEngine):
+    """Args, besides those of every `WorkerEngine`:
     cpu_threads: for a child on the CPU; None leaves it to the library.
     """
 
@@ -68,10 +65,12 @@ class OnnxEngine:
         stop_grace_s: float,
         cpu_threads: int | None,
     ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
+        super().__init__(
+            spool_root=spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
         self._cpu_threads = cpu_threads
 
     async def start(self, plan: LoadPlan, device: Device) -> "VisionChild":
@@ -83,29 +82,19 @@ class OnnxEngine:
         if where is None:
             text = f"{plan.model} could not be started: onnxruntime does not run on {device.kind} here."
             raise ChildFailed(Failure("child.not_started", text))
-        worker = WorkerProcess(
-            module=MODULE,
+        worker = await self._process(
+            MODULE,
             name=f"The vision worker of {plan.model}",
             union=FromVisionWorker,
-            spool_root=self._spool_root,
-            extra=only(device),
-            grace_s=self._stop_grace_s,
+            environment=only(device),
         )
-        await worker.start()
         load = LoadVisionModel(
             device=where,
             threads=self._cpu_threads if where == "cpu" else None,
             spool=str(worker.spool),
             **plan.options["model"],
         )
-        return VisionChild(
-            worker,
-            load,
-            model=str(plan.model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
-        )
+        return VisionChild(worker, load, model=str(plan.model), **self._patience)
 
 
 class VisionChild(WorkerChild[PredictLastWord]):

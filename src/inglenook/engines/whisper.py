@@ -11,6 +11,7 @@ from inglenook.runtime.contracts import ChildFailed, Device, Failure, LoadPlan
 from inglenook.runtime.visibility import only
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
+from inglenook.runtime.worker_engine import WorkerEngine
 from inglenook.wire.speech import (
     FromSpeechWorker,
     LastWord,
@@ -36,12 +37,8 @@ def find_ffmpeg() -> str | None:
     return shutil.which("ffmpeg")
 
 
-class WhisperEngine:
-    """Args:
-    spool_root: where each child gets a folder for the recordings that it is given.
-    start_timeout_s: from the start of the process to the loaded model.
-    cancel_grace_s: how long a cancelled piece of work may take to stop before the child is ended.
-    stop_grace_s: how long a child may take to end by itself.
+class WhisperEngine(WorkerEngine):
+    """Args, besides those of every `WorkerEngine`:
     cpu_threads: for a child on the CPU; None leaves it to the library.
     ffmpeg: asked before each start for the program that reads what libsndfile does not.
     """
@@ -58,10 +55,12 @@ class WhisperEngine:
         cpu_threads: int | None,
         ffmpeg: FindProgram = find_ffmpeg,
     ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
+        super().__init__(
+            spool_root=spool_root,
+            start_timeout_s=start_timeout_s,
+            cancel_grace_s=cancel_grace_s,
+            stop_grace_s=stop_grace_s,
+        )
         self._cpu_threads = cpu_threads
         self._ffmpeg = ffmpeg
 
@@ -74,15 +73,12 @@ class WhisperEngine:
         if where is None:
             text = f"{plan.model} could not be started: faster-whisper does not run on {device.kind}."
             raise ChildFailed(Failure("child.not_started", text))
-        worker = WorkerProcess(
-            module=MODULE,
+        worker = await self._process(
+            MODULE,
             name=f"The speech worker of {plan.model}",
             union=FromSpeechWorker,
-            spool_root=self._spool_root,
-            extra=only(device),
-            grace_s=self._stop_grace_s,
+            environment=only(device),
         )
-        await worker.start()
         load = LoadSpeechModel(
             path=str(plan.options["path"]),
             device=where,
@@ -91,14 +87,7 @@ class WhisperEngine:
             ffmpeg=self._ffmpeg(),
             spool=str(worker.spool),
         )
-        return SpeechChild(
-            worker,
-            load,
-            model=str(plan.model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
-        )
+        return SpeechChild(worker, load, model=str(plan.model), **self._patience)
 
 
 class SpeechChild(WorkerChild[LastWord]):

@@ -2,13 +2,13 @@
 """A child that answers `wire/image`, whichever library it draws with, and how one is started."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.ids import ModelId
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell, WorkerChild
+from inglenook.runtime.worker_engine import WorkerEngine
 from inglenook.wire.image import (
     Draw,
     DrawCancelled,
@@ -53,23 +53,8 @@ class ImageChild(WorkerChild[LastWord]):
         return await self.work(draw, job=draw.job, cancelled=cancelled, stop=stop, tell=tell)
 
 
-class ImageEngine:
-    """What the engines that draw in a worker of ours have in common.
-
-    Args:
-        spool_root: where each child gets a folder for the pictures that it exchanges with us.
-        start_timeout_s: from the start of the process to the loaded model.
-        cancel_grace_s: how long a cancelled picture may take to stop before the child is ended.
-        stop_grace_s: how long a child may take to end by itself.
-    """
-
-    def __init__(
-        self, *, spool_root: Path, start_timeout_s: float, cancel_grace_s: float, stop_grace_s: float
-    ) -> None:
-        self._spool_root = spool_root
-        self._start_timeout_s = start_timeout_s
-        self._cancel_grace_s = cancel_grace_s
-        self._stop_grace_s = stop_grace_s
+class ImageEngine(WorkerEngine):
+    """What the engines that draw in a worker of ours have in common."""
 
     async def _started(
         self,
@@ -84,20 +69,5 @@ class ImageEngine:
 
         Raises `ChildFailed`.
         """
-        worker = WorkerProcess(
-            module=module,
-            name=name,
-            union=FromImageWorker,
-            spool_root=self._spool_root,
-            extra=environment,
-            grace_s=self._stop_grace_s,
-        )
-        await worker.start()
-        return ImageChild(
-            worker,
-            load(str(worker.spool)),
-            model=str(model),
-            start_timeout_s=self._start_timeout_s,
-            cancel_grace_s=self._cancel_grace_s,
-            stop_grace_s=self._stop_grace_s,
-        )
+        worker = await self._process(module, name=name, union=FromImageWorker, environment=environment)
+        return ImageChild(worker, load(str(worker.spool)), model=str(model), **self._patience)

@@ -3,6 +3,10 @@
 
 import logging
 import traceback
+from typing import Final
+
+LONGEST: Final = 2000
+"""Characters of a library's error that are told."""
 
 
 def log_failure(log: logging.Logger, what: str, error: Exception) -> None:
@@ -12,5 +16,6 @@ def log_failure(log: logging.Logger, what: str, error: Exception) -> None:
 
 
 def in_words(error: Exception) -> str:
+    """One that names every tensor of a model is cut."""
     text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text}"[:LONGEST] if text else type(error).__name__

@@ -16,8 +16,9 @@ from inglenook.workers.image.drawing import Studio
 from inglenook.workers.image.families.family import Family
 from inglenook.workers.image.inbox import Inbox
 from inglenook.workers.image.memory import evidence_of
-from inglenook.workers.image.serving import DrawingWorker, Sender
+from inglenook.workers.image.serving import DrawingWorker
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.serving import Sender
 
 
 class Worker(DrawingWorker[Family]):

@@ -11,11 +11,12 @@ from inglenook.wire.image import LoadImageModel
 from inglenook.wire.message import OutOfMemory
 from inglenook.workers.image.errors import LoadUnsupported
 from inglenook.workers.image.inbox import Inbox
-from inglenook.workers.image.serving import DrawingWorker, Sender
+from inglenook.workers.image.serving import DrawingWorker
 from inglenook.workers.image.spool import Spool
 from inglenook.workers.mlx import memory
 from inglenook.workers.mlx.drawing import Studio
 from inglenook.workers.mlx.model import DEVICES, Model
+from inglenook.workers.serving import Sender
 
 
 class Worker(DrawingWorker[Model]):

@@ -7,21 +7,16 @@ import sys
 from pathlib import Path
 
 from inglenook.base.clock import SystemClock
-from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import Message, WireError
+from inglenook.wire.message import Message
 from inglenook.wire.pixels import OpenPixels, Pixelate, ToPixelsWorker, WriteSprites
+from inglenook.workers.beginning import connected
 from inglenook.workers.inbox import Inbox
 from inglenook.workers.memory import bound_memory
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("PIL").setLevel(logging.WARNING)
-    try:
-        channel = WorkerChannel.from_environment("pixels", ToPixelsWorker)
-    except (WireError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    channel = connected("pixels", ToPixelsWorker)
     inbox: Inbox[OpenPixels, Message] = Inbox(
         channel=channel, end=os._exit, load=OpenPixels, work=(Pixelate, WriteSprites)
     )

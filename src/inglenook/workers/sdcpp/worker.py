@@ -7,11 +7,12 @@ from pathlib import Path
 from inglenook.base.clock import Clock
 from inglenook.wire.image import LoadImageModel
 from inglenook.workers.image.inbox import Inbox
-from inglenook.workers.image.serving import DrawingWorker, Sender
+from inglenook.workers.image.serving import DrawingWorker
 from inglenook.workers.image.spool import Spool
 from inglenook.workers.sdcpp.drawing import Studio
 from inglenook.workers.sdcpp.library import Library
 from inglenook.workers.sdcpp.painting import Painter
+from inglenook.workers.serving import Sender
 
 Load = Callable[[LoadImageModel], Painter]
 

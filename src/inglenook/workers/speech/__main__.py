@@ -6,31 +6,19 @@ import os
 import sys
 
 from inglenook.base.clock import SystemClock
-from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import WireError
 from inglenook.wire.speech import LoadSpeechModel, ToSpeechWorker, Transcribe
+from inglenook.workers.beginning import OFFLINE, connected
 from inglenook.workers.inbox import Inbox
 
 QUIET_AND_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DISABLE_TELEMETRY": "YES",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
+    **OFFLINE,
     "CT2_VERBOSE": "-1",  # errors only
 }
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it tells languages and lengths
-    os.environ.update(QUIET_AND_OFFLINE)  # read by the libraries at import, so it has to come before them
-    try:
-        channel = WorkerChannel.from_environment("speech", ToSpeechWorker)
-    except (WireError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    channel = connected("speech", ToSpeechWorker, QUIET_AND_OFFLINE)
     inbox = Inbox(channel=channel, end=os._exit, load=LoadSpeechModel, work=Transcribe)
     inbox.start()
 

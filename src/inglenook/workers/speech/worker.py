@@ -4,13 +4,14 @@
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
 from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, LoadFailed, Message
+from inglenook.wire.message import Message, OutOfMemory
 from inglenook.wire.speech import (
     LoadSpeechModel,
     Transcribe,
@@ -18,7 +19,8 @@ from inglenook.wire.speech import (
     Transcribed,
     TranscribeFailed,
 )
-from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
+from inglenook.workers.inbox import Inbox
+from inglenook.workers.serving import ModelWorker, Sender
 from inglenook.workers.speech.errors import AudioUnreadable, Stopped
 from inglenook.workers.speech.memory import evidence_of
 from inglenook.workers.speech.recording import Recording, read_recording
@@ -28,11 +30,7 @@ from inglenook.workers.telling import in_words, log_failure
 log = logging.getLogger(__name__)
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
-
-
-class Worker:
+class Worker(ModelWorker[LoadSpeechModel, Transcribe, Any]):
     """Args:
     channel: to the server.
     inbox: from the server; its thread is running.
@@ -47,42 +45,19 @@ class Worker:
         load: Callable[[LoadSpeechModel], Any],
         clock: Clock,
     ) -> None:
-        self._channel = channel
-        self._inbox = inbox
+        super().__init__(channel=channel, inbox=inbox, clock=clock)
         self._load = load
-        self._clock = clock
 
-    def run(self) -> int:
-        """Returns the process's exit status."""
-        try:
-            request = self._inbox.next()
-            if not isinstance(request, LoadSpeechModel):
-                return EXIT_DONE  # a Shutdown before anything was loaded
-            model = self._loaded(request)
-            if model is None:
-                return EXIT_LOAD_FAILED
-            while isinstance(work := self._inbox.next(), Transcribe):
-                last_word = self._transcribe(model, request, work)
-                self._inbox.finished()
-                self._channel.send(last_word)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
+    def read(self, request: LoadSpeechModel) -> tuple[Any, int]:
+        model = self._load(request)
+        log.info("computing in %s", model.model.compute_type)
+        return model, (Path(request.path) / "model.bin").stat().st_size
 
-    def _loaded(self, request: LoadSpeechModel) -> Any | None:
-        """The model in memory, `Loaded` sent; or None, `LoadFailed` sent."""
-        began = self._clock.monotonic()
-        try:
-            model = self._load(request)
-        except Exception as error:  # noqa: BLE001 - the one place that turns whatever loading raises into words
-            self._channel.send(_load_failure(error, request.device))
-            return None
-        self._inbox.loaded()
-        seconds = self._clock.monotonic() - began
-        weights = (Path(request.path) / "model.bin").stat().st_size
-        log.info("loaded in %.1f s on %s, computing in %s", seconds, request.device, model.model.compute_type)
-        self._channel.send(Loaded(seconds=seconds, weights_bytes=weights))
-        return model
+    def ready(self, model: Any, request: LoadSpeechModel) -> Callable[[Transcribe], Message]:
+        return partial(self._transcribe, model, request)
+
+    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - CTranslate2 names it
+        return evidence_of(error)
 
     def _transcribe(self, model: Any, load: LoadSpeechModel, work: Transcribe) -> Message:
         began = self._clock.monotonic()
@@ -120,17 +95,6 @@ class Worker:
             should_stop=self._inbox.should_stop,
             clock=self._clock,
         )
-
-
-def _load_failure(error: Exception, device: str) -> LoadFailed:
-    if isinstance(error, InglenookError):
-        return LoadFailed(code=error.code, message=str(error))
-    log_failure(log, "loading failed", error)
-    evidence = evidence_of(error)
-    if evidence is not None:
-        message = f"Memory ran out on {device} while the model was loaded: {error}"
-        return LoadFailed(code="load.out_of_memory", message=message, out_of_memory=evidence)
-    return LoadFailed(code="load.failed", message=f"The model could not be loaded: {in_words(error)}")
 
 
 def _failure(job: str, error: Exception) -> TranscribeFailed:

@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m inglenook.workers.studio`: connect, say Hello, and only then import what takes seconds."""
 
-import logging
 import os
 import sys
 from typing import Any, get_args
 
 from inglenook.base.clock import SystemClock
-from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import WireError
 from inglenook.wire.studio.messages import StudioWork, ToStudioWorker
 from inglenook.wire.studio.training import OpenStudio, Park, Unpark
+from inglenook.workers.beginning import OFFLINE, connected
 from inglenook.workers.inbox import Inbox
 from inglenook.workers.studio.gate import Gate
 
 QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DISABLE_TELEMETRY": "YES",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
+    **OFFLINE,
     "TRANSFORMERS_VERBOSITY": "error",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # read once, when CUDA begins; `deterministic` needs it
@@ -28,13 +21,7 @@ QUIET = {
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    os.environ.update(QUIET)  # read by the libraries at import, so it has to come before them
-    try:
-        channel = WorkerChannel.from_environment("studio", ToStudioWorker)
-    except (WireError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    channel = connected("studio", ToStudioWorker, QUIET)
     clock = SystemClock()
     gate = Gate(
         send=channel.send,

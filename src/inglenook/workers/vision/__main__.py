@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m inglenook.workers.vision`: connect, say Hello, and only then import what takes long."""
 
-import logging
 import os
 import sys
 
 from inglenook.base.clock import SystemClock
-from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import WireError
 from inglenook.wire.vision import LoadVisionModel, Matte, Predict, ToVisionWorker
+from inglenook.workers.beginning import connected
 from inglenook.workers.inbox import Inbox
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        channel = WorkerChannel.from_environment("vision", ToVisionWorker)
-    except (WireError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    channel = connected("vision", ToVisionWorker)
     inbox: Inbox[LoadVisionModel, Predict | Matte] = Inbox(
         channel=channel, end=os._exit, load=LoadVisionModel, work=(Predict, Matte)
     )

@@ -3,16 +3,15 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
-from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, LoadFailed, Message
+from inglenook.wire.message import Message, OutOfMemory
 from inglenook.wire.vision import (
     LoadVisionModel,
     Matte,
@@ -23,7 +22,8 @@ from inglenook.wire.vision import (
     PredictFailed,
     Seen,
 )
-from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
+from inglenook.workers.inbox import Inbox
+from inglenook.workers.serving import ModelWorker, Sender
 from inglenook.workers.telling import in_words, log_failure
 from inglenook.workers.vision.errors import BadPicture, Stopped, evidence_of
 from inglenook.workers.vision.network import Network
@@ -34,11 +34,7 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
-
-
-class Worker:
+class Worker(ModelWorker[LoadVisionModel, Predict | Matte, Network]):
     """Args:
     channel: to the server.
     inbox: from the server; its thread is running.
@@ -53,41 +49,17 @@ class Worker:
         load: Callable[[LoadVisionModel], Network],
         clock: Clock,
     ) -> None:
-        self._channel = channel
-        self._inbox = inbox
+        super().__init__(channel=channel, inbox=inbox, clock=clock)
         self._load = load
-        self._clock = clock
 
-    def run(self) -> int:
-        """Returns the process's exit status."""
-        try:
-            request = self._inbox.next()
-            if not isinstance(request, LoadVisionModel):
-                return EXIT_DONE  # a Shutdown before anything was loaded
-            network = self._loaded(request)
-            if network is None:
-                return EXIT_LOAD_FAILED
-            while isinstance(work := self._inbox.next(), Predict | Matte):
-                last_word = self._last_word(network, request, work)
-                self._inbox.finished()
-                self._channel.send(last_word)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
+    def read(self, request: LoadVisionModel) -> tuple[Network, int]:
+        return self._load(request), Path(request.path).stat().st_size
 
-    def _loaded(self, request: LoadVisionModel) -> Network | None:
-        """The model in memory, `Loaded` sent; or None, `LoadFailed` sent."""
-        began = self._clock.monotonic()
-        try:
-            network = self._load(request)
-        except Exception as error:  # noqa: BLE001 - the one place that turns whatever loading raises into words
-            self._channel.send(_load_failure(error, request.device))
-            return None
-        self._inbox.loaded()
-        seconds = self._clock.monotonic() - began
-        log.info("loaded in %.1f s on %s", seconds, request.device)
-        self._channel.send(Loaded(seconds=seconds, weights_bytes=Path(request.path).stat().st_size))
-        return network
+    def ready(self, model: Network, request: LoadVisionModel) -> Callable[[Predict | Matte], Message]:
+        return partial(self._last_word, model, request)
+
+    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - onnxruntime names it
+        return evidence_of(error)
 
     def _last_word(self, network: Network, load: LoadVisionModel, work: Predict | Matte) -> Message:
         try:
@@ -171,17 +143,6 @@ def _seen(scores: npt.NDArray[np.float32], size: tuple[int, int], top: int) -> S
     )
 
 
-def _load_failure(error: Exception, device: str) -> LoadFailed:
-    if isinstance(error, InglenookError):
-        return LoadFailed(code=error.code, message=str(error))
-    log_failure(log, "loading failed", error)
-    evidence = evidence_of(error)
-    if evidence is not None:
-        message = f"Memory ran out on {device} while the model was loaded: {error}"
-        return LoadFailed(code="load.out_of_memory", message=message, out_of_memory=evidence)
-    return LoadFailed(code="load.failed", message=f"The model could not be loaded: {in_words(error)[:2000]}")
-
-
 def _failure(job: str, error: Exception) -> PredictFailed:
     log_failure(log, "a prediction failed", error)
     evidence = evidence_of(error)
@@ -193,4 +154,4 @@ def _failure(job: str, error: Exception) -> PredictFailed:
             hint="send fewer at a time",
             out_of_memory=evidence,
         )
-    return PredictFailed(job=job, code="predict.failed", message=in_words(error)[:2000])
+    return PredictFailed(job=job, code="predict.failed", message=in_words(error))

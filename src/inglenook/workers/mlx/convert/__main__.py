@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m inglenook.workers.mlx.convert`: connect, say Hello, and only then import MLX."""
 
-import logging
 import os
 import sys
 
 from inglenook.base.clock import SystemClock
-from inglenook.wire.channel import WorkerChannel
-from inglenook.wire.message import WireError
 from inglenook.wire.mlx import ConvertModel, OpenConverter, ToConverter
+from inglenook.workers.beginning import connected
 from inglenook.workers.inbox import Inbox
 
 
 def main() -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        channel = WorkerChannel.from_environment("mlx-convert", ToConverter)
-    except (WireError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    channel = connected("mlx-convert", ToConverter)
     inbox: Inbox[OpenConverter, ConvertModel] = Inbox(
         channel=channel, end=os._exit, load=OpenConverter, work=ConvertModel
     )
