@@ -557,7 +557,7 @@ def exporting(found: Found) -> list[str]:
         "## What an export loses",
         "",
         f"The ONNX file against its checkpoint on every picture of the test part, {found['side_px']} px; differences of logits.",
-        "Random weights, so that classes lie close together: int8 is shown at its worst. Expected: under 1e-4 in float32.",
+        "The networks have learned for a moment only, so that classes lie close together. Expected: under 1e-4 in float32.",
         "",
         *_table(
             (

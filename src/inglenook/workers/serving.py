@@ -33,6 +33,8 @@ class ModelWorker(ABC, Generic[LoadT, WorkT, ModelT]):
     inbox: from the server; its thread is running.
     """
 
+    loads: ClassVar[type[Message]]
+    """The message that names the model."""
     failed_to_load: ClassVar[str] = "load.failed"
     """The code of a model that a library could not read."""
 
@@ -60,9 +62,9 @@ class ModelWorker(ABC, Generic[LoadT, WorkT, ModelT]):
         """Returns the process's exit status."""
         try:
             request = self._inbox.next()
-            if isinstance(request, Shutdown):
-                return EXIT_DONE  # before anything was loaded
-            request = cast("LoadT", request)  # the inbox refuses work that comes before it
+            if not isinstance(request, self.loads):
+                return EXIT_DONE  # a Shutdown before anything was loaded
+            request = cast("LoadT", request)
             model = self._loaded(request)
             if model is None:
                 return EXIT_LOAD_FAILED

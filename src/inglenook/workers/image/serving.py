@@ -26,6 +26,7 @@ class Drawing(Protocol):
 
 
 class DrawingWorker(ModelWorker[LoadImageModel, Draw, ModelT], Generic[ModelT]):
+    loads: ClassVar[type[Message]] = LoadImageModel
     failed_to_load: ClassVar[str] = "load.unsupported"
 
     @abstractmethod

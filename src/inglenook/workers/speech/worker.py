@@ -37,6 +37,8 @@ class Worker(ModelWorker[LoadSpeechModel, Transcribe, Any]):
     load: reads a model onto a device.
     """
 
+    loads = LoadSpeechModel
+
     def __init__(
         self,
         *,

@@ -41,6 +41,8 @@ class Worker(ModelWorker[LoadVisionModel, Predict | Matte, Network]):
     load: reads a model onto a device.
     """
 
+    loads = LoadVisionModel
+
     def __init__(
         self,
         *,
