@@ -185,15 +185,13 @@ local function drawing(form)
     recipe = recipe(form),
     style = form.style ~= request.NONE and form.style or nil,
   }
+  -- null is the model's own; left out, the server would take what PixelAI takes
+  fields.width, fields.height = json.null, json.null
   if form.base_size ~= request.MODELS_OWN then
     fields.width, fields.height = request.size(form.base_size)
   end
-  if form.steps > 0 then
-    fields.steps = form.steps
-  end
-  if form.guidance > 0 then
-    fields.guidance_scale = form.guidance
-  end
+  fields.steps = form.steps > 0 and form.steps or json.null
+  fields.guidance_scale = form.guidance > 0 and form.guidance or json.null
   if form.seed >= 0 then
     fields.seed = form.seed
   end

@@ -218,6 +218,14 @@ async def _running(
         max_bytes=settings.server.max_upload_bytes,
         max_pixels=settings.images.max_input_pixels,
     )
+    matting = MattingService(
+        scheduler=scheduler,
+        catalog=catalog,
+        clock=clock,
+        pinned=frozenset(settings.models.pinned),
+        devices=kinds_of_devices(),
+        max_pixels=settings.images.max_input_pixels,
+    )
     work = ImageWork(
         scheduler=scheduler,
         catalog=catalog,
@@ -230,6 +238,7 @@ async def _running(
             saving=settings.images.saving,
             vae_on_cpu=settings.images.vae_on_cpu,
         ),
+        matting=matting,
     )
     limits = JobLimits(
         queue_limit=settings.jobs.queue_limit,
@@ -239,14 +248,6 @@ async def _running(
     outgoing = _outgoing(settings, database, clock)
     studio_works = works_of(studio, settings, scheduler=scheduler, outgoing=outgoing, clock=clock)
     pixels = _pixels(settings)
-    matting = MattingService(
-        scheduler=scheduler,
-        catalog=catalog,
-        clock=clock,
-        pinned=frozenset(settings.models.pinned),
-        devices=kinds_of_devices(),
-        max_pixels=settings.images.max_input_pixels,
-    )
     sprite_work = SpriteWork(
         drawing=work, pixels=pixels, matting=matting, gallery=gallery, blobs=blobs, clock=clock
     )

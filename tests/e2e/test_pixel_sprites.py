@@ -202,7 +202,7 @@ def test_bad_sizes_and_palettes_are_refused_by_name(bench: Workbench) -> None:
     ):
         answer = bench.http.post("/v1/pixel/sprites", json={"prompt": "a fox", "recipe": recipe})
         assert answer.status_code == 400
-        assert answer.json()["error"]["param"] == field
+        assert answer.json()["error"]["param"] == f"recipe.{field}"
 
 
 EXTREME = {

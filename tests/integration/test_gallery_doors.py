@@ -296,6 +296,24 @@ def test_our_own_pictures_come_back_as_they_were_made(doors: Doors) -> None:
     assert {name: picture["parameters"][name] for name in parameters} == parameters
 
 
+@pytest.mark.parametrize("name", ["GIF", "WEBP"])
+def test_an_animation_of_ours_comes_back_as_it_was_made(doors: Doors, name: str) -> None:
+    frames = [Image.new("RGB", (16, 8), color) for color in ("red", "blue")]
+    file = io.BytesIO()
+    frames[0].save(file, name, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    parameters = {"software": "inglenook", "prompt": "a fox", "steps": 4, "seed": 9, "model": "lab/fox"}
+    media_type = f"image/{name.lower()}"
+    found = doors.bring((f"x.{name.lower()}", metadata.embed(file.getvalue(), media_type, parameters)))
+    assert found["refused"] == []
+    [picture] = found["data"]
+    assert {name: picture["parameters"][name] for name in parameters} == parameters
+    assert (picture["prompt"], picture["seed"], picture["width"], picture["height"]) == ("a fox", 9, 16, 8)
+    answer = doors.http.get(picture["url"])
+    assert answer.headers["content-type"] == media_type
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+
+
 def test_each_file_is_kept_or_refused_by_itself(doors: Doors) -> None:
     found = doors.bring(
         ("ok.png", png()),

@@ -13,7 +13,7 @@ from inglenook.base.errors import Invalid, NotFound
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import put, put_json, say
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 Records = Mapping[str, Mapping[str, Any]]
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

@@ -14,7 +14,6 @@ from inglenook.base.errors import InglenookError
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.order import check_files
 from inglenook.cli.pixel_options import (
-    FORMATS,
     FrameSize,
     FrameTagOption,
     check_order,
@@ -25,6 +24,7 @@ from inglenook.cli.pixel_options import (
     write_out,
 )
 from inglenook.cli.screen import put, put_json, say
+from inglenook.pixels.places import FORMATS, has_place
 
 if TYPE_CHECKING:
     from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
@@ -107,12 +107,18 @@ def pixel(
         format_,
         tags=tags,
         frames=1 if layers else len(files),
-        given={
-            "--columns": columns is not None,
-            "--padding": padding > 0,
-            "--once": once,
-            "--frame-ms": frame_ms is not None,
-        },
+        asked=[
+            field
+            for field, given in (
+                ("tags", tags),
+                ("columns", columns),
+                ("padding", padding),
+                ("loop", once),
+                ("durations_ms", frame_ms),
+                ("scale", scale > 1),
+            )
+            if given
+        ],
     )
     recipe = _recipe(size, palette, asked)
     order = WriteOrder(
@@ -182,7 +188,8 @@ async def _run(
                     stop=stop,
                     whole_animation=len(frames) > 1,
                 )
-            order = replace(order, palette=made[0].palette or None)
+            if has_place(order.format, "palette"):
+                order = replace(order, palette=made[0].palette or None)
             return made, await workshop.write([one.png for one in made], order, person=OWNER, stop=stop)
         except InglenookError as error:
             raise _of_file(error, files) from None

@@ -2,7 +2,7 @@
 """What `inglenook pixel` is asked for: a recipe as options; how sizes, tags and palettes are written."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -21,22 +21,12 @@ from inglenook.pixels.model import (
     Symmetry,
     Tile,
 )
+from inglenook.pixels.places import PLACES, has_place
 
 if TYPE_CHECKING:
     from inglenook.engines.pixels import MadePicture
     from inglenook.wire.pixels import FrameTag
 
-FORMATS: Final = (
-    "png",
-    "gif",
-    "webp",
-    "aseprite",
-    "sheet-aseprite",
-    "sheet-texturepacker",
-    "ico",
-    "icons",
-    "rgba",
-)
 _OF_SUFFIX: Final = {
     ".png": ("png",),
     ".gif": ("gif",),
@@ -47,15 +37,15 @@ _OF_SUFFIX: Final = {
     ".ico": ("ico",),
     ".rgba": ("rgba",),
 }
-_SHEETS: Final = ("sheet-aseprite", "sheet-texturepacker")
-_ONLY_IN: Final = {
-    "--tag": ("aseprite", *_SHEETS),
-    "--columns": _SHEETS,
-    "--padding": _SHEETS,
-    "--once": ("gif", "webp"),
-    "--frame-ms": ("gif", "webp", "aseprite", *_SHEETS),
+_OPTION_OF: Final = {
+    "tags": "--tag",
+    "columns": "--columns",
+    "padding": "--padding",
+    "loop": "--once",
+    "durations_ms": "--frame-ms",
+    "scale": "--scale",
 }
-"""Formats that can hold what an option asks for."""
+"""Fields of `pixels.places` as they are called here."""
 _ONE_PICTURE: Final = frozenset({"png", "ico", "icons"})
 _SIZE: Final = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
 _TAG: Final = re.compile(r"([^:]{1,64}):(\d{1,3})(?:-(\d{1,3}))?(?::(forward|reverse|ping-pong))?")
@@ -120,19 +110,19 @@ def choose_format(out: Path | None, asked: str | None, *, frames: int, layers: b
     return found
 
 
-def check_order(format_: str, *, frames: int, tags: Sequence["FrameTag"], given: Mapping[str, bool]) -> None:
-    """Nothing that was asked for is left out of the file in silence.
+def check_order(format_: str, *, frames: int, tags: Sequence["FrameTag"], asked: Iterable[str]) -> None:
+    """Nothing that was asked for is left out of the file in silence (`pixels.places`).
 
     Args:
-        given: each other option about the file, and whether it was given.
+        asked: the fields of the order that were given.
 
     Raises click.UsageError: the format has no place for one, or a tag names frames that there are not.
     """
-    for option, formats in _ONLY_IN.items():
-        if (bool(tags) if option == "--tag" else given[option]) and format_ not in formats:
+    for field in asked:
+        if not has_place(format_, field):
             raise click.UsageError(
-                f"a file of format {format_} has no place for {option}; leave it out, or write"
-                f" {', '.join(formats)}"
+                f"a file of format {format_} has no place for {_OPTION_OF[field]}; leave it out, or write"
+                f" {', '.join(PLACES[field])}"
             )
     for tag in tags:
         if tag.last >= frames:

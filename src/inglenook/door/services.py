@@ -248,7 +248,13 @@ class Sprites(SpriteMaking, Protocol):
     ) -> Sequence[MadePicture]: ...
 
     async def export(
-        self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
+        self,
+        frames: Sequence[bytes],
+        order: WriteOrder,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        parameters: Mapping[str, Any] | None = None,
     ) -> WrittenFile: ...
 
 

@@ -17,6 +17,7 @@ _MEDIA_TYPES: Mapping[Format, str] = {
     Format.PNG: "image/png",
     Format.JPEG: "image/jpeg",
     Format.WEBP: "image/webp",
+    Format.GIF: "image/gif",
 }
 MAX_NAME_CHARS = 200
 
@@ -38,7 +39,7 @@ class PictureImporter:
             name: of the file, kept beside the parameters.
 
         Raises:
-            Invalid, TooLarge: not a picture that can be shown (PNG, JPEG, WebP), or too large a one.
+            Invalid, TooLarge: not a picture that can be shown (PNG, JPEG, WebP, GIF), or too large a one.
             Failed: no room on the disk.
         """
         return self._keep(data, owner, name, parameters_in(data))
@@ -69,7 +70,7 @@ class PictureImporter:
             raise Invalid(
                 f"The file is a {kind} picture, which is not kept in the gallery.",
                 code="picture.unsupported",
-                hint="send PNG, JPEG or WebP",
+                hint="send PNG, JPEG, WebP or GIF",
                 field="file",
             )
         width, height = upright_size(

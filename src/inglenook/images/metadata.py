@@ -3,7 +3,8 @@
 
     PNG      chunk `parameters` (text), chunk `inglenook` (JSON), right after the header
     JPEG     EXIF UserComment (text), XMP `inglenook:parameters` (JSON)
-    WebP     the same, as chunks
+    WebP     the same, as chunks, beside the frames of an animation
+    GIF      a comment (text), XMP (JSON), before the first frame
 
 The JSON is `{"inglenook": 1, "parameters": {…}}`, in ASCII, so that every string in it comes back exactly,
 whatever it holds.
@@ -19,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from inglenook.base.errors import Invalid
-from inglenook.images import exif, jpeg, png, webp, xmp
+from inglenook.images import exif, gif, jpeg, png, webp, xmp
 from inglenook.images.infotext import parameters_text, parse_parameters_text
 from inglenook.images.model import OutputFormat
 
@@ -45,7 +46,7 @@ def embed(data: bytes, media_type: str, parameters: Mapping[str, Any]) -> bytes:
 
     Args:
         data: a finished file.
-        media_type: `image/png`, `image/jpeg` or `image/webp`.
+        media_type: `image/png`, `image/jpeg`, `image/webp` or `image/gif`.
         parameters: JSON values; NaN and infinity are none.
 
     Raises:
@@ -62,6 +63,8 @@ def embed(data: bytes, media_type: str, parameters: Mapping[str, Any]) -> bytes:
     if media_type == "image/webp":
         block = exif.user_comment_block(_infotext(parameters))
         return webp.with_metadata(data, exif=block, xmp=xmp.packet(text))
+    if media_type == "image/gif":
+        return gif.with_texts(data, comment=_infotext(parameters), xmp=xmp.packet(text))
     raise Invalid(f"Parameters cannot be written into a file of type {media_type!r}.")
 
 
@@ -187,6 +190,11 @@ def _texts(data: bytes) -> tuple[str | None, str | None]:
         return _texts_of_jpeg(data)
     if data[:4] == b"RIFF":
         return _texts_of_webp(data)
+    if data.startswith(gif.SIGNATURES):
+        comment, packets = gif.texts(data)
+        # Most programs leave their name there; what they drew was not asked for by that.
+        text = comment if comment is not None and "Steps: " in comment else None
+        return text, xmp.json_of(packets)
     return None, None
 
 

@@ -20,7 +20,7 @@ from inglenook.engines import diffusers, mlx, sdcpp
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
-from inglenook.images.cutout import cut_out
+from inglenook.images.cutout import Cut, Matting, Scissors
 from inglenook.images.easel import Easel, Materials, failed_on
 from inglenook.images.errors import EngineMissing
 from inglenook.images.model import Mode
@@ -35,7 +35,6 @@ from inglenook.wire.image import MAX_SAVING, PictureMade
 
 KIND: Final = "image"
 SOFTWARE: Final = "inglenook"
-_NOT_PLAIN: Final = "The border of the picture has no colour of its own, so the background was not cut away."
 LOAD_BYTES_PER_S: Final = 400_000_000
 """A guess for a model that was never loaded here: a plain SATA disk."""
 LOAD_BASE_S: Final = 6.0
@@ -43,7 +42,11 @@ LOAD_BASE_S: Final = 6.0
 
 
 class ImageWork:
-    """Carries out jobs of kind `image`. See `jobs.work.Work`."""
+    """Carries out jobs of kind `image`. See `jobs.work.Work`.
+
+    Args:
+        matting: None where nothing tells a subject from its background but the plain colour of the border.
+    """
 
     kind = KIND
     restarts = False  # half a picture is worth nothing, and a person may no longer want it
@@ -58,6 +61,7 @@ class ImageWork:
         clock: Clock,
         pinned: frozenset[str],
         loading: "Loading",
+        matting: Matting | None,
     ) -> None:
         self._scheduler = scheduler
         self._catalog = catalog
@@ -66,6 +70,7 @@ class ImageWork:
         self._clock = clock
         self._pinned = pinned
         self._loading = loading
+        self._scissors = Scissors(matting)
         self._requests: dict[JobId, RequestId] = {}
         self._pace_s: dict[tuple[str, int], float] = {}
         """Seconds a step took lately, by model and scale."""
@@ -80,15 +85,37 @@ class ImageWork:
         for note in drawing.notes:
             await report.notice(note)
 
-        async def keep(made: PictureMade, png: bytes) -> None:
-            picture = await asyncio.to_thread(self.keep, job, drawing, made, png)
-            if drawing.transparent and not picture.parameters["transparent"]:
-                await report.notice(f"{_NOT_PLAIN} Picture {made.picture + 1} was kept opaque.")
-            await report.result(part_of(picture, made))
+        held: list[tuple[PictureMade, bytes]] = []
+        later = drawing.transparent and await self._scissors.has_model()
 
-        async with self.easel(job, drawing, report) as easel:
-            drawn = await easel.draw(drawing, report=report, keep=keep)
+        async def keep(made: PictureMade, png: bytes) -> None:
+            if later:
+                held.append((made, png))
+            else:
+                await self._finish(job, drawing, report, made, png)
+
+        try:
+            async with self.easel(job, drawing, report) as easel:
+                drawn = await easel.draw(drawing, report=report, keep=keep)
+        finally:
+            # Only now the lease is given back: the matting model needs one of its own, and perhaps the room.
+            for made, png in held:
+                await self._finish(job, drawing, report, made, png)
+        if held and report.stop.is_set:
+            raise Stopped(Receipt("stopped while backgrounds were cut away", self._clock.now(), 0.0))
         return {"seconds": round(drawn.seconds, 3), "saving": drawn.saving, "peak_bytes": drawn.peak_bytes}
+
+    async def _finish(
+        self, job: Job, drawing: Drawing, report: Report, made: PictureMade, png: bytes
+    ) -> None:
+        """Cut a picture out where that is asked for, keep it, tell of it."""
+        cut = None
+        if drawing.transparent:
+            cut = await self._scissors.cut(png, person=job.owner, stop=report.stop, work_class=job.work_class)
+            if cut.note is not None:
+                await report.notice(f"Picture {made.picture + 1}: {cut.note}")
+        picture = await asyncio.to_thread(self.keep, job, drawing, made, png, cut)
+        await report.result(part_of(picture, made, cut))
 
     @asynccontextmanager
     async def easel(
@@ -178,13 +205,18 @@ class ImageWork:
         plan = lease.request.plan
         self._pace_s[plan.model, plan.scale] = seconds / (drawing.steps * len(drawing.seeds))
 
-    def keep(self, job: Job, drawing: Drawing, made: PictureMade, png: bytes) -> Picture:
-        """Cut out, enlarge, encode, embed the parameters, keep. Blocks."""
+    def keep(
+        self, job: Job, drawing: Drawing, made: PictureMade, png: bytes, cut: Cut | None = None
+    ) -> Picture:
+        """Enlarge, encode, embed the parameters, keep. Blocks.
+
+        Args:
+            cut: instead of the picture as drawn, where its background was to go.
+        """
         parameters = parameters_of(drawing, made)
-        if drawing.transparent:
-            freed = cut_out(png)
-            parameters["transparent"] = freed is not None
-            png = png if freed is None else freed
+        if cut is not None:
+            parameters |= {"transparent": cut.by is not None, "matted_by": cut.by}
+            png = cut.png
         data, media_type = metadata.encode(
             png, drawing.output_format, drawing.output_compression, drawing.factor
         )
@@ -357,8 +389,9 @@ def _first_pass(drawing: Drawing) -> dict[str, int]:
     return {"first_width": drawing.width, "first_height": drawing.height}
 
 
-def part_of(picture: Picture, made: PictureMade) -> dict[str, Any]:
-    """One finished picture as it stands in the job's result."""
+def part_of(picture: Picture, made: PictureMade, cut: Cut | None = None) -> dict[str, Any]:
+    """One finished picture as it stands in the job's result. `matted_by`: what cut the background away; None
+    where nothing did. `notes`: what is not as it was asked for."""
     return {
         "picture_id": picture.id,
         "index": made.picture,
@@ -368,6 +401,8 @@ def part_of(picture: Picture, made: PictureMade) -> dict[str, Any]:
         "media_type": picture.media_type,
         "size_bytes": picture.size_bytes,
         "url": f"/v1/pictures/{picture.id}/file",
+        "matted_by": None if cut is None else cut.by,
+        "notes": [] if cut is None or cut.note is None else [cut.note],
     }
 
 

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from inglenook.base.cancel import StopToken
 from inglenook.base.ids import PersonId
-from inglenook.base.work import WorkClass
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
 from inglenook.pixels.model import Recipe
 
@@ -28,21 +27,3 @@ class Pixels(Protocol):
     async def write(
         self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
     ) -> WrittenFile: ...
-
-
-class Matte(Protocol):
-    """`png`: grey, of the picture's size, 255 is the subject. `by`: the model, or `border`."""
-
-    @property
-    def png(self) -> bytes: ...
-
-    @property
-    def by(self) -> str: ...
-
-
-class Matting(Protocol):
-    """Tells the subject of a picture from its background (`prediction.matting.MattingService`)."""
-
-    async def matte(self, png: bytes, *, person: PersonId, stop: StopToken, work_class: WorkClass) -> Matte:
-        """Raises Cancelled: `stop` was set; Failed, Unavailable: it could not be done."""
-        ...

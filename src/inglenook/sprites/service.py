@@ -2,7 +2,7 @@
 """What a door calls: make sprites, make a sprite of a picture, write sprites as a file."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,29 +12,29 @@ from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
+from inglenook.gallery.model import Source
 from inglenook.gallery.service import GalleryService
+from inglenook.images import metadata
 from inglenook.images import prompt as prompts
+from inglenook.images.cutout import BORDER, BY_BORDER, Matting
 from inglenook.images.intake import intake_rgba
 from inglenook.images.preloading import PicturePreloader
 from inglenook.images.service import TITLE_CHARS, ImagesService
 from inglenook.jobs.model import Job
 from inglenook.jobs.service import JobsService
 from inglenook.pixels.model import MAX_COLORS, Background, Recipe
-from inglenook.prediction.matting import BORDER
 from inglenook.sprites import canvas as canvases
 from inglenook.sprites import plan, presets
 from inglenook.sprites.canvas import Size, Window
-from inglenook.sprites.collaborators import Matting, Pixels
+from inglenook.sprites.collaborators import Pixels
 from inglenook.sprites.engines import Engines, EngineStatus
 from inglenook.sprites.errors import BadSprite
 from inglenook.sprites.model import ANY_MODEL, KIND, Engine, SpriteRequest
 from inglenook.sprites.plan import Ground, Order
 from inglenook.store.blobs import BlobStore
 
-BY_BORDER: Final = (
-    "there is no matting model: what has the border's colour was cut out;"
-    " `inglenook starters install matting` brings one"
-)
+_CARRYING: Final = ("image/png", "image/gif", "image/webp")
+"""Media types of files of sprites in which parameters can stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ class KeptSprite:
         frames: in their order, one for a still sprite.
         durations_ms: one a frame; empty for a picture that was made as none.
         drawings: what the sprite was made of, as drawn.
+        parameters: with which this program made it; None for a picture from elsewhere.
     """
 
     frames: tuple[bytes, ...]
     durations_ms: tuple[int, ...]
     drawings: tuple[bytes, ...]
+    parameters: Mapping[str, Any] | None = None
 
 
 class SpritesService:
@@ -221,16 +223,27 @@ class SpritesService:
         ]
 
     async def export(
-        self, frames: Sequence[bytes], order: WriteOrder, *, person: PersonId, stop: StopToken
+        self,
+        frames: Sequence[bytes],
+        order: WriteOrder,
+        *,
+        person: PersonId,
+        stop: StopToken,
+        parameters: Mapping[str, Any] | None = None,
     ) -> WrittenFile:
         """Write frames, or layers of one frame, as one file.
 
         Args:
             frames: PNGs, 1 to 256.
+            parameters: with which they were made: PNG, GIF and WebP carry them, as a picture of the gallery
+                does; no other format has a place for them.
 
         Raises as `convert`.
         """
-        return await self._pixels.write(frames, order, person=person, stop=stop)
+        written = await self._pixels.write(frames, order, person=person, stop=stop)
+        if parameters is None or written.media_type not in _CARRYING:
+            return written
+        return await asyncio.to_thread(_carrying, written, parameters, order.scale)
 
     def presets(self) -> dict[str, Any]:
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
@@ -333,10 +346,10 @@ class SpritesService:
         if found.beside and all(map(self._blobs.exists, found.beside)):
             told = found.parameters["sprite"]
             frames, drawings = (tuple(map(self._blobs.read, told[name])) for name in ("frames", "drawings"))
-            return KeptSprite(frames, tuple(told["durations_ms"]), drawings)
+            return KeptSprite(frames, tuple(told["durations_ms"]), drawings, found.parameters)
         data = self._blobs.read(found.blob)
         png = intake_rgba(data, max_bytes=len(data), max_pixels=self._max_input_pixels)
-        return KeptSprite((png,), (), (png,))
+        return KeptSprite((png,), (), (png,), found.parameters if found.source is Source.MADE else None)
 
     def _safe(self, data: bytes, place: int) -> bytes:
         return intake_rgba(
@@ -355,3 +368,10 @@ class SpritesService:
     def _statuses(self) -> Sequence[EngineStatus]:
         known = self._catalog.list(ModelKind.IMAGE)
         return self._engines.statuses([record for record in known if record.problem is None])
+
+
+def _carrying(written: WrittenFile, parameters: Mapping[str, Any], scale: int) -> WrittenFile:
+    """The file with what it was made with; its size is that of the enlarged sprite."""
+    sides = {name: parameters[name] * scale for name in ("width", "height") if name in parameters}
+    told = {**parameters, **sides}
+    return replace(written, data=metadata.embed(written.data, written.media_type, told))

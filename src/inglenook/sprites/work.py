@@ -12,12 +12,13 @@ from inglenook.engines.pixels import MadePicture, WriteOrder
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
+from inglenook.images.cutout import Matting
 from inglenook.images.work import ImageWork, parameters_of
 from inglenook.jobs.model import Job, Receipt
 from inglenook.jobs.work import Report, Stopped
 from inglenook.pixels.model import MAX_COLORS, Background, Recipe
 from inglenook.sprites.canvas import colors_of, composed
-from inglenook.sprites.collaborators import Matting, Pixels
+from inglenook.sprites.collaborators import Pixels
 from inglenook.sprites.film import DRAWN, Film, Variant
 from inglenook.sprites.model import KIND, SpritePart, SpriteResult, Stage
 from inglenook.sprites.plan import Order, final_recipe
@@ -212,12 +213,10 @@ class _Finishing:
         frames = tuple(blobs.put(one.png).id for one in made)
         drawings = tuple(blobs.put(png).id for png in self.variant.drawn)
         parameters = self._parameters(made, frames, drawings, durations)
-        if media_type == PNG:
-            data = metadata.embed(data, media_type, parameters)
         picture = self.work._gallery.add(
             owner=self.job.owner,
             job=self.job.id,
-            data=data,
+            data=metadata.embed(data, media_type, parameters),
             media_type=media_type,
             width=made[0].width,
             height=made[0].height,

@@ -121,11 +121,19 @@ class FakeMatte:
 
 @dataclass
 class FakeMatting:
-    """Implements `sprites.collaborators.Matting`: the subject is the middle half of each picture."""
+    """Implements `images.cutout.Matting`: the subject is the middle half of each picture.
+
+    Attributes:
+        by: `border` where there is no model. fails: raised instead.
+    """
 
     gate: _Held = field(default_factory=_Held)
     asked: int = 0
     by: str = "fake"
+    fails: InglenookError | None = None
+
+    def model(self) -> str | None:
+        return None if self.by == "border" else self.by
 
     async def matte(
         self,
@@ -137,6 +145,8 @@ class FakeMatting:
     ) -> FakeMatte:
         self.asked += 1
         await self.gate.wait(stop, "matting.cancelled")
+        if self.fails is not None:
+            raise self.fails
         width, height = opened(png).size
         matte = Image.new("L", (width, height), 0)
         matte.paste(255, (width // 4, height // 4, width - width // 4, height - height // 4))

@@ -39,9 +39,11 @@ def test_everything_that_is_written_is_sent(aseprite: Aseprite, server: Server) 
 def test_what_is_left_to_the_server_is_not_sent(aseprite: Aseprite, server: Server) -> None:
     sent = asked(aseprite, server)
     assert sent["engine"] == "auto"
+    own = ("width", "height", "steps", "guidance_scale")
+    assert [sent[name] for name in own] == [None] * 4, "null is the model's own; left out, PixelAI's"
     assert sent.keys().isdisjoint(
-        {"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette", "width",
-         "height", "steps", "guidance_scale", "recipe", "style", "continue_tile", "motion", "frame_ms"}
+        {"model", "seed", "lora_model", "lora_strength", "init_image", "mask", "strength", "palette",
+         "recipe", "style", "continue_tile", "motion", "frame_ms"}
     )  # fmt: skip
 
 

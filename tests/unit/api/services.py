@@ -203,7 +203,10 @@ class Jobs:
 
 
 class Images:
-    """`plan` decides what becomes of a job; by default it succeeds at once."""
+    """`plan` decides what becomes of a job; by default it succeeds at once. `matted_by`: what cuts the
+    background away where that is asked for; None where it cannot."""
+
+    matted_by: str | None = "u2netp"
 
     def __init__(self, jobs: Jobs, gallery: Gallery) -> None:
         self.jobs = jobs
@@ -258,6 +261,8 @@ class Images:
                 "media_type": "image/png",
                 "size_bytes": picture.size_bytes,
                 "url": f"/v1/pictures/{picture.id}/file",
+                "matted_by": self.matted_by if request.transparent else None,
+                "notes": [],
             }
             now = self.jobs.jobs[job.id]
             self.jobs.jobs[job.id] = replace(now, result={"parts": [*now.result.get("parts", []), part]})

@@ -384,6 +384,18 @@ def test_a_transparent_background_is_asked_for_and_told(client: TestClient, work
     answer = client.post(URL, json=body).json()
     assert workshop.images.requests[0].transparent
     assert answer["background"] == "transparent"
+    assert answer["data"][0]["matted_by"] == "u2netp"
+
+
+def test_a_background_that_could_not_be_cut_away_is_not_called_transparent(
+    client: TestClient, workshop: Workshop
+) -> None:
+    workshop.images.matted_by = None
+    body = {"prompt": "a fox", "background": "transparent"}
+    answer = client.post(URL, json=body).json()
+    assert (answer["background"], answer["data"][0]["matted_by"]) == ("opaque", None)
+    events = events_of(client.post(URL, json=body | {"stream": True}).text)
+    assert [told["background"] for _, told in events] == ["opaque"]
 
 
 def test_a_jpeg_cannot_be_transparent(client: TestClient) -> None:

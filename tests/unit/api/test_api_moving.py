@@ -117,7 +117,7 @@ async def test_a_picture_can_be_made_to_move(sdk: openai.AsyncOpenAI, studio: St
         ({"frame_count": 1}, "frame_count"),
         ({"frame_count": 17}, "frame_count"),
         ({"extra_body": {"scheduler": "euler"}}, "scheduler"),
-        ({"extra_body": {"pixel": {"colors": 300}}}, "colors"),
+        ({"extra_body": {"pixel": {"colors": 300}}}, "pixel.colors"),
         ({"output_format": "png", "frame_count": 4}, "frame_count"),
         ({"output_format": "png", "extra_body": {"motion": "walk"}}, "motion"),
     ],

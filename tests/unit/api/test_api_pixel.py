@@ -27,6 +27,7 @@ from inglenook.door.frame import frame
 from inglenook.door.routes import add_routes
 from inglenook.gallery.links import PictureLinks
 from inglenook.pixels.model import known_fields
+from inglenook.pixels.places import FORMATS, PLACES, has_place
 from inglenook.sprites.palettes import Palettes
 from inglenook.testing.clock import FakeClock
 from inglenook.testing.pixels import opened, png_of
@@ -160,11 +161,11 @@ async def test_a_selection_of_a_canvas_is_redrawn(door: Door) -> None:
         ({"n": 0}, "n", "at least 1"),
         ({"frames": "4"}, "frames", "whole number"),
         ({"engine": "cuda"}, "engine", "must be one of"),
-        ({"recipe": {"colors": 300}}, "colors", "0 to 256"),
-        ({"recipe": {"palette": []}}, "palette", "0 colours"),
-        ({"recipe": {"palette": ["#000000"] * 257}}, "palette", "257 colours"),
-        ({"recipe": {"width": 0}}, "width", "1 to 4096"),
-        ({"recipe": {"widht": 8}}, "widht", "did you mean width"),
+        ({"recipe": {"colors": 300}}, "recipe.colors", "0 to 256"),
+        ({"recipe": {"palette": []}}, "recipe.palette", "0 colours"),
+        ({"recipe": {"palette": ["#000000"] * 257}}, "recipe.palette", "257 colours"),
+        ({"recipe": {"width": 0}}, "recipe.width", "1 to 4096"),
+        ({"recipe": {"widht": 8}}, "recipe.widht", "did you mean width"),
         ({"motion": "walk"}, "frames", "frames is 1"),
         ({"prompt": "a\x00fox"}, "prompt", "NUL"),
         ({"image": "%%%"}, "image", "not base64"),
@@ -254,7 +255,9 @@ async def test_a_conversion_that_cannot_be_is_refused(
 async def test_an_animation_of_the_gallery_is_exported_with_its_durations(door: Door) -> None:
     asked = {"prompt": "a fox", "frames": 3, "frame_ms": 70}
     made = (await door.http.post("/v1/pixel/sprites?wait=true", json=asked)).json()
-    spec = json.dumps({"format": "gif", "name": "my fox", "tags": [{"name": "run", "first": 0, "last": 2}]})
+    spec = json.dumps(
+        {"format": "aseprite", "name": "my fox", "tags": [{"name": "run", "first": 0, "last": 2}]}
+    )
     sent = texts({"picture_id": made["sprites"][0]["picture_id"], "spec": spec})
     answer = await door.http.post("/v1/pixel/export", files=sent)
     assert answer.status_code == 200, answer.text
@@ -278,18 +281,64 @@ async def test_frames_that_are_sent_are_exported(door: Door) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({}, "format"),
-        ({"format": "bmp"}, "format"),
-        ({"format": "gif", "scale": 0}, "scale"),
-        ({"format": "gif", "durations_ms": [0]}, "durations_ms.0"),
-        ({"format": "gif", "palette": [[0, 0, 256]]}, "palette.0.2"),
-        ({"format": "gif", "name": "../up"}, "name"),
+        ({}, "spec.format"),
+        ({"format": "bmp"}, "spec.format"),
+        ({"format": "gif", "scale": 0}, "spec.scale"),
+        ({"format": "gif", "durations_ms": [0]}, "spec.durations_ms.0"),
+        ({"format": "gif", "palette": [[0, 0, 256]]}, "spec.palette.0.2"),
+        ({"format": "gif", "name": "../up"}, "spec.name"),
+        ({"format": "gif", "frame_ms": 80}, "spec.frame_ms"),
     ],
 )
 async def test_an_export_that_cannot_be_is_refused(door: Door, spec: dict[str, Any], field: str) -> None:
     files = {"frames": ("a.png", canvas(8, 8), "image/png")}
     error = await door.refused("/v1/pixel/export", files=files, data={"spec": json.dumps(spec)})
     assert error["param"] == field
+
+
+ASKED: dict[str, Any] = {
+    "durations_ms": [80],
+    "tags": [{"name": "walk", "first": 0, "last": 0}],
+    "layers": ["ink"],
+    "palette": [[20, 40, 60]],
+    "loop": False,
+    "scale": 2,
+    "columns": 3,
+    "padding": 1,
+}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_an_export_refuses_what_its_format_has_no_place_for(door: Door, format_: str) -> None:
+    files = {"frames": ("a.png", canvas(8, 8), "image/png")}
+    assert set(ASKED) == set(PLACES)
+    for field, value in ASKED.items():
+        spec = {"spec": json.dumps({"format": format_, field: value})}
+        if has_place(format_, field):
+            assert (await door.http.post("/v1/pixel/export", files=files, data=spec)).status_code == 200
+            continue
+        error = await door.refused("/v1/pixel/export", files=files, data=spec)
+        assert error["param"] == f"spec.{field}"
+        assert f"has no place for {field}" in error["message"]
+        assert f"leave {field} out, or write {', '.join(PLACES[field])}" in error["hint"]
+
+
+async def test_what_is_sent_as_it_would_be_anyway_is_no_wish(door: Door) -> None:
+    files = {"frames": ("a.png", canvas(8, 8), "image/png")}
+    spec = {"format": "ico", "loop": True, "scale": 1, "padding": 0, "tags": [], "palette": None}
+    answer = await door.http.post("/v1/pixel/export", files=files, data={"spec": json.dumps(spec)})
+    assert answer.status_code == 200
+
+
+async def test_a_recipe_for_a_picture_is_refused_by_the_way_to_its_field(door: Door) -> None:
+    files = {"image": ("a.png", canvas(), "image/png")}
+    recipe = {"recipe": json.dumps({"dither": "bayer-3"})}
+    assert (await door.refused("/v1/pixel/convert", files=files, data=recipe))["param"] == "recipe.dither"
+
+
+async def test_a_size_that_cannot_be_drawn_is_told_by_the_fields_that_asked_for_it(door: Door) -> None:
+    asked = {"prompt": "a fox", "base_width": 4096, "base_height": 4096}
+    assert (await door.refused("/v1/pixel/sprites", json=asked))["param"] == "base_width"
 
 
 async def test_the_lists_answer(door: Door) -> None:

@@ -6,6 +6,7 @@ import concurrent.futures
 import io
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.unit.api.pixel_house import ADDRESS, PASSWORD, ROOT_PORT, PixelHouse,
 from inglenook.api.pixelai.codes import code_of
 from inglenook.api.pixelai.tracks import DONE_S, FAILED_S, FORGET_S
 from inglenook.base.errors import Failed, InglenookError, Invalid, Unavailable
-from inglenook.base.ids import OWNER
+from inglenook.base.ids import OWNER, ModelId
 from inglenook.sprites.model import SpriteRequest
 from inglenook.store.database import Database
 
@@ -395,7 +396,7 @@ def test_a_value_out_of_bounds_is_refused_by_its_name(
 ) -> None:
     answer = client.post("/pixel/generate", json=CAT | {field: value})
     assert said(answer) == (400, "VALIDATION_ERROR")
-    inner = next(iter(value)) if field == "recipe" and value else field
+    inner = f"recipe.{next(iter(value))}" if field == "recipe" and value else field
     assert answer.json()["field"] == inner
     assert house.work.asked == []
 
@@ -497,6 +498,28 @@ def test_defaults_are_the_originals(client: TestClient, house: PixelHouse) -> No
     assert made.negative_prompt is None, "the family's own, which is the original's for those that it knows"
 
 
+def test_null_is_the_models_own(client: TestClient, house: PixelHouse) -> None:
+    own = dict.fromkeys(("width", "height", "steps", "guidance_scale"))
+    assert client.post("/pixel/generate", json={"prompt": "x"} | own).status_code == 200
+    made: SpriteRequest = house.work.asked[0]
+    assert (made.base_width, made.base_height, made.steps, made.guidance_scale) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"recipe": {"dither": "bayer-3"}}, "recipe.dither"),
+        ({"recipe": {"palette": "none-such"}}, "recipe.palette"),
+        ({"palette": "none-such"}, "palette"),
+    ],
+)
+def test_an_error_of_a_recipe_names_the_way_to_its_field(
+    client: TestClient, more: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/pixel/generate", json=CAT | more)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
 # -- pictures to begin from --------------------------------------------------------------------------------
 
 
@@ -594,6 +617,16 @@ def test_the_matrix_says_what_each_engine_can_do(client: TestClient) -> None:
     }
 
 
+def test_the_models_for_mlx_are_the_converted_ones_alone(client: TestClient, house: PixelHouse) -> None:
+    """A model that has a conversion is drawn with it; it is not one itself."""
+    starter = house.catalog.records[0]
+    house.catalog.records.append(replace(starter, id=ModelId("mlx/starter"), engine="mlx"))
+    house.catalog.records.append(
+        replace(starter, id=ModelId("mlx/torn"), engine="mlx", problem="a file of it is missing")
+    )
+    assert client.get("/pixel/mlx_models").json()["models"] == ["mlx/starter"]
+
+
 @pytest.mark.parametrize("name", ["a-lora", "nerijs/a-lora", "loras/a-lora.safetensors"])
 def test_a_lora_is_found_as_the_original_writes_it(client: TestClient, house: PixelHouse, name: str) -> None:
     assert (
@@ -666,7 +699,7 @@ def test_a_cause_of_a_job_keeps_its_code_and_field(client: TestClient, house: Pi
     house.sprites.refuses = lambda _: Invalid("It is for SDXL.", code="lora.incompatible", field="loras")
     answer = client.post("/pixel/generate", json=CAT)
     assert said(answer) == (400, "INCOMPATIBLE_LORA")
-    assert answer.json()["field"] == "loras"
+    assert answer.json()["field"] == "lora_model", "as it is called here"
 
 
 # -- who may -----------------------------------------------------------------------------------------------

@@ -203,12 +203,27 @@ def test_without_previews_none_come(dialog: Dialog) -> None:
     assert "preview" not in [one["type"] for one in dialog.until("done")]
 
 
-def test_what_depends_on_the_model_is_the_models_own(dialog: Dialog, house: PixelHouse) -> None:
-    dialog.send({"type": "generate", "id": ID, "prompt": "dog"})
+def test_null_is_the_models_own(dialog: Dialog, house: PixelHouse) -> None:
+    own = dict.fromkeys(("width", "height", "steps", "guidance_scale"))
+    dialog.send({"type": "generate", "id": ID, "prompt": "dog"} | own)
     dialog.until("done")
     made = house.work.asked[0]
     assert (made.base_width, made.base_height, made.steps, made.guidance_scale) == (None, None, None, None)
     assert (made.recipe.width, made.recipe.height) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"steps": None, "guidance_scale": None}, {"width": None, "height": None}]
+)
+def test_the_same_words_and_seed_ask_for_the_same_picture_as_over_http(
+    client: TestClient, dialog: Dialog, house: PixelHouse, more: dict[str, Any]
+) -> None:
+    asked = {"prompt": "dog", "seed": 5} | more
+    dialog.send({"type": "generate", "id": ID} | asked)
+    dialog.until("done")
+    assert client.post("/pixel/generate", json=asked).status_code == 200
+    by_socket, by_http = house.work.asked
+    assert by_socket == by_http
 
 
 def test_frames_come_variant_by_variant_with_their_tags(dialog: Dialog) -> None:

@@ -49,6 +49,14 @@ FILES = {
     "image/png": saved(NOISE, "PNG"),
     "image/jpeg": saved(NOISE, "JPEG"),
     "image/webp": saved(NOISE, "WEBP"),
+    "image/gif": saved(NOISE, "GIF"),
+}
+FRAMES = [Image.new("RGB", (16, 24), color) for color in ("red", "green", "blue")]
+MOVING = {
+    f"image/{name.lower()}": saved(
+        FRAMES[0], name, save_all=True, append_images=FRAMES[1:], duration=[80, 120, 160], loop=3, **more
+    )
+    for name, more in (("GIF", {}), ("WEBP", {"lossless": True}))
 }
 every_type = pytest.mark.parametrize("media_type", list(FILES))
 
@@ -65,9 +73,17 @@ def text_seen_by_pillow(data: bytes) -> str:
     if image.format == "PNG":
         assert isinstance(image, PngImagePlugin.PngImageFile)
         return str(image.text["parameters"])
+    if image.format == "GIF":
+        return bytes(image.info["comment"]).decode()
     comment = image.getexif().get_ifd(0x8769)[0x9286]
     assert comment[:8] == b"UNICODE\0"
     return bytes(comment[8:]).decode("utf-16-be")
+
+
+def xmp_of_a_gif(data: bytes) -> bytes:
+    """As the specification of XMP finds it: from the application's name to the 258 bytes of its trailer."""
+    begin = data.index(b"XMP DataXMP") + 11
+    return data[begin : data.index(b"\x01\xff\xfe\xfd", begin)]
 
 
 def json_seen_by_pillow(data: bytes) -> Any:
@@ -75,7 +91,7 @@ def json_seen_by_pillow(data: bytes) -> Any:
     image = opened(data)
     if isinstance(image, PngImagePlugin.PngImageFile):
         return json.loads(image.text["inglenook"])
-    root = ET.fromstring(image.info["xmp"])
+    root = ET.fromstring(xmp_of_a_gif(data) if image.format == "GIF" else image.info["xmp"])
     (node,) = root.iter("{urn:inglenook:picture:1}parameters")
     assert node.text is not None
     return json.loads(node.text)
@@ -97,6 +113,34 @@ def test_no_pixel_is_touched(media_type: str) -> None:
     before, after = opened(FILES[media_type]), opened(embed(FILES[media_type], media_type, FULL))
     assert (after.format, after.mode, after.size) == (before.format, before.mode, before.size)
     assert after.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("media_type", list(MOVING))
+def test_an_animation_moves_as_it_did(media_type: str) -> None:
+    data = embed(MOVING[media_type], media_type, FULL)
+    assert read(data) == FULL
+    assert json_seen_by_pillow(data) == {"inglenook": 1, "parameters": FULL}
+    assert text_seen_by_pillow(data) == parameters_text(FULL)
+    moved = []
+    for file in (MOVING[media_type], data):
+        with Image.open(BytesIO(file)) as image:
+            frames = []
+            for number in range(image.n_frames):  # type: ignore[attr-defined]
+                image.seek(number)
+                frames.append((image.convert("RGB").tobytes(), image.info["duration"]))
+            moved.append((frames, image.info["loop"]))
+    assert len(moved[0][0]) == 3
+    assert moved[1] == moved[0]
+
+
+def test_what_a_gif_says_of_its_program_is_no_prompt() -> None:
+    assert read(saved(NOISE, "GIF", comment=b"Created with GIMP")) is None
+
+
+def test_the_words_of_other_programs_in_a_gif_are_read() -> None:
+    found = read(saved(NOISE, "GIF", comment=b"a fox\nSteps: 20, Seed: 7, Size: 64x64"))
+    assert found is not None
+    assert (found["prompt"], found["steps"], found["seed"]) == ("a fox", 20, 7)
 
 
 @every_type

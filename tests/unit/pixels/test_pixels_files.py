@@ -114,7 +114,7 @@ def test_enlarging_makes_squares_of_pixels():
 @settings(max_examples=20, deadline=None)
 def test_every_frame_of_an_animation_is_exact_even_if_two_are_alike(kind, indices):
     frames = [*frames_of(indices), frames_of(indices)[-1]]
-    found, durations = played(write(frames, Spec(kind, palette=PALETTE)).data)
+    found, durations = played(write(frames, Spec(kind, palette=PALETTE if kind == "gif" else None)).data)
     assert len(found) == len(frames)
     assert durations == [100] * len(frames)
     assert all(same(one, frame) for one, frame in zip(found, frames, strict=True))

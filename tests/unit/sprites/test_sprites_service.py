@@ -13,6 +13,7 @@ from inglenook.base.errors import InglenookError, Invalid, NotFound
 from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId
 from inglenook.engines.pixels import WriteOrder
 from inglenook.gallery.model import Source
+from inglenook.images import metadata
 from inglenook.images.model import LoraChoice
 from inglenook.jobs.model import Job, JobState
 from inglenook.pixels.model import Background, Recipe
@@ -178,6 +179,24 @@ async def test_a_sprite_of_the_gallery_gives_its_frames_and_its_drawings_again(s
         kept.frames, WriteOrder("gif", durations_ms=kept.durations_ms), person=OWNER, stop=StopToken()
     )
     assert written.suffix == ".gif"
+    assert metadata.read(written.data) is None, "nobody asked for what it was made with"
+
+
+async def test_a_file_of_a_sprite_carries_what_the_sprite_was_made_with(studio: Studio) -> None:
+    recipe = Recipe(width=16, height=16)
+    job = await done(studio, SpriteRequest("a fox", frames=2, seed=5, recipe=recipe))
+    kept = await studio.service.kept(job.result["parts"][0]["picture_id"], person=OWNER)
+    assert kept.parameters is not None
+    written = await studio.service.export(
+        kept.frames,
+        WriteOrder("gif", scale=4),
+        person=OWNER,
+        stop=StopToken(),
+        parameters=kept.parameters,
+    )
+    told = metadata.read(written.data)
+    assert told == {**kept.parameters, "width": 64, "height": 64}, "enlarged, it is of another size"
+    assert told["seed"] == 5
 
 
 async def test_what_an_imported_picture_says_of_blobs_is_not_believed(studio: Studio) -> None:

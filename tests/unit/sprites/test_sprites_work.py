@@ -18,6 +18,7 @@ from inglenook.base.ids import OWNER, BlobId, JobId
 from inglenook.base.work import WorkClass
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
+from inglenook.images import metadata
 from inglenook.images.request import plan as drawn
 from inglenook.jobs.model import Job, JobState
 from inglenook.pixels.model import Background, Recipe
@@ -174,8 +175,10 @@ async def test_an_animation_is_one_gif_whose_frames_are_kept_beside_it(bench: Be
     result = await bench.run(ordered(small(frames=4, motion="walk", frame_ms=90, seed=3)))
     (part,) = bench.report.parts
     assert part["media_type"] == "image/gif"
-    with Image.open(bench.blobs.path(bench.gallery.get(part["picture_id"], caller=OWNER).blob)) as animation:
+    picture = bench.gallery.get(part["picture_id"], caller=OWNER)
+    with Image.open(bench.blobs.path(picture.blob)) as animation:
         assert animation.n_frames == 4  # type: ignore[attr-defined] # of an animated picture
+    assert metadata.read(bench.blobs.read(picture.blob)) == picture.parameters
     assert len(bench.frames(part)) == 4
     assert part["durations_ms"] == (90, 90, 90, 90)
     assert result["tags"] == ({"name": "walk", "first": 0, "last": 3},)

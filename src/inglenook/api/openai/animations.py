@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from inglenook.api.openai import requests
 from inglenook.api.openai.fields import EditFields, GenerationFields, MovingFields, size_px
+from inglenook.api.paths import inside, told
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelRecord
@@ -98,7 +99,8 @@ def _recipe(
     free = fields.background == "transparent"
     if fields.pixel is not None:
         background = {"background": Background.MATTE.value} if free else {}
-        return read_recipe(background | fields.pixel)
+        with told(inside("pixel")):
+            return read_recipe(background | fields.pixel)
     assert model.image is not None
     usual = None if drawn_over else (model.image.width, model.image.height)
     width, height = size or usual or (None, None)

@@ -3,7 +3,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class Reply:
 
     Attributes:
         subject: the first half of the names of its events: `image_generation` or `image_edit`.
+        background: that was asked for.
         base_url: of the server as the client wrote it, with a final slash.
         urls: the pictures as addresses instead of base64.
         partial_images: how many unfinished views of each picture were asked for.
@@ -85,7 +86,7 @@ async def whole(job: Job, reply: Reply, *, gallery: Gallery) -> dict[str, Any]:
     moment = job.created_at if job.finished_at is None else job.finished_at
     answer = {
         "created": int(moment.timestamp()),
-        "background": reply.background,
+        "background": _background(reply, parts),
         "data": data,
         "output_format": reply.output_format,
         "quality": reply.quality,
@@ -109,7 +110,15 @@ async def _datum(part: Mapping[str, Any], reply: Reply, gallery: Gallery) -> dic
 
 
 def _ours(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: part[name] for name in ("picture_id", "index", "seed", "width", "height")}
+    """`matted_by`: what cut the background away: a model, `border`, null. `notes`: what is not as asked."""
+    told = {name: part[name] for name in ("picture_id", "index", "seed", "width", "height")}
+    return {**told, "matted_by": part.get("matted_by"), "notes": list(part.get("notes") or ())}
+
+
+def _background(reply: Reply, parts: Sequence[Mapping[str, Any]]) -> str:
+    """As it came out: one picture whose background could not be cut away makes all of them `opaque`."""
+    freed = all(part.get("matted_by") is not None for part in parts)
+    return reply.background if freed else "opaque"
 
 
 def _size(part: Mapping[str, Any]) -> str:
@@ -206,6 +215,7 @@ class _Pictures:
         self._told.add(picture)
         made = {
             **self._frame("completed", size=_size(part), output_format=self._reply.output_format),
+            "background": _background(self._reply, [part]),
             "b64_json": await _base64(picture, self._reply.person, self._gallery),
             "usage": NO_TOKENS,
             "revised_prompt": self._reply.revised_prompt,

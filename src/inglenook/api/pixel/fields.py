@@ -25,6 +25,7 @@ from inglenook.images.model import (
     LoraChoice,
 )
 from inglenook.pixels.model import MAX_COLORS, Recipe, known_fields
+from inglenook.pixels.places import has_place, require_places
 from inglenook.sprites.model import (
     DEFAULT_FRAME_MS,
     DEFAULT_FRAME_STRENGTH,
@@ -149,8 +150,15 @@ class ExportFields(_Fields):
 
     def order(self, kept_durations: tuple[int, ...] | None) -> WriteOrder:
         """Args:
-        kept_durations: of an animation of the gallery, for a spec that names none.
+            kept_durations: of an animation of the gallery, for a spec that names none.
+
+        Raises:
+            Invalid: the format has no place for what a field asks for.
         """
+        usual = {name: one.default for name, one in type(self).model_fields.items()}
+        require_places(self.format, [name for name, value in self if value != usual[name]])
+        if not has_place(self.format, "durations_ms"):
+            kept_durations = None
         durations = kept_durations if self.durations_ms is None else tuple(self.durations_ms)
         palette = self.palette
         return WriteOrder(

@@ -13,6 +13,7 @@ from inglenook.api.bodies import json_object
 from inglenook.api.errors import json_response
 from inglenook.api.language.pictures import Asker, Pictures
 from inglenook.api.openai.headers import idempotency_key, wants_later
+from inglenook.api.paths import inside, renamed, told
 from inglenook.api.pixel.answers import result
 from inglenook.api.pixel.description import SPRITES
 from inglenook.api.pixel.fields import SpriteFields, read
@@ -46,7 +47,8 @@ def making_router(
         fields = read(SpriteFields, await json_object(request, limit_bytes=max_body_bytes))
         if wait and wants_later(request):
             raise Invalid("wait and Prefer: respond-async exclude each other.", field="wait")
-        recipe = await asyncio.to_thread(palettes.recipe, fields.recipe)
+        with told(inside("recipe")):
+            recipe = await asyncio.to_thread(palettes.recipe, fields.recipe)
         asker = Asker(who.person, request.headers.get("host", ""), base_url(request))
         asked = fields.request(
             recipe,
@@ -54,9 +56,10 @@ def making_router(
             mask=await kept(fields.mask, "mask", asker),
         )
         key = idempotency_key(request)
-        job = await sprites.submit(
-            asked, owner=who.person, work_class=WorkClass(fields.work_class), idempotency_key=key
-        )
+        with told(renamed({"size": "base_width"})):  # of the drawing, as its planner calls it
+            job = await sprites.submit(
+                asked, owner=who.person, work_class=WorkClass(fields.work_class), idempotency_key=key
+            )
         if not wait:
             headers = {"location": f"/v1/jobs/{job.id}"}
             return json_response(jobs.describe(job), status_code=202, headers=headers)

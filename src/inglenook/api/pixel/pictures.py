@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from inglenook.api.bodies import Form, form
 from inglenook.api.errors import json_response
+from inglenook.api.paths import inside, renamed, told
 from inglenook.api.pixel.answers import converted
 from inglenook.api.pixel.description import CONVERT, EXPORT
 from inglenook.api.pixel.fields import ExportFields, flag, json_text, only, read
@@ -28,6 +29,7 @@ from inglenook.sprites.service import KeptSprite
 T = TypeVar("T")
 SOURCES = ("drawing", "file")
 """Of a picture of the gallery: what was drawn before it became a sprite, or what lies there."""
+IN_SPEC = inside("spec", ExportFields.model_fields)
 
 
 def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
@@ -40,7 +42,9 @@ def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
         source = sent.texts.get("source", "drawing")
         if source not in SOURCES:
             raise Invalid(f"source must be {' or '.join(SOURCES)}; got {shown(source)}.", field="source")
-        recipe = await asyncio.to_thread(palettes.recipe, json_text(sent.texts, "recipe"))
+        asked = json_text(sent.texts, "recipe")
+        with told(inside("recipe")):
+            recipe = await asyncio.to_thread(palettes.recipe, asked)
         animation = flag(sent.texts, "animation")
         frames: Sequence[bytes] = sent.files.get("image", [])
         kept = await _kept(sprites, sent, who.person, "image")
@@ -48,21 +52,26 @@ def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
             frames = kept.drawings if source == "drawing" else kept.frames
         stop = StopToken()
         work = sprites.convert(frames, recipe, person=who.person, stop=stop, whole_animation=animation)
-        return json_response(converted(await _while_there(request, work, stop)))
+        with told(renamed({"frames": "image"} if kept is None else {"frames": "picture_id"})):
+            return json_response(converted(await _while_there(request, work, stop)))
 
     @router.post("/export", **EXPORT)
     async def export(request: Request, who: FromCaller) -> Response:
         sent = await form(request)
         only(sent.texts, sent.files, known=("frames", "spec", "picture_id"))
-        fields = read(ExportFields, json_text(sent.texts, "spec"))
+        asked = json_text(sent.texts, "spec")
+        with told(inside("spec")):
+            fields = read(ExportFields, asked)
         frames: Sequence[bytes] = sent.files.get("frames", [])
         kept = await _kept(sprites, sent, who.person, "frames")
         if kept is not None:
             frames = kept.frames
-        order = fields.order(None if kept is None else kept.durations_ms or None)
         stop = StopToken()
-        work = sprites.export(frames, order, person=who.person, stop=stop)
-        written = await _while_there(request, work, stop)
+        with told(IN_SPEC):
+            order = fields.order(None if kept is None else kept.durations_ms or None)
+            parameters = None if kept is None else kept.parameters
+            work = sprites.export(frames, order, person=who.person, stop=stop, parameters=parameters)
+            written = await _while_there(request, work, stop)
         name = quote(f"{fields.name}{written.suffix}")
         headers = {
             "cache-control": "no-store",

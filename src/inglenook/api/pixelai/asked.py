@@ -44,15 +44,8 @@ ORIGINAL: Final[Mapping[str, Any]] = {
     "guidance_scale": 7.5,
     "colors": 16,
 }
-"""What a request that says nothing gets from PixelAI."""
-OWN: Final[Mapping[str, Any]] = {
-    **ORIGINAL,
-    "width": None,
-    "height": None,
-    "steps": None,
-    "guidance_scale": None,
-}
-"""The same, but what depends on the model is the model's own."""
+"""What a request that leaves them out gets, by whichever door it comes: what PixelAI gives. Null in place of
+`width`, `height`, `steps` or `guidance_scale` means the model's own."""
 
 FIELDS: Final = frozenset(
     {
@@ -78,8 +71,8 @@ class Asked:
         prompt: as sent; the words that lead a model to pixel art are put to it where its family wants them.
         negative_prompt: None for what its family is told then.
         model, engine: None where the caller's default counts.
-        width, height: as drawn, in pixels; None for the model's own.
-        recipe: fields for `pixels.checking.read_recipe`.
+        width, height, steps, guidance_scale: of the drawing; None for the model's own.
+        recipe: fields for `pixels.checking.read_recipe`. own_recipe: those of them that the client put there.
         seed: None for any. seed_sent: as it was sent, where that was a text.
         lora: a name, or None.
         init_image, mask: base64 over HTTP, the name of an upload on a socket.
@@ -119,12 +112,12 @@ class Asked:
     style: str | None = None
     previews: int = 0
     notes: tuple[str, ...] = field(default=())
+    own_recipe: frozenset[str] = frozenset()
 
 
-def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, previews: int = 0) -> Asked:
+def read(sent: Mapping[str, Any], *, previews: int = 0) -> Asked:
     """Args:
         sent: the JSON object.
-        defaults: `ORIGINAL` or `OWN`.
         previews: how many, where nothing is said.
 
     Raises:
@@ -134,8 +127,8 @@ def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, pre
     prompt = _prompt(fields)
     fields.require_known(FIELDS)
     fit, notes = _fit(fields)
-    width, height = (fields.whole(side, defaults[side], 1, MAX_BASE_PX) for side in ("width", "height"))
-    final = [_side(fields, name, defaults[name]) for name in ("pixel_width", "pixel_height")]
+    width, height = (_or_own(fields, side, MAX_BASE_PX) for side in ("width", "height"))
+    final = [_side(fields, name) for name in ("pixel_width", "pixel_height")]
     n, frames = _count(fields, "n", MAX_PICTURES), _count(fields, "frames", MAX_FRAMES)
     _require_room(n, frames, *final)
     matte = fields.truth("remove_background", default=False)
@@ -152,9 +145,9 @@ def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, pre
         fit_mode=fit.value,
         preserve_aspect=fields.truth("preserve_aspect", default=True),
         remove_background=matte,
-        recipe=_recipe(fields, (final[0], final[1]), fit, matte, clear, defaults["colors"]),
-        steps=fields.whole("steps", defaults["steps"], 1, MAX_STEPS),
-        guidance_scale=fields.number("guidance_scale", defaults["guidance_scale"], 0.0, MAX_GUIDANCE),
+        recipe=_recipe(fields, (final[0], final[1]), fit, matte, clear),
+        steps=_or_own(fields, "steps", MAX_STEPS),
+        guidance_scale=_guidance(fields),
         seed=seed,
         seed_sent=seed_sent,
         lora=None if lora == NO_LORA else lora,
@@ -177,6 +170,7 @@ def read(sent: Mapping[str, Any], *, defaults: Mapping[str, Any] = ORIGINAL, pre
         style=fields.words("style"),
         previews=_previews(fields, previews),
         notes=notes,
+        own_recipe=frozenset(fields.mapping("recipe")),
     )
 
 
@@ -208,8 +202,18 @@ def _fit(fields: Fields) -> tuple[Fit, tuple[str, ...]]:
     return Fit.CONTAIN, (f"fit_mode {shown(word)} is not known; contain was taken.",)
 
 
-def _side(fields: Fields, name: str, default: int) -> int:
-    side = fields.whole(name, default, 1, MAX_SIDE_PX)
+def _or_own(fields: Fields, name: str, most: int) -> int | None:
+    """None for the model's own."""
+    return None if fields.is_null(name) else fields.whole(name, ORIGINAL[name], 1, most)
+
+
+def _guidance(fields: Fields) -> float | None:
+    name = "guidance_scale"
+    return None if fields.is_null(name) else fields.number(name, ORIGINAL[name], 0.0, MAX_GUIDANCE)
+
+
+def _side(fields: Fields, name: str) -> int:
+    side = fields.whole(name, ORIGINAL[name], 1, MAX_SIDE_PX)
     assert side is not None
     return side
 
@@ -245,11 +249,10 @@ def _recipe(
     fit: Fit,
     matte: bool,
     clear: bool,
-    default_colors: int,
 ) -> Mapping[str, Any]:
     """The recipe's fields: those of the original first, then the client's own `recipe` over them."""
     palette = fields.raw("palette")
-    colors = _colors(fields, None if palette is not None else default_colors)
+    colors = _colors(fields, None if palette is not None else ORIGINAL["colors"])
     if clear and colors is not None and colors > 1:
         colors -= 1  # transparency counts as one of them, as in the original
     said: dict[str, Any] = {

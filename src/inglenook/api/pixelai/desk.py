@@ -5,10 +5,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
+from inglenook.api.paths import inside, renamed, told
 from inglenook.api.pixelai.asked import Asked
 from inglenook.api.pixelai.chosen import AUTO, Choices
 from inglenook.api.pixelai.rgba import Raw, raw_of
@@ -36,6 +37,8 @@ class Given:
     mask: BlobId | None = None
 
 
+_THEIRS: Final = {"size": "width", "base_width": "width", "image": "init_image", "loras": "lora_model"}
+"""Fields of a `SpriteRequest` as a client of this dialect wrote them."""
 Keep = Callable[[], Awaitable[Given]]
 
 
@@ -111,7 +114,8 @@ class Desk:
             if track.stopping:
                 track.finish(None, Cancelled("It was called off before it began.", code="job.cancelled"))
                 return
-            job = await self._sprites.submit(request, owner=track.person)
+            with told(renamed(_THEIRS)):
+                job = await self._sprites.submit(request, owner=track.person)
         except InglenookError as error:
             self.tracks.drop(track, error)
             return
@@ -144,6 +148,8 @@ class Desk:
         track.full_prompt = worded(asked.prompt, model, preset=asked.preset, style=asked.style)
         loras = () if asked.lora is None else (LoraChoice(self.lora(asked.lora).id, asked.lora_strength),)
         said: dict[str, Any] = {"frame_strength": asked.frame_strength, "frame_ms": asked.frame_ms}
+        with told(inside("recipe", asked.own_recipe)):
+            recipe = read_recipe(asked.recipe, palettes=builtin())
         return SpriteRequest(
             prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,
@@ -153,7 +159,7 @@ class Desk:
             style=asked.style,
             base_width=asked.width,
             base_height=asked.height,
-            recipe=read_recipe(asked.recipe, palettes=builtin()),
+            recipe=recipe,
             n=asked.n,
             frames=asked.frames,
             motion=asked.motion,

@@ -82,15 +82,17 @@ def machine_routes(
     @router.get(
         "/pixel/mlx_models",
         summary="The models that were converted for MLX",
-        responses={200: answer("Ids of the models that MLX can draw with.", OBJECT), **errors()},
+        responses={200: answer("Ids of the converted models.", OBJECT), **errors()},
     )
     async def mlx_models() -> Response:
-        found = [one for one in await sprites.engines() if one.name is Engine.MLX]
+        """The conversions alone: a model that has one is drawn with it, and is not one itself."""
+        found = next((one for one in await sprites.engines() if one.name is Engine.MLX), None)
+        records = await run_in_threadpool(drawing_models, catalog)
         return json_response(
             {
-                "models": [model for one in found for model in one.models],
-                "available": any(one.available for one in found),
-                "why_not": next((one.why_not for one in found), "this program has no MLX engine"),
+                "models": [record.id for record in records if record.engine == Engine.MLX],
+                "available": found is not None and found.available,
+                "why_not": "this program has no MLX engine" if found is None else found.why_not,
             }
         )
 

@@ -15,7 +15,7 @@ _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 class Fields:
-    """One JSON object. A value that is null counts as one that was not sent.
+    """One JSON object. A value that is null counts as one that was not sent, but for who asks with `is_null`.
 
     Every method that reads raises Invalid with the field's name where the value cannot be accepted.
     """
@@ -38,6 +38,10 @@ class Fields:
 
     def has(self, name: str) -> bool:
         return self._sent.get(name) is not None
+
+    def is_null(self, name: str) -> bool:
+        """Whether it was sent, as null."""
+        return name in self._sent and self._sent[name] is None
 
     def raw(self, name: str) -> Any:
         return self._sent.get(name)

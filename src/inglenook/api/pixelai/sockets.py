@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from inglenook.api.pixelai.answers import facts_of, failure_of, seed_of
-from inglenook.api.pixelai.asked import OWN, Asked, read
+from inglenook.api.pixelai.asked import Asked, read
 from inglenook.api.pixelai.desk import Desk, Given, Made, check_inputs
 from inglenook.api.pixelai.hall import Hall
 from inglenook.api.pixelai.keys import MAX_KEY_CHARS, caller_with
@@ -193,7 +193,7 @@ class Talk:
                 hint="wait for one, or cancel one",
             )
         fields = {name: value for name, value in said.items() if name not in ("type", "id")}
-        asked = read({**fields, "generation_id": generation_id}, defaults=OWN)
+        asked = read({**fields, "generation_id": generation_id})
         check_inputs(asked)
         named = self._named(asked)
         track = self._desk.begin(asked, lambda: self._kept(*named), person=person)

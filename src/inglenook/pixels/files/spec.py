@@ -11,6 +11,7 @@ from inglenook.base.errors import Invalid
 from inglenook.pixels.model import MAX_COLORS, MAX_SIDE_PX
 from inglenook.pixels.oklab import Bytes
 from inglenook.pixels.palettes import Color
+from inglenook.pixels.places import require_places
 
 MAX_FRAMES: Final = 256
 MAX_SCALE: Final = 64
@@ -66,6 +67,21 @@ class Spec:
     padding: int = 0
     name: str = "sprite"
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The fields that ask for something of their own, in words of `pixels.places`."""
+        given = {
+            "durations_ms": self.durations_ms is not None,
+            "tags": bool(self.tags),
+            "layers": self.layers is not None,
+            "palette": self.palette is not None,
+            "loop": not self.loop,
+            "scale": self.scale != 1,
+            "columns": self.columns is not None,
+            "padding": self.padding != 0,
+        }
+        return tuple(name for name, is_given in given.items() if is_given)
+
     def durations(self, frames: int) -> tuple[int, ...]:
         return self.durations_ms or (DEFAULT_DURATION_MS,) * frames
 
@@ -84,6 +100,7 @@ def check(frames: Sequence[Bytes], spec: Spec) -> None:
     Raises:
         Invalid: what cannot be written as it is asked; `field` names which part of the order is at fault.
     """
+    require_places(spec.format, spec.asked)
     _check_frames(frames)
     _check_counts(len(frames), spec)
     if spec.palette is not None and not 1 <= len(spec.palette) <= MAX_COLORS:
@@ -94,10 +111,6 @@ def check(frames: Sequence[Bytes], spec: Spec) -> None:
     _within("padding", spec.padding, 0, MAX_PADDING_PX)
     if spec.columns is not None:
         _within("columns", spec.columns, 1, MAX_FRAMES)
-    if spec.scale > 1 and spec.format in ("aseprite", "ico", "icons"):
-        raise Invalid(
-            f"A file of format {spec.format} is not enlarged; scale was {spec.scale}.", field="scale"
-        )
     _check_names(spec)
     _check_size(frames, spec)
 
@@ -155,8 +168,6 @@ def _check_frames(frames: Sequence[Bytes]) -> None:
 
 def _check_counts(count: int, spec: Spec) -> None:
     if spec.layers is not None:
-        if spec.format != "aseprite":
-            raise Invalid(f"Only aseprite files hold layers; the format was {spec.format}.", field="layers")
         if len(spec.layers) != count:
             raise Invalid(f"{len(spec.layers)} layers were named for {count} pictures.", field="layers")
         count = 1

@@ -25,6 +25,7 @@ from inglenook.pixels.model import (
     Symmetry,
     Tile,
 )
+from inglenook.pixels.places import PLACES, has_place
 
 MOST_EXACT_SEED: Final = min(MOST_SEED, 2**53 - 1)
 """A larger whole number loses digits in a browser."""
@@ -243,3 +244,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "ico": "Icon (ico)",
     "icons": "Icon set for web and apps (zip)",
 }
+HOLDS: Final[Mapping[str, str]] = {
+    format_: " ".join(field for field in PLACES if has_place(format_, field)) for format_ in FORMATS
+}
+"""What of an order each of them has a place for."""

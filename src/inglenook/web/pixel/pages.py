@@ -21,7 +21,7 @@ from inglenook.sprites.model import (
     MIN_FRAME_MS,
 )
 from inglenook.web.models import picture_models
-from inglenook.web.pixel.controls import COLORS, FORMATS, GROUPS
+from inglenook.web.pixel.controls import COLORS, FORMATS, GROUPS, HOLDS
 from inglenook.web.templating import html
 
 LIMITS = {
@@ -50,6 +50,7 @@ def pixel_pages(*, sprites: Sprites, palettes: Palettes, catalog: Catalog) -> AP
             "groups": GROUPS,
             "colors": COLORS,
             "formats": FORMATS,
+            "holds": HOLDS,
             "limits": LIMITS,
             "words": sprites.presets(),
             "engines": engines,

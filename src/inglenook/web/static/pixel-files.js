@@ -10,13 +10,17 @@ function blobOf(base64) {
 
 const levelsOf = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
 
+// Whether a file of that format has a place for a field; what has none is refused.
+const holds = (format, field) =>
+  byId("format").querySelector(`[value="${format}"]`).dataset.holds.split(" ").includes(field);
+
 function exportForm(format, more = {}) {
   const form = new FormData();
   const frames = sprite.frames ?? [sprite];
   for (const [at, frame] of frames.entries()) form.append("frames", blobOf(frame.png), `${at + 1}.png`);
   const spec = { format, name: byId("file_name").value.trim() || "sprite", scale: Number(byId("scale").value || 1), ...more };
-  if (frames.length > 1) spec.durations_ms = frames.map(() => Number(byId("frame_ms").value));
-  if (sprite.palette !== null) spec.palette = sprite.palette.map(levelsOf);
+  if (frames.length > 1 && holds(format, "durations_ms")) spec.durations_ms = frames.map(() => Number(byId("frame_ms").value));
+  if (sprite.palette !== null && holds(format, "palette")) spec.palette = sprite.palette.map(levelsOf);
   form.append("spec", JSON.stringify(spec));
   return form;
 }
@@ -24,7 +28,7 @@ function exportForm(format, more = {}) {
 const SHEET_FIELDS = ["columns", "padding"];
 
 function sheetFields() {
-  const sheet = byId("format").value.startsWith("sheet-");
+  const sheet = holds(byId("format").value, "columns");
   for (const field of document.querySelectorAll("[data-sheet]")) field.hidden = !sheet;
   return sheet ? Object.fromEntries(SHEET_FIELDS.map((id) => [id, valueOfNumber(byId(id))])) : {};
 }

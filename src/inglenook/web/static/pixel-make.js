@@ -45,7 +45,7 @@ makeForm.addEventListener("submit", async (event) => {
     showJob(job, true);
     announce("Asked for");
   } catch (error) {
-    const recipe = error instanceof Refused && byId(error.field.replace(/^recipe\./, ""))?.closest("#recipe-form");
+    const recipe = error instanceof Refused && byId(error.field)?.closest("#recipe-form");
     tellError(error, "make", recipe ? {} : MAKE_PLACES);
     makeForm.querySelector("[aria-invalid='true']")?.focus();
   } finally {

@@ -22,7 +22,7 @@ function element(name, fields = {}, ...inside) {
 class Refused extends Error {
   constructor(problem, status) {
     super(problem?.message ?? `The server refused this (status ${status}).`);
-    this.field = problem?.param ?? "";
+    this.field = (problem?.param ?? "").replace(/^(recipe|spec)\./, ""); // the controls have no such nesting
   }
 }
 
@@ -48,7 +48,7 @@ const askJson = async (...asked) => (await ask(...asked)).json();
 const PLACES = { base_height: "base_width", seed: "seed" };
 
 function placeOf(field, fallback) {
-  const parts = field.replace(/^recipe\./, "").split(".");
+  const parts = field.split(".");
   const name = PLACES[parts[0]] ?? parts[0];
   return byId(`error-${name}`) ?? byId(`error-${fallback}`);
 }
