@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make serve` starts on a machine where nobody has chosen a model yet."""
 
+import base64
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from inglenook.testing.server import RunningServer
 
@@ -63,3 +66,18 @@ def test_it_makes_embeddings_without_being_told_a_model(client: httpx.Client) ->
 def test_all_starters_stand_in_the_list(client: httpx.Client) -> None:
     listed = {model["id"] for model in client.get("/v1/models").json()["data"]}
     assert {"smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en", "starter-339"} <= listed
+
+
+def test_it_cuts_a_subject_out_with_the_matting_model(client: httpx.Client) -> None:
+    body = {"prompt": "a red car", "seed": 1, "n": 2, "size": "256x256", "background": "transparent"}
+    answer = client.post("/v1/images/generations", json=body).json()
+    assert (answer["background"], len(answer["data"])) == ("transparent", 2)
+    for datum in answer["data"]:
+        assert (datum["matted_by"], datum["notes"]) == ("u2netp", [])
+        with Image.open(io.BytesIO(base64.b64decode(datum["b64_json"]))) as picture:
+            assert (picture.mode, picture.size) == ("RGBA", (256, 256))
+            alpha = np.asarray(picture.getchannel("A"))
+        assert alpha.max() > 200
+        assert 0.02 < (alpha > 128).mean() < 0.9
+        kept = client.get(f"/v1/pictures/{datum['picture_id']}").json()
+        assert (kept["parameters"]["transparent"], kept["parameters"]["matted_by"]) == (True, "u2netp")
