@@ -110,11 +110,12 @@ def _block(
     return Block(first, taken, to_oklab(taken[..., :3]), inside, valid)
 
 
-def mean(lab: Labs, chosen: Mask) -> Labs:
-    """float32 (..., 3): the mean of the chosen samples of each cell; 0 where none is."""
+def mean(lab: Labs, chosen: Mask | npt.NDArray[np.float64]) -> Labs:
+    """float32 (..., 3): the mean of the chosen samples of each cell, or weighted; 0 where none is."""
     weight = chosen.astype(np.float64)
     total = np.einsum("...s,...sc->...c", weight, lab.astype(np.float64))
-    found: Labs = (total / np.maximum(weight.sum(axis=-1), 1.0)[..., None]).astype(np.float32)
+    whole = weight.sum(axis=-1)
+    found: Labs = (total / np.where(whole > 0, whole, 1.0)[..., None]).astype(np.float32)
     return found
 
 

@@ -18,6 +18,9 @@ _NEAR: Final = 0.06  # from the centre of a cluster: noise and JPEG stay within 
 _TELLS: Final = 0.25  # share of a cell from which its second colour may win
 _STANDS_OUT: Final = 0.08  # OKLab: by so much more than the first must it differ from what is around
 _ROUNDS: Final = 6  # of two-means; nearly all cells stand still after three
+_AGREES: Final = 0.005  # OKLab; a level or two of 255
+_STRAYS: Final = 0.01  # OKLab; what is nearer to the middle than that does not pull harder
+_STEPS: Final = 6  # of Weiszfeld's iteration; what moves after that is below a level of 255
 
 
 def dominant(lab: Labs, valid: Mask) -> Labs:
@@ -50,6 +53,22 @@ def _fullest(lab: Labs, valid: Mask, shift: float) -> tuple[Mask, npt.NDArray[np
     end = run.argmax(axis=-1)[..., None]
     key = np.take_along_axis(ordered, end, -1)
     return keys == key, np.take_along_axis(run, end, -1)[..., 0]
+
+
+def central(lab: Labs, valid: Mask) -> Labs:
+    """float32 (rows, columns, 3): the colour of samples that were of one colour before something spoiled them.
+
+    Their geometric median (E. Weiszfeld, 1937): ringing and blocks pull at it from all sides and cancel out,
+    as in a mean, and what strayed in from a neighbour moves it hardly, as with a median. Where more than half
+    of the samples agree it is the one in their middle, to the bit.
+    """
+    centre = mean(lab, valid)
+    for _ in range(_STEPS):
+        away = np.maximum(distances(lab, centre[..., None, :]), np.float32(_STRAYS))
+        centre = mean(lab, valid / away)
+    agree = valid & (distances(lab, centre[..., None, :]) <= _AGREES)
+    most = (2 * agree.sum(axis=-1) > valid.sum(axis=-1))[..., None]
+    return np.where(most, median(lab, np.where(most, agree, valid)), centre)
 
 
 def median(lab: Labs, valid: Mask) -> Labs:

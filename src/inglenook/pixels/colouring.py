@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From pictures of a sprite's size to indices into one palette for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from inglenook.pixels.oklab import to_oklab
 from inglenook.pixels.quantise import best_of, is_binned, palette_of
 from inglenook.pixels.rare import merge_rare
 from inglenook.pixels.regions import CLEAR, Indices
+from inglenook.pixels.restoring import agreement
 
 Rgba = npt.NDArray[np.uint8]
 Rgb = tuple[int, int, int]
@@ -44,8 +45,13 @@ def keeps_every_color(recipe: Recipe) -> bool:
     return recipe.palette is None and not recipe.colors
 
 
-def coloured(frames: Sequence[Rgba], recipe: Recipe) -> Coloured:
-    """Args: frames: uint8 (h, w, 4), alpha 0 or 255. Transparent pixels count for no colour."""
+def coloured(frames: Sequence[Rgba], recipe: Recipe, *, spoiled: bool = False) -> Coloured:
+    """The frames in the colours of one palette.
+
+    Args:
+        frames: uint8 (h, w, 4), alpha 0 or 255. Transparent pixels count for no colour.
+        spoiled: they are cells of pictures that pretend to have pixels; see `restoring`.
+    """
     notes: list[str] = []
     seen = _seen(frames)
     if keeps_every_color(recipe):
@@ -53,7 +59,8 @@ def coloured(frames: Sequence[Rgba], recipe: Recipe) -> Coloured:
     elif recipe.palette is not None:
         found = _fixed(frames, seen, recipe, np.array(recipe.palette, np.uint8), notes)
     else:
-        found = _chosen(frames, seen, recipe, notes)
+        choose = _chooser(frames, seen, recipe, spoiled=spoiled)
+        found = _chosen(frames, seen, recipe, choose, notes)
     indices, colors = found
     return Coloured(indices, colors, _outline_entry(colors, recipe, notes), tuple(notes))
 
@@ -109,7 +116,11 @@ def _best_with_outline(palette: npt.NDArray[np.uint8], seen: Histogram, recipe: 
 
 
 def _chosen(
-    frames: Sequence[Rgba], seen: Histogram, recipe: Recipe, notes: list[str]
+    frames: Sequence[Rgba],
+    seen: Histogram,
+    recipe: Recipe,
+    choose: Callable[[int], npt.NDArray[np.uint8]],
+    notes: list[str],
 ) -> tuple[list[Indices], npt.NDArray[np.uint8]]:
     """The palette is chosen from the picture, with room for the outline's colour."""
     if len(seen.rgb) == 0:
@@ -120,20 +131,29 @@ def _chosen(
             f"{len(seen.rgb)} different colours are many: those that no eye tells apart were put together"
             " before the palette was chosen"
         )
-    palette = _without_rare(_palette(seen, recipe, recipe.colors or 1), seen, recipe)
+    palette = _without_rare(choose(recipe.colors or 1), seen, recipe)
     if recipe.outline is not Outline.NONE and recipe.outline_color is not None and recipe.colors != 1:
         line = np.array([recipe.outline_color], np.uint8)
         if not (palette == line).all(axis=1).any():
             if len(palette) == recipe.colors:
-                palette = _without_rare(_palette(seen, recipe, recipe.colors - 1), seen, recipe)
+                palette = _without_rare(choose(recipe.colors - 1), seen, recipe)
             palette = np.unique(np.concatenate([palette, line]), axis=0)
             palette = palette[np.argsort(to_oklab(palette)[:, 0], kind="stable")]
     everything = np.arange(len(palette))
     return [_mapped(one, palette, everything, recipe) for one in frames], palette
 
 
-def _palette(seen: Histogram, recipe: Recipe, most: int) -> npt.NDArray[np.uint8]:
-    return palette_of(seen.rgb, seen.counts, most, recipe.quantiser, recipe.seed)
+def _chooser(
+    frames: Sequence[Rgba], seen: Histogram, recipe: Recipe, *, spoiled: bool
+) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """What gives a palette of at most so many colours."""
+    weights = seen.counts
+    if spoiled:
+        agreeing = np.concatenate([agreement(one)[one[..., 3] > 0] for one in frames])
+        weights = np.bincount(seen.inverse, agreeing, len(seen.rgb)).astype(np.int64)
+    return lambda most: palette_of(
+        seen.rgb, weights, most, recipe.quantiser, recipe.seed, spoiled=spoiled
+    )
 
 
 def _without_rare(palette: npt.NDArray[np.uint8], seen: Histogram, recipe: Recipe) -> npt.NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from inglenook.pixels.model import MAX_COLORS, Quantiser
 from inglenook.pixels.nearest import check_length, nearest_points
 from inglenook.pixels.octree import octree
 from inglenook.pixels.oklab import Bytes, to_oklab, to_srgb
+from inglenook.pixels.restoring import restored
 
 
 def palette_of(
@@ -24,6 +25,8 @@ def palette_of(
     colors: int,
     how: Quantiser = Quantiser.K_MEANS,
     seed: int = 0,
+    *,
+    spoiled: bool = False,
 ) -> Bytes:
     """At most `colors` colours for a picture; its own where it has no more.
 
@@ -32,6 +35,7 @@ def palette_of(
         counts: int64 (n,), how often each occurs, at least 1.
         colors: 1 to 256.
         seed: 0 or more; only k-means makes use of it.
+        spoiled: the picture had few colours before something spoiled it; k-means then looks for those.
 
     Returns:
         uint8 (k, 3), from dark to light, none twice; (0, 3) for a picture without colours.
@@ -46,8 +50,10 @@ def palette_of(
     if how is Quantiser.OCTREE:
         return ordered(octree(rgb, counts, colors))
     cloud = points(rgb, counts)
-    centres = k_means(cloud, colors, seed) if how is Quantiser.K_MEANS else median_cut(cloud, colors)
-    return ordered(to_srgb(centres))
+    if how is Quantiser.MEDIAN_CUT:
+        return ordered(to_srgb(median_cut(cloud, colors)))
+    centres = k_means(cloud, colors, seed)
+    return ordered(to_srgb(restored(cloud, centres) if spoiled else centres))
 
 
 def ordered(palette: Bytes) -> Bytes:

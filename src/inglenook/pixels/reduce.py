@@ -24,7 +24,7 @@ from inglenook.pixels.cellwork import (
     even,
     middles,
 )
-from inglenook.pixels.clusters import dominant, k_centroid, median, standing_out, two_colours
+from inglenook.pixels.clusters import central, dominant, k_centroid, median, standing_out, two_colours
 from inglenook.pixels.grid import cells
 from inglenook.pixels.lines import with_lines
 from inglenook.pixels.model import Grid, Reduction
@@ -94,7 +94,9 @@ def _reduced(rgba: Rgba, x: Places, y: Places, how: Reduction, *, core: bool, ke
     elif how is Reduction.EDGE:
         found = _edge(rgba, x, y, core=core)
     else:
-        found = _clustered(rgba, x, y, _METHODS[how], core=core)
+        # The core of a cell that was found is one colour; a cell that was only divided off may hold several.
+        colour_of = central if core and how is Reduction.DOMINANT else _METHODS[how]
+        found = _clustered(rgba, x, y, colour_of, core=core)
     if keep_outline:
         found = with_lines(rgba, x, y, found)
     found[found[..., 3] == 0] = 0
