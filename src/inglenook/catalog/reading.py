@@ -17,6 +17,7 @@ from typing import Any, Literal
 from inglenook.base.errors import InglenookError
 from inglenook.base.ids import ModelId
 from inglenook.catalog import converted, sidecar
+from inglenook.catalog.alice import read_alice
 from inglenook.catalog.defaults import image_defaults
 from inglenook.catalog.errors import CorruptModel, pickled
 from inglenook.catalog.evidence import told_side_px
@@ -344,6 +345,8 @@ def _notes(path: Path, contents: _Contents) -> _Notes:
     variant, image, vision = identity.variant, _defaults(contents, identity.variant), identity.vision
     try:
         found = sidecar.read_sidecar(path)
+        if found is None and image is not None:
+            found = read_alice(path, identity.needs)
         if found is not None and image is not None and identity.family is not None:
             name = sidecar.sidecar_path(path).name
             variant = sidecar.chosen_variant(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from inglenook.catalog import alice
 from inglenook.catalog.onnx import SUFFIX as ONNX
 from inglenook.catalog.pipelines import INDEX
 from inglenook.catalog.reading import GGML, GGUF, PICKLES
@@ -140,7 +141,7 @@ def fingerprint(path: Path) -> Fingerprint:
     Raises:
         FileNotFoundError: the model went away meanwhile.
     """
-    files = _files_of(path) if path.is_dir() else [*parts_of(path), sidecar_path(path), outside_of(path)]
+    files = _files_of(path) if path.is_dir() else [*parts_of(path), *beside(path)]
     marks = [(path.name, path.stat().st_mtime_ns, 0)]
     for file in files:
         try:
@@ -149,6 +150,14 @@ def fingerprint(path: Path) -> Fingerprint:
             continue
         marks.append((str(file), status.st_mtime_ns, status.st_size))
     return tuple(marks)
+
+
+def beside(path: Path) -> Iterator[Path]:
+    """Files that may lie beside a single file and say or hold more."""
+    yield sidecar_path(path)
+    if path.suffix.lower() == ONNX:
+        yield outside_of(path)
+    yield from alice.places(path)
 
 
 def outside_of(path: Path) -> Path:

@@ -104,6 +104,16 @@ def example() -> None:
     put(text().rstrip("\n"))
 
 
+@config.command(name="from-alice")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def from_alice(file: Path) -> None:
+    """Print the settings file that says what FILE, the config.yaml of an ALICE server, says."""
+    from inglenook.settings.alice import from_alice as read
+    from inglenook.settings.alice import written
+
+    put(written(read(file), name=file.name).rstrip("\n"))
+
+
 @config.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail when a file is not current.")
 @click.option(

@@ -6,6 +6,7 @@ fields.py        the kinds of values a setting may have, and how each is checked
 document.py      `config.yaml`: lines, duplicate keys, schema version, migration
 sources.py       default < file < environment < database override < command line, and each value's origin
 problems.py      what is wrong with a source, in words, with the nearest valid name
+alice.py         ALICE's file, in our words
 pages.py         the example file and the reference page, made from the declaration
 """
 

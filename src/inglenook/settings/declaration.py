@@ -244,7 +244,7 @@ class RuntimeSettings(Section):
     training_share: Share = setting(
         0.2,
         says="Of its device's time, what a training gets at least while others want it; 1 never parks.",
-        accepts="number from 0 to 1",
+        accepts="share",
         unit="share",
         ge=0,
         le=1,
@@ -530,7 +530,7 @@ class SpeechSettings(Section):
     max_duration_s: Seconds = setting(
         7200.0,
         says="Longest recording that is written down, in seconds of sound.",
-        accepts="number of seconds",
+        accepts="number",
         unit="seconds",
         ge=1,
         le=86_400,

@@ -231,7 +231,7 @@ def _merge(
     problems = list(problems)
     for one in given + flags:
         try:
-            values[one.section][one.name] = _check(one)
+            values[one.section][one.name] = check(one)
         except ValidationError as error:
             problems += bad_values(one.where, one.section, one.name, one.value, error)
         else:
@@ -244,7 +244,7 @@ def _merge(
     return Loaded(Settings.model_validate(built), origin, file, given, flags)
 
 
-def _check(one: Given) -> Any:
+def check(one: Given) -> Any:
     """The value as its setting holds it. Raises pydantic's `ValidationError`."""
     model = sections()[one.section]
     checked = model.model_validate({one.name: one.value}, context={FOLDER_CONTEXT: one.folder})

@@ -147,7 +147,7 @@ class Asking:
     async def wanted(self, asked: Mapping[str, str], caller: PersonId) -> Values:
         """What the form begins with: what made the `picture`, or the `job` (with `seed` as it was typed); a
         variation of the picture `vary` (`from=picture`: that begins with it); the picture `input` to begin
-        with; or a `prompt` and a `negative_prompt`."""
+        with; or a `prompt`, a `negative_prompt` and a `model`."""
         for name in ("picture", "vary"):
             if asked.get(name):
                 values = await self._of_picture(PictureId(asked[name]), caller)
@@ -157,7 +157,9 @@ class Asking:
             job = await self._services.jobs.get(JobId(asked["job"]), caller)
             return again.of_job(job.payload, seed=asked.get("seed", ""))
         values = form.blank().changed(
-            prompt=asked.get("prompt", ""), negative_prompt=asked.get("negative_prompt", "")
+            prompt=asked.get("prompt", ""),
+            negative_prompt=asked.get("negative_prompt", ""),
+            model=asked.get("model", ""),
         )
         if asked.get("input"):
             await self._picture(

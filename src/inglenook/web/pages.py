@@ -162,13 +162,18 @@ def _picture_pages(services: Services, contexts: Contexts) -> APIRouter:
         context["ask_sure"] = request.query_params.get("sure") == "ask"
         return _with_cookie(request, html("picture.html", context), token)
 
+    def thrown_away(picture: PictureId, person: PersonId) -> None:
+        """Into the trash, from where the gallery restores it. Raises NotFound. Blocks."""
+        found = services.gallery.get(picture, caller=person)
+        services.gallery.trash([found.id], caller=person)
+
     @router.post("/pictures/{picture}/delete")
     async def delete(request: Request, picture: str, caller: FromCaller) -> Response:
         sent = await read_form(request)
         csrf.check(request, sent.texts)
         if sent.texts.get("sure") != "yes":
             return _see(f"/pictures/{picture}?sure=ask")
-        await asyncio.to_thread(services.gallery.delete, PictureId(picture), caller=caller.person)
+        await asyncio.to_thread(thrown_away, PictureId(picture), caller.person)
         if not is_htmx(request):
             return _see("/")
         return Response(status_code=204, headers=HEADERS | {"hx-trigger": removed(picture)})

@@ -64,7 +64,16 @@ def test_the_defaults_are_the_default_models(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "place"), [("/web", "/"), ("/web/index.html", "/"), ("/web/style.css", "/static/inglenook.css")]
+    ("path", "place"),
+    [
+        ("/web", "/"),
+        ("/web/index.html", "/"),
+        ("/web/style.css", "/static/inglenook.css"),
+        ("/web/models.html", "/models"),
+        ("/web/admin.html", "/settings"),
+        ("/web/login.html?return=/web/", "/login"),
+        ("/web/generate.html?model=sd/my fox%26", "/?model=my+fox%26"),
+    ],
 )
 def test_alices_pages_lead_to_ours(client: TestClient, path: str, place: str) -> None:
     answer = client.get(path, follow_redirects=False)

@@ -4,7 +4,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -91,6 +91,7 @@ def picture(number: int, *, prompt: str = "a red fox", **parameters: Any) -> Pic
 class Gallery:
     def __init__(self) -> None:
         self.pictures: dict[PictureId, Picture] = {}
+        self.trashed: dict[PictureId, Picture] = {}
 
     def add(self, made: Picture) -> Picture:
         self.pictures[made.id] = made
@@ -112,8 +113,10 @@ class Gallery:
         found = self.get(picture, caller=caller)
         return f"\x89PNG of {found.id}".encode("latin-1"), found.media_type
 
-    def delete(self, picture: PictureId, *, caller: PersonId) -> None:
-        del self.pictures[self.get(picture, caller=caller).id]
+    def trash(self, pictures: Sequence[PictureId], *, caller: PersonId) -> Sequence[PictureId]:
+        for picture in pictures:
+            self.trashed[picture] = self.pictures.pop(self.get(picture, caller=caller).id)
+        return pictures
 
 
 class Jobs:

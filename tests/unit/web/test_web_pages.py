@@ -111,6 +111,15 @@ async def test_the_picker_says_how_each_model_stands() -> None:
     assert "<dt>Old</dt><dd>Problem: it is a pickle.</dd>" in page.text
 
 
+async def test_an_address_may_name_the_model() -> None:
+    house = House(model("starter"), model("sdxl", SDXL))
+    async with house.browser() as browser:
+        page = await browser.open("/?model=sdxl")
+        unknown = await browser.open("/?model=nobody")
+    assert '<option value="sdxl" selected>' in page.text
+    assert '<option value="starter" selected>' in unknown.text
+
+
 async def test_without_a_model_the_page_says_what_to_do() -> None:
     house = House()
     house.catalog.records = []
@@ -439,12 +448,13 @@ async def test_a_picture_is_deleted_only_when_asked_for_sure() -> None:
         first = await browser.send("/pictures/pic_0001/delete")
         assert first.headers["location"] == "/pictures/pic_0001?sure=ask"
         asked = await browser.open(first.headers["location"])
-        assert "Delete this picture for good?" in asked.text
+        assert "Delete this picture?" in asked.text
         assert house.gallery.pictures
         done = await browser.send("/pictures/pic_0001/delete", {"sure": "yes"}, htmx=True)
     assert done.status_code == 204
     assert done.headers["hx-trigger"] == '{"removed": {"picture": "pic_0001"}}'
     assert house.gallery.pictures == {}
+    assert set(house.gallery.trashed) == {"pic_0001"}, "it can be restored, as what the gallery deletes"
 
 
 # -- what was made ---------------------------------------------------------------------------------------
