@@ -391,7 +391,7 @@ def shown_to_the_child(language: ScriptedLanguage) -> Image.Image:
 def test_a_picture_is_decoded_and_written_anew_before_the_child_sees_it(
     client: TestClient, language: ScriptedLanguage, kind: str
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     answer = chat(client, messages=looking(data_address(picture(kind), "image/anything")))
     assert answer.status_code == 200, answer.text
     assert shown_to_the_child(language).size == (8, 6)
@@ -400,7 +400,7 @@ def test_a_picture_is_decoded_and_written_anew_before_the_child_sees_it(
 def test_an_address_is_fetched_by_us_and_never_by_the_child(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     workshop.outgoing.pages["https://example.org/a.png"] = picture()
     assert chat(client, messages=looking("https://example.org/a.png")).status_code == 200
     assert shown_to_the_child(language).size == (8, 6)
@@ -413,7 +413,7 @@ def test_an_address_is_fetched_by_us_and_never_by_the_child(
 def test_pictures_of_the_gallery_need_no_connection(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     kept = workshop.gallery.add(picture())
     name = workshop.links.name(kept.id, "image/png")
     for address in (
@@ -444,7 +444,7 @@ def test_a_model_without_a_projector_says_that_it_sees_nothing(
 def test_what_is_no_picture_never_reaches_the_child(
     client: TestClient, language: ScriptedLanguage, address: str
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     answer = chat(client, messages=looking(address))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "messages.0.content.1"
@@ -595,6 +595,16 @@ def test_a_response_with_tools_becomes_a_chat_and_comes_back(
         '{"city":"Paris"}',
     )
     assert answer["usage"]["output_tokens"] == 5
+    assert (answer["instructions"], answer["tools"], answer["max_output_tokens"]) == (
+        "Be short.",
+        [function],
+        50,
+    )
+    assert (answer["tool_choice"], answer["parallel_tool_calls"], answer["temperature"]) == (
+        "auto",
+        False,
+        None,
+    )
     asked = sent(language)
     assert asked["max_tokens"] == 50
     assert asked["messages"][0]["content"].startswith("Be short.")
@@ -675,7 +685,7 @@ def test_a_message_with_tools_becomes_a_chat_and_comes_back(
 def test_a_picture_in_a_message_is_inlined_also_in_the_result_of_a_tool(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     workshop.outgoing.pages["https://example.org/a.png"] = picture("JPEG")
     source = {"type": "url", "url": "https://example.org/a.png"}
     image = {"type": "image", "source": source}
@@ -736,3 +746,5 @@ def test_the_list_tells_what_a_model_is_for(
     assert told["language"]["aliases"] == ["gpt-4o"]
     assert told["language"]["tools"] == "schema"
     assert told["language"]["vision"] is False
+    language.has_eyes = True
+    assert client.get("/v1/models/gpt-4o").json()["language"]["vision"] is True
