@@ -102,6 +102,14 @@ def test_a_model_that_sees_is_told_with_its_projector(client: TestClient, house:
     assert (first["model_type"], first["mmproj_path"]) == ("vlm", str(projector.path))
 
 
+def test_a_model_that_is_loaded_twice_runs_once(client: TestClient, house: House) -> None:
+    client.post(f"/admin/models/{MODEL}/load")
+    house.runtime.residents.append(house.runtime.residents[0] | {"id": "res_embedding"})
+    status = client.get("/admin/status").json()
+    assert (status["running_models"], status["loaded_model_count"]) == ([MODEL], 1)
+    assert len(client.get("/admin/sessions").json()) == 2
+
+
 def test_a_speech_model_is_loaded_and_unloaded_as_any_other(client: TestClient, house: House) -> None:
     house.catalog.records.append(replace(language_model("whisper"), kind=ModelKind.SPEECH, language=None))
     assert client.get("/admin/models").json()[-1]["model_type"] == "transcription"

@@ -73,6 +73,41 @@ def test_messages_must_be_a_list_that_holds_one(
     assert language.asked == []
 
 
+@pytest.mark.usefixtures("language")
+def test_a_value_of_a_wrong_type_is_shown_as_it_was_sent(client: TestClient) -> None:
+    assert 'must be a list; got "hi".' in chat(client, messages="hi").json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("tool_choice", {"tool_choice": "required"}),
+        ("tool_choice", {"tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        ("functions", {"functions": [{"name": "f"}]}),
+    ],
+)
+def test_a_call_that_nobody_could_make_is_refused(
+    client: TestClient, language: ScriptedLanguage, field: str, body: Any
+) -> None:
+    answer = chat(client, **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert language.asked == []
+    assert chat(client, tool_choice="auto").status_code == 200, "which asks for nothing"
+
+
+@pytest.mark.parametrize("field", [{"echo": True}, {"suffix": "the end"}, {"best_of": 3}])
+def test_what_llama_cpp_would_pass_over_in_a_completion_is_refused(
+    client: TestClient, language: ScriptedLanguage, field: dict[str, Any]
+) -> None:
+    body = {"model": "auto", "prompt": "The sky"}
+    [name] = field
+    answer = client.post("/v1/completions", json=body | field)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+    assert language.asked == []
+    nothing = {"echo": False, "suffix": None, "best_of": 1}
+    assert client.post("/v1/completions", json=body | nothing).status_code == 200
+
+
 @pytest.mark.parametrize(
     "form", ["json", {"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}]
 )
@@ -192,6 +227,16 @@ def test_a_refusal_of_the_child_keeps_its_status_and_words(
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == code
         assert answer.json()["error"]["message"].startswith(words)
+
+
+def test_more_answers_at_once_than_the_model_gives_is_told_with_the_option(
+    client: TestClient, language: ScriptedLanguage
+) -> None:
+    words = "Field 'n': Value must be between 1 <= value <= 2, but got 5"
+    language.answers = lambda _: (400, json.dumps({"error": {"code": 400, "message": words}}).encode())
+    error = chat(client, n=5).json()["error"]
+    assert error["param"] == "n"
+    assert "parallel" in error["hint"]
 
 
 def test_a_conversation_longer_than_the_context_has_openais_code(
