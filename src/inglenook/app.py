@@ -857,6 +857,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
             journal=journal,
             clock=clock,
             own_models=server.data / "models",
+            loads=_loads(workshop),
             version=__version__,
             shut_down=lambda: os.kill(os.getpid(), signal.SIGTERM),
         ),
@@ -974,7 +975,6 @@ def _answers(workshop: Workshop) -> "Answers":
     from inglenook.api.conversations.speaking import Speaker
     from inglenook.api.relay import Relay
     from inglenook.chat.conversations.answering import Answers
-    from inglenook.chat.conversations.prompt import sees
 
     chat, gallery = workshop.chat, workshop.gallery
 
@@ -986,7 +986,7 @@ def _answers(workshop: Workshop) -> "Answers":
         conversations=workshop.conversations,
         speak=Speaker(relay=Relay(language=chat)),
         find=chat.resolve,
-        sees=sees,
+        sees=chat.sees,
         picture=picture,
         blob=workshop.conversations.file,
         defaults=chat.defaults_for,

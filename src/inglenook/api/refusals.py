@@ -25,6 +25,9 @@ _NOT_STARTED_FOR_IT: Final = 501
 _MAX_WORDS: Final = 2000
 _BAD_MESSAGES: Final = "Failed to parse messages"
 """A mistake of the caller, for which llama.cpp answers with 500."""
+_HINTS: Final[Mapping[str, str]] = {
+    "n": "so many answers at once as the model has conversations: its option `parallel`",
+}
 _OF_FIELD: Final = re.compile(r"Field '(\w+)': (?:\[json\.[\w.]+\] )?(.+?)\.?", re.DOTALL)
 
 _KINDS: Mapping[int, type[InglenookError]] = {
@@ -50,7 +53,10 @@ def refusal(model: ModelRecord, status: int, body: bytes) -> InglenookError:
     kind = _KINDS.get(status) or (Invalid if status < 500 or words.startswith(_BAD_MESSAGES) else Failed)
     words, field = _plain(words)
     return kind(
-        words or f"{model.id} refused the request with status {status}.", code="model.refused", field=field
+        words or f"{model.id} refused the request with status {status}.",
+        code="model.refused",
+        field=field,
+        hint=_HINTS.get(field or ""),
     )
 
 

@@ -15,8 +15,10 @@ from inglenook.base.errors import InglenookError
 from inglenook.base.ids import ModelId, PersonId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
+from inglenook.catalog.projectors import MMPROJ
 from inglenook.catalog.service import CatalogService
 from inglenook.chat import options as rules
+from inglenook.chat.companions import NONE
 from inglenook.chat.counting import Counting
 from inglenook.chat.errors import NotLoaded
 from inglenook.chat.exchange import Exchange, Usage, loaded
@@ -154,6 +156,22 @@ class ChatService:
     def task_of(self, model: ModelRecord) -> LanguageTask | None:
         """What a language model is for; None of any other model."""
         return self._names.task_of(model)
+
+    def projector(self, model: ModelRecord) -> ModelRecord | None:
+        """What a language model sees or hears by: what its options name, else what lies beside it. None where
+        it has none, also of a model that does not chat, and where that went away."""
+        chosen, beside = self.options(model.id).options.mmproj, model.parts.get(MMPROJ)
+        if self.task_of(model) is not LanguageTask.CHAT or chosen == NONE or not (chosen or beside):
+            return None
+        for record in self._catalog.known(ModelKind.PROJECTOR):
+            if record.id == chosen if chosen else record.path == beside:
+                return record
+        return None
+
+    def sees(self, model: ModelRecord) -> bool:
+        """Whether it takes pictures when it is loaded."""
+        found = self.projector(model)
+        return found is not None and found.projector is not None and "image" in found.projector.inputs
 
     # -- options ---------------------------------------------------------------------------------
 

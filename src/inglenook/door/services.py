@@ -319,6 +319,14 @@ class Language(Protocol):
 
     def task_of(self, model: ModelRecord) -> LanguageTask | None: ...
 
+    def projector(self, model: ModelRecord) -> ModelRecord | None:
+        """What it sees or hears by, when it is loaded."""
+        ...
+
+    def sees(self, model: ModelRecord) -> bool:
+        """Whether it takes pictures."""
+        ...
+
     def defaults_for(self, model: ModelRecord) -> Mapping[str, Any]:
         """For what a request does not name, by llama.cpp's names, and `system`; only what is set."""
         ...

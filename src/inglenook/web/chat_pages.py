@@ -17,7 +17,6 @@ from inglenook.base.errors import InglenookError, NotFound
 from inglenook.base.ids import ConversationId, ModelId, PersonId
 from inglenook.catalog.model import LanguageTask, ModelKind, ModelRecord
 from inglenook.chat.conversations.model import Conversation, path_to
-from inglenook.chat.conversations.prompt import sees
 from inglenook.door.caller import FromCaller
 from inglenook.door.services import Catalog, Conversations, Language
 from inglenook.door.sse import EventStream
@@ -67,7 +66,7 @@ class ChatPages:
         """How they stand now. Reads what the event loop's thread owns."""
         language = self._language
         return [
-            talk_model(one, language.state(one), sees=sees(one), defaults=language.defaults_for(one))
+            talk_model(one, language.state(one), sees=language.sees(one), defaults=language.defaults_for(one))
             for one in records
         ]
 

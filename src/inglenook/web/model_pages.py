@@ -111,7 +111,9 @@ class ModelRoom:
         return await run_in_threadpool(self._catalog.get, ModelId(model))
 
     def row(self, record: ModelRecord) -> ModelRow:
-        return row_of(record, self._language.state(record), self._language.counters().get(record.id))
+        language = self._language
+        counters = language.counters().get(record.id)
+        return row_of(record, language.state(record), counters, sees=language.sees(record))
 
     async def rows(self) -> list[tuple[ModelRecord, ModelRow]]:
         records = await run_in_threadpool(self._catalog.list)

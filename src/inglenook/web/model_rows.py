@@ -81,7 +81,9 @@ class ModelRow:
     can_pin: bool
 
 
-def row_of(record: ModelRecord, state: ModelState, counters: Counters | None) -> ModelRow:
+def row_of(
+    record: ModelRecord, state: ModelState, counters: Counters | None, *, sees: bool = False
+) -> ModelRow:
     problem, _, hint = (record.problem or state.problem or "").partition("\nhint: ")
     usable = record.kind in LOADABLE and record.problem is None
     held = state.state in ("ready", "loading")
@@ -89,7 +91,7 @@ def row_of(record: ModelRecord, state: ModelState, counters: Counters | None) ->
         id=record.id,
         key=key_of(record),
         title=record.title or record.id,
-        does=_does(record),
+        does=_does(record, sees=sees),
         facts=tuple(_facts(record)),
         state=state.state,
         state_words=_state_words(state) if usable or record.problem else "",
@@ -120,11 +122,10 @@ def grouped(rows: Sequence[tuple[ModelRecord, ModelRow]]) -> list[tuple[str, lis
     return found
 
 
-def _does(record: ModelRecord) -> str:
+def _does(record: ModelRecord, *, sees: bool) -> str:
     if record.language is None:
         return KIND_WORDS[record.kind]
-    sees = " and sees pictures" if "mmproj" in record.parts else ""
-    return TASK_WORDS[record.language.task] + sees
+    return TASK_WORDS[record.language.task] + (" and sees pictures" if sees else "")
 
 
 def _facts(record: ModelRecord) -> list[str]:

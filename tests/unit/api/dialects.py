@@ -17,6 +17,7 @@ from inglenook.api.cyber import cyber_router, render_detail
 from inglenook.api.errors import render_json
 from inglenook.api.language.pictures import Pictures
 from inglenook.api.ollama import PATHS, ollama_router, render_ollama
+from inglenook.base.cancel import StopToken
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import ModelId, PersonId, ResidentId
 from inglenook.base.journal import Journal
@@ -185,6 +186,7 @@ class Language:
         self.held: list[dict[str, Any]] = []
         self.usages: list[Usage] = []
         self.aliased: dict[str, str] = {}
+        self.projectors: dict[str, ModelRecord] = {}
         self.kept: dict[str, ModelOptions] = {}
         self.unloading: list[str] = []
         self.stale: tuple[str, ...] = ()
@@ -196,6 +198,12 @@ class Language:
 
     def task_of(self, model: ModelRecord) -> LanguageTask | None:
         return None if model.language is None else model.language.task
+
+    def projector(self, model: ModelRecord) -> ModelRecord | None:
+        return self.projectors.get(model.id)
+
+    def sees(self, model: ModelRecord) -> bool:
+        return model.id in self.projectors
 
     def defaults_for(self, model: ModelRecord) -> Mapping[str, Any]:
         return rules.request_defaults(self.options(model.id).options)
@@ -378,6 +386,7 @@ class House:
                 journal=self.journal,
                 clock=self.clock,
                 own_models=own_models,
+                loads={ModelKind.SPEECH: self._load},
                 version="1.2.3",
                 shut_down=self._stop,
                 status_every_s=status_every_s,
@@ -392,6 +401,10 @@ class House:
             max_body_bytes=1 << 20,
             clock=self.clock,
         )
+
+    async def _load(self, model: ModelRecord, person: PersonId, stop: StopToken | None = None) -> None:
+        async with self.language.exchange(model):
+            pass
 
     def _stop(self) -> None:
         self.stopped += 1

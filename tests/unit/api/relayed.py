@@ -59,7 +59,7 @@ class _Exchange:
     ) -> AsyncIterator[Reply]:
         if path == "/props":
             caps = {"supports_tools": self.service.knows_tools}
-            told = {"chat_template_caps": caps, "modalities": {"vision": self.service.sees}}
+            told = {"chat_template_caps": caps, "modalities": {"vision": self.service.has_eyes}}
             yield Reply(200, {}, _one(json.dumps(told).encode()))
             return
         asked = Asked(self.model, path, body, self.keep_s)
@@ -79,7 +79,7 @@ class ScriptedLanguage:
     Attributes:
         records: the models that there are.
         defaults: what their owner has set.
-        knows_tools, sees: what the loaded model says of itself. mode: what its process answers.
+        knows_tools, has_eyes: what the loaded model says of itself. mode: what its process answers.
         answers: what the child says; a status with a body, or the parts of a stream.
         room: cleared while there is none; who comes then waits and is told `explanation`.
     """
@@ -89,7 +89,7 @@ class ScriptedLanguage:
         self.records = {str(record.id): record for record in records}
         self.names: dict[str, ModelId] = {}
         self.defaults: dict[str, Any] = {}
-        self.knows_tools = self.sees = False
+        self.knows_tools = self.has_eyes = False
         self.mode = "chat"
         self.used: list[Usage] = []
         self.asked: list[Asked] = []
@@ -133,6 +133,9 @@ class ScriptedLanguage:
 
     def task_of(self, model: ModelRecord) -> LanguageTask | None:
         return None if model.language is None else model.language.task
+
+    def sees(self, model: ModelRecord) -> bool:
+        return self.has_eyes and model.language is not None
 
     def defaults_for(self, model: ModelRecord) -> Mapping[str, Any]:
         return self.defaults

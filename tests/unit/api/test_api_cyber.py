@@ -2,6 +2,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inglenook.api.cyber.keys import SETTINGS, as_setting, setting_of
 from inglenook.api.cyber.models import suggested_projector
 from inglenook.base.errors import InglenookError
 from inglenook.base.ids import OWNER
+from inglenook.catalog.model import ModelKind
 from inglenook.door.administrator import COOKIE
 from inglenook.settings import Settings
 from inglenook.store.database import Database
@@ -90,6 +92,37 @@ def test_models_are_listed_with_every_field(client: TestClient) -> None:
     assert listed[2]["model_type"] == "embedding"
     assert [one["is_enabled"] for one in listed] == [True, True, True, False]
     assert first["id"] == client.get("/admin/models").json()[0]["id"]
+
+
+def test_a_model_that_sees_is_told_with_its_projector(client: TestClient, house: House) -> None:
+    assert {one["mmproj_path"] for one in client.get("/admin/models").json()} == {None}
+    projector = replace(language_model("mmproj-seer"), kind=ModelKind.PROJECTOR, language=None)
+    house.language.projectors[MODEL] = projector
+    first = client.get("/admin/models").json()[0]
+    assert (first["model_type"], first["mmproj_path"]) == ("vlm", str(projector.path))
+
+
+def test_a_model_that_is_loaded_twice_runs_once(client: TestClient, house: House) -> None:
+    client.post(f"/admin/models/{MODEL}/load")
+    house.runtime.residents.append(house.runtime.residents[0] | {"id": "res_embedding"})
+    status = client.get("/admin/status").json()
+    assert (status["running_models"], status["loaded_model_count"]) == ([MODEL], 1)
+    assert len(client.get("/admin/sessions").json()) == 2
+
+
+def test_a_speech_model_is_loaded_and_unloaded_as_any_other(client: TestClient, house: House) -> None:
+    house.catalog.records.append(replace(language_model("whisper"), kind=ModelKind.SPEECH, language=None))
+    assert client.get("/admin/models").json()[-1]["model_type"] == "transcription"
+    session = client.post("/admin/models/whisper/load").json()
+    assert (session["model_name"], session["status"], session["context_size"]) == (
+        "whisper",
+        "running",
+        None,
+    )
+    assert client.post("/admin/models/whisper/load", json={"context_size": 512}).status_code == 400
+    assert client.get("/admin/models/whisper/config").status_code == 400
+    assert client.post("/admin/models/whisper/unload").json()["status"] == "unloaded"
+    assert client.get("/admin/sessions").json() == []
 
 
 def test_a_load_waits_and_gives_a_session_and_honours_the_context(client: TestClient, house: House) -> None:

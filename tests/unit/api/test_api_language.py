@@ -73,6 +73,41 @@ def test_messages_must_be_a_list_that_holds_one(
     assert language.asked == []
 
 
+@pytest.mark.usefixtures("language")
+def test_a_value_of_a_wrong_type_is_shown_as_it_was_sent(client: TestClient) -> None:
+    assert 'must be a list; got "hi".' in chat(client, messages="hi").json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("tool_choice", {"tool_choice": "required"}),
+        ("tool_choice", {"tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        ("functions", {"functions": [{"name": "f"}]}),
+    ],
+)
+def test_a_call_that_nobody_could_make_is_refused(
+    client: TestClient, language: ScriptedLanguage, field: str, body: Any
+) -> None:
+    answer = chat(client, **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert language.asked == []
+    assert chat(client, tool_choice="auto").status_code == 200, "which asks for nothing"
+
+
+@pytest.mark.parametrize("field", [{"echo": True}, {"suffix": "the end"}, {"best_of": 3}])
+def test_what_llama_cpp_would_pass_over_in_a_completion_is_refused(
+    client: TestClient, language: ScriptedLanguage, field: dict[str, Any]
+) -> None:
+    body = {"model": "auto", "prompt": "The sky"}
+    [name] = field
+    answer = client.post("/v1/completions", json=body | field)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+    assert language.asked == []
+    nothing = {"echo": False, "suffix": None, "best_of": 1}
+    assert client.post("/v1/completions", json=body | nothing).status_code == 200
+
+
 @pytest.mark.parametrize(
     "form", ["json", {"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}]
 )
@@ -192,6 +227,16 @@ def test_a_refusal_of_the_child_keeps_its_status_and_words(
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == code
         assert answer.json()["error"]["message"].startswith(words)
+
+
+def test_more_answers_at_once_than_the_model_gives_is_told_with_the_option(
+    client: TestClient, language: ScriptedLanguage
+) -> None:
+    words = "Field 'n': Value must be between 1 <= value <= 2, but got 5"
+    language.answers = lambda _: (400, json.dumps({"error": {"code": 400, "message": words}}).encode())
+    error = chat(client, n=5).json()["error"]
+    assert error["param"] == "n"
+    assert "parallel" in error["hint"]
 
 
 def test_a_conversation_longer_than_the_context_has_openais_code(
@@ -391,7 +436,7 @@ def shown_to_the_child(language: ScriptedLanguage) -> Image.Image:
 def test_a_picture_is_decoded_and_written_anew_before_the_child_sees_it(
     client: TestClient, language: ScriptedLanguage, kind: str
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     answer = chat(client, messages=looking(data_address(picture(kind), "image/anything")))
     assert answer.status_code == 200, answer.text
     assert shown_to_the_child(language).size == (8, 6)
@@ -400,7 +445,7 @@ def test_a_picture_is_decoded_and_written_anew_before_the_child_sees_it(
 def test_an_address_is_fetched_by_us_and_never_by_the_child(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     workshop.outgoing.pages["https://example.org/a.png"] = picture()
     assert chat(client, messages=looking("https://example.org/a.png")).status_code == 200
     assert shown_to_the_child(language).size == (8, 6)
@@ -413,7 +458,7 @@ def test_an_address_is_fetched_by_us_and_never_by_the_child(
 def test_pictures_of_the_gallery_need_no_connection(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     kept = workshop.gallery.add(picture())
     name = workshop.links.name(kept.id, "image/png")
     for address in (
@@ -444,7 +489,7 @@ def test_a_model_without_a_projector_says_that_it_sees_nothing(
 def test_what_is_no_picture_never_reaches_the_child(
     client: TestClient, language: ScriptedLanguage, address: str
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     answer = chat(client, messages=looking(address))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "messages.0.content.1"
@@ -595,6 +640,16 @@ def test_a_response_with_tools_becomes_a_chat_and_comes_back(
         '{"city":"Paris"}',
     )
     assert answer["usage"]["output_tokens"] == 5
+    assert (answer["instructions"], answer["tools"], answer["max_output_tokens"]) == (
+        "Be short.",
+        [function],
+        50,
+    )
+    assert (answer["tool_choice"], answer["parallel_tool_calls"], answer["temperature"]) == (
+        "auto",
+        False,
+        None,
+    )
     asked = sent(language)
     assert asked["max_tokens"] == 50
     assert asked["messages"][0]["content"].startswith("Be short.")
@@ -675,7 +730,7 @@ def test_a_message_with_tools_becomes_a_chat_and_comes_back(
 def test_a_picture_in_a_message_is_inlined_also_in_the_result_of_a_tool(
     client: TestClient, language: ScriptedLanguage, workshop: Workshop
 ) -> None:
-    language.sees = True
+    language.has_eyes = True
     workshop.outgoing.pages["https://example.org/a.png"] = picture("JPEG")
     source = {"type": "url", "url": "https://example.org/a.png"}
     image = {"type": "image", "source": source}
@@ -736,3 +791,5 @@ def test_the_list_tells_what_a_model_is_for(
     assert told["language"]["aliases"] == ["gpt-4o"]
     assert told["language"]["tools"] == "schema"
     assert told["language"]["vision"] is False
+    language.has_eyes = True
+    assert client.get("/v1/models/gpt-4o").json()["language"]["vision"] is True

@@ -621,6 +621,21 @@ def test_the_lists_have_ollamas_shape(client: TestClient, house: House) -> None:
     assert loaded["expires_at"].startswith("2126")
 
 
+def test_show_tells_what_the_owner_has_set_and_whether_it_sees(client: TestClient, house: House) -> None:
+    shown = client.post("/api/show", json={"model": MODEL}).json()
+    assert (shown["parameters"], "system" in shown, "vision" in shown["capabilities"]) == ("", False, False)
+    house.language.kept[MODEL] = ModelOptions(
+        temperature=0.2, max_tokens=64, context=4096, system="Be short."
+    )
+    house.language.projectors[MODEL] = language_model("mmproj")
+    shown = client.post("/api/show", json={"model": MODEL}).json()
+    assert [line.split() for line in shown["parameters"].splitlines()] == [
+        ["temperature", "0.2"], ["num_predict", "64"], ["num_ctx", "4096"],
+    ]  # fmt: skip
+    assert shown["system"] == "Be short."
+    assert "vision" in shown["capabilities"]
+
+
 def test_show_tells_what_the_header_says_and_what_it_can(client: TestClient) -> None:
     shown = client.post("/api/show", json={"model": MODEL}).json()
     assert shown["capabilities"] == ["completion", "tools"]

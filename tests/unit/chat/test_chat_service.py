@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.chat.bench import Bench, bench
+from tests.gguf_files import write_llama, write_projector
+from tests.unit.chat.bench import Bench, bench, write_models
 from tests.unit.runtime.bench import run, until
 
 from inglenook.base.cancel import StopReason, StopToken
@@ -388,6 +389,34 @@ def test_options_of_loading_work_from_the_next_load_on_and_are_named_until_then(
             async with b.exchange() as exchange:
                 assert exchange.load.context == 768
             assert b.chat.state(b.model()).stale == ()
+
+    run(main())
+
+
+def test_a_model_sees_by_what_its_options_name_else_by_what_lies_beside_it(
+    tmp_path: Path, sqlite: Database
+) -> None:
+    models = write_models(tmp_path / "models")
+    eyes = models / "eyes"
+    eyes.mkdir()
+    write_llama(eyes / "seer.gguf")
+    write_projector(eyes / "mmproj-seer.gguf")
+
+    async def main() -> None:
+        async with bench(models, sqlite) as b:
+            seer, blind = b.model("eyes/seer"), b.model("chat")
+            assert b.chat.sees(seer)
+            assert not b.chat.sees(blind)
+            await b.chat.set_options(seer, {"mmproj": "none"}, person=OWNER)
+            assert not b.chat.sees(seer), "it was switched off"
+            await b.chat.set_options(blind, {"mmproj": "mmproj-seer"}, person=OWNER)
+            assert b.chat.sees(blind), "it was lent one that lies elsewhere"
+            found = b.chat.projector(blind)
+            assert found is not None
+            async with b.exchange("chat") as exchange:
+                assert exchange.load.mmproj == str(found.path)
+            await b.chat.set_options(seer, {"mmproj": None, "task": "embedding"}, person=OWNER)
+            assert not b.chat.sees(seer), "embeddings are made of texts"
 
     run(main())
 

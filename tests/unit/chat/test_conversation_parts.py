@@ -2,15 +2,13 @@
 """The pure parts of conversations: parameters, prompts, pieces of an answer, the tree."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inglenook.base.ids import MessageId, ModelId
-from inglenook.catalog.model import ModelKind, ModelRecord
+from inglenook.base.ids import MessageId
 from inglenook.chat.conversations.chunks import Answer, summed, tools_of
 from inglenook.chat.conversations.errors import BadMessage
 from inglenook.chat.conversations.model import (
@@ -26,7 +24,7 @@ from inglenook.chat.conversations.model import (
     title_from,
 )
 from inglenook.chat.conversations.parameters import Parameters, parameters_of
-from inglenook.chat.conversations.prompt import GONE, NO_PICTURES, body_of, chat_messages, sees
+from inglenook.chat.conversations.prompt import GONE, NO_PICTURES, body_of, chat_messages
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 PNG = b"\x89PNG rest"
@@ -140,16 +138,6 @@ def test_every_parameter_reaches_the_engine_under_its_own_name() -> None:
     assert "context" not in body  # it is the load's, not the request's
     plain = body_of([], Parameters(), model="m", system="", pictures={}, sees=False)
     assert not {"temperature", "stop", "response_format", "tools"} & plain.keys()
-
-
-def test_a_model_with_a_projector_sees() -> None:
-    record = ModelRecord(
-        id=ModelId("m"), kind=ModelKind.LANGUAGE, family=None, path=Path("/m"), layout="single",
-        weights_bytes=1, parameters=1, dtype="f16", digest="0", root=Path("/"),
-    )  # fmt: skip
-    assert not sees(record)
-    record.parts["mmproj"] = Path("/p")
-    assert sees(record)
 
 
 # -- pieces ----------------------------------------------------------------------------------------------

@@ -111,6 +111,13 @@ def _check(fields: Fields) -> None:
     except Invalid as error:
         raise Unprocessable(error.message, field="messages", hint=error.hint) from None
     _check_form(fields)
+    if "functions" in fields:
+        raise Invalid(
+            "functions, the old form of tools, cannot be honoured here.",
+            field="functions",
+            code="request.not_supported",
+            hint='send tools: [{"type": "function", "function": {…}}]',
+        )
     heat = fields.get("temperature")
     if heat is not None and (
         isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= MAX_TEMPERATURE

@@ -97,7 +97,7 @@ class _Made:
             if order is None:
                 return Whole(await held.read(PATH, self._ask.body), wait.headers)
             made = await calling.whole(calling.chunks(held, order.body, order.wish))
-        return Whole(msgspec.json.encode(turning.as_response(made)), wait.headers)
+        return Whole(msgspec.json.encode(turning.as_response(made, self._body)), wait.headers)
 
     async def parts(self, wait: Wait) -> AsyncGenerator[bytes, None]:
         numbered = turning.Numbered()
@@ -106,7 +106,7 @@ class _Made:
             told = (
                 _own_events(held, self._ask.body)
                 if order is None
-                else turning.as_events(calling.chunks(held, order.body, order.wish))
+                else turning.as_events(calling.chunks(held, order.body, order.wish), self._body)
             )
             async with aclosing(told) as following:
                 async for one in following:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain completion of a text, and llama.cpp's small helpers: text to tokens and back, a chat as a prompt."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from inglenook.api.errors import SSE_SCHEMA, answer, errors
 from inglenook.api.language.desk import Desk
+from inglenook.api.language.fields import Fields
 from inglenook.api.openai.manner import ChatManner
 from inglenook.base.errors import Invalid
 from inglenook.catalog.model import LanguageTask
@@ -16,6 +18,12 @@ from inglenook.door.caller import FromCaller, caller
 
 _MANNER: Final = ChatManner()
 _OBJECT: Final[dict[str, Any]] = {"type": "object"}
+_PASSED_OVER: Final[Mapping[str, tuple[object, str]]] = {
+    "echo": (False, "put the prompt before the answer yourself"),
+    "suffix": ("", "POST /api/generate takes one, for models that are made to fill in"),
+    "best_of": (1, "ask for n answers, and choose among them"),
+}
+"""Fields of OpenAI's that llama.cpp passes over: the value that changes nothing, and what to do instead."""
 
 
 def texts_router(*, desk: Desk) -> APIRouter:
@@ -26,6 +34,7 @@ def texts_router(*, desk: Desk) -> APIRouter:
         fields, model = await desk.prepared(request, LanguageTask.CHAT)
         if "prompt" not in fields:
             raise Invalid("prompt is required.", field="prompt", code="request.missing_field")
+        _refuse_passed_over(fields)
         stream = fields.flag("stream")
         desk.complete(fields, model)
         ask = desk.ask(request, who, fields, model, "/v1/completions")
@@ -59,6 +68,15 @@ def texts_router(*, desk: Desk) -> APIRouter:
         return await helped(request, who, "/apply-template", "messages")
 
     return router
+
+
+def _refuse_passed_over(fields: Fields) -> None:
+    """Raises Invalid: what would be accepted and ignored."""
+    for name, (nothing, hint) in _PASSED_OVER.items():
+        if name in fields and fields.get(name) != nothing:
+            raise Invalid(
+                f"{name} cannot be honoured here.", field=name, code="request.not_supported", hint=hint
+            )
 
 
 def _described(summary: str, required: list[str], *, streams: bool = False) -> dict[str, Any]:

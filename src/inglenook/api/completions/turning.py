@@ -18,6 +18,11 @@ _DROPPED: Final = frozenset(
      "background", "reasoning", "service_tier", "user", "prompt_cache_key", "safety_identifier", "stream",
      "max_tool_calls", "stream_options"}
 )  # fmt: skip
+_ECHOED: Final[Mapping[str, Any]] = {
+    "instructions": None, "metadata": {}, "max_output_tokens": None, "temperature": None, "top_p": None,
+    "tools": [], "tool_choice": "auto",
+}  # fmt: skip
+"""What a response repeats of its request, and what it says where nothing was sent."""
 _STATEFUL: Final = ("previous_response_id", "conversation", "prompt")
 
 
@@ -109,19 +114,23 @@ def _part(part: object) -> object:
     return part
 
 
-def as_response(answer: Mapping[str, Any], response_id: str | None = None) -> dict[str, Any]:
-    """A `chat.completion` as a response."""
+def as_response(answer: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """A `chat.completion` as the response to `body`."""
     choice = answer["choices"][0]
     message = choice["message"]
     output: list[dict[str, Any]] = []
     if message.get("content"):
         output.append(_message_item(message["content"], _id("msg")))
     output += [_call_item(call, _id("fc")) for call in message.get("tool_calls") or ()]
-    return _response(answer, output, choice.get("finish_reason"), response_id or _id("resp"))
+    return _response(answer, output, choice.get("finish_reason"), _id("resp"), body)
 
 
 def _response(
-    answer: Mapping[str, Any], output: list[dict[str, Any]], finish: object, response_id: str
+    answer: Mapping[str, Any],
+    output: list[dict[str, Any]],
+    finish: object,
+    response_id: str,
+    body: Mapping[str, Any],
 ) -> dict[str, Any]:
     cut = finish == "length"
     usage = answer.get("usage") or {}
@@ -134,9 +143,7 @@ def _response(
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "error": None,
         "output": output,
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
+        **_echoed(body),
         "usage": {
             "input_tokens": usage.get("prompt_tokens", 0),
             "input_tokens_details": usage.get("prompt_tokens_details") or {"cached_tokens": 0},
@@ -145,6 +152,11 @@ def _response(
             "total_tokens": usage.get("total_tokens", 0),
         },
     }
+
+
+def _echoed(body: Mapping[str, Any]) -> dict[str, Any]:
+    sent = {name: usual if body.get(name) is None else body[name] for name, usual in _ECHOED.items()}
+    return {**sent, "parallel_tool_calls": body.get("parallel_tool_calls") is True}
 
 
 def _message_item(text: str, item_id: str, status: str = "completed") -> dict[str, Any]:
@@ -164,10 +176,18 @@ def _call_item(call: Mapping[str, Any], item_id: str, status: str = "completed")
     }
 
 
-async def as_events(pieces: AsyncIterator[Mapping[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
-    """A chat's pieces as the events of a response. Their numbers are `Numbered`'s to add."""
+async def as_events(
+    pieces: AsyncIterator[Mapping[str, Any]], body: Mapping[str, Any]
+) -> AsyncGenerator[dict[str, Any], None]:
+    """A chat's pieces as the events of the response to `body`. Their numbers are `Numbered`'s to add."""
     made = _Making()
-    begun = {"id": made.response_id, "object": "response", "status": "in_progress", "output": []}
+    begun = {
+        "id": made.response_id,
+        "object": "response",
+        "status": "in_progress",
+        "output": [],
+        **_echoed(body),
+    }
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     async for piece in pieces:
@@ -178,7 +198,7 @@ async def as_events(pieces: AsyncIterator[Mapping[str, Any]]) -> AsyncGenerator[
                 yield event
     for event in made.end_words():
         yield event
-    whole = _response(made.answer, made.output, made.finish, made.response_id)
+    whole = _response(made.answer, made.output, made.finish, made.response_id, body)
     yield {"type": f"response.{whole['status']}", "response": whole}
 
 

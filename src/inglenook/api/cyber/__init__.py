@@ -10,7 +10,7 @@ config.py     /admin/config
 sockets.py    the log and the state, live
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -21,8 +21,10 @@ from inglenook.api.cyber.machine import Machine, machine_routes
 from inglenook.api.cyber.models import model_routes
 from inglenook.api.cyber.shapes import render_detail
 from inglenook.api.cyber.sockets import KEEPALIVE_AFTER_S, STATUS_EVERY_S, socket_routes
+from inglenook.api.studio.models import Load
 from inglenook.base.clock import Clock
 from inglenook.base.journal import Journal
+from inglenook.catalog.model import ModelKind
 from inglenook.door.routes import add_routes
 from inglenook.door.services import Catalog, Language, Runtime
 from inglenook.settings import Settings
@@ -41,6 +43,7 @@ def cyber_router(
     journal: Journal,
     clock: Clock,
     own_models: Path,
+    loads: Mapping[ModelKind, Load],
     version: str,
     shut_down: Callable[[], None],
     status_every_s: float = STATUS_EVERY_S,
@@ -51,6 +54,7 @@ def cyber_router(
     Args:
         settings: that count now.
         own_models: the folder of which models may be deleted.
+        loads: what loads a model of another kind than language, by its kind.
         shut_down: asks the server to stop, and returns at once.
         status_every_s: how often /ws/status tells the state.
         keepalive_after_s: after so long without a word a socket says that it is there.
@@ -60,7 +64,7 @@ def cyber_router(
     add_routes(router, login_routes())
     add_routes(router, machine_routes(machine, version=version, own_models=own_models, shut_down=shut_down))
     add_routes(router, config_routes(configuration=configuration, settings=settings, runtime=runtime))
-    add_routes(router, model_routes(machine, own_models=own_models))
+    add_routes(router, model_routes(machine, own_models=own_models, loads=loads))
     add_routes(
         router,
         socket_routes(

@@ -48,9 +48,10 @@ class Machine:
         return {record.id: record for record in found if record.problem is None}
 
     def loaded(self) -> list[str]:
-        """Ids of models that are ready, of every kind: the memory is one."""
+        """Ids of models that are ready, of every kind: the memory is one. Each once, also one that is loaded
+        for chats and for embeddings."""
         residents = self.runtime.snapshot()["residents"]
-        return [str(one["model"]) for one in residents if one["state"] == _READY]
+        return list(dict.fromkeys(str(one["model"]) for one in residents if one["state"] == _READY))
 
 
 def machine_routes(

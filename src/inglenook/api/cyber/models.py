@@ -15,6 +15,7 @@ from inglenook.api.cyber.machine import KINDS, Machine, moment, number, session
 from inglenook.api.cyber.shapes import OBJECT, errors, optional_object, required_object, whole
 from inglenook.api.deleting import Deleting
 from inglenook.api.errors import answer, json_response
+from inglenook.api.studio.models import Load
 from inglenook.base.cancel import StopToken
 from inglenook.base.errors import Conflict, Failed, Invalid, NotFound, NotOffered
 from inglenook.base.ids import PersonId
@@ -56,7 +57,7 @@ def _router() -> APIRouter:
     )
 
 
-def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
+def model_routes(machine: Machine, *, own_models: Path, loads: Mapping[ModelKind, Load]) -> APIRouter:
     router = _router()
     deleting = Deleting(catalog=machine.catalog, runtime=machine.runtime, own_models=own_models)
 
@@ -73,7 +74,7 @@ def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
         return json_response([_as_json(machine, record) for record in records])
 
     add_routes(router, _hub_routes(machine))
-    add_routes(router, _loading_routes(machine))
+    add_routes(router, _loading_routes(machine, loads))
 
     @router.get(
         "/{name:path}/config",
@@ -111,7 +112,7 @@ def model_routes(machine: Machine, *, own_models: Path) -> APIRouter:
     return router
 
 
-def _loading_routes(machine: Machine) -> APIRouter:
+def _loading_routes(machine: Machine, loads: Mapping[ModelKind, Load]) -> APIRouter:
     router = _router()
 
     @router.post(
@@ -121,11 +122,14 @@ def _loading_routes(machine: Machine) -> APIRouter:
     )
     async def load(request: Request, name: str, who: FromCaller) -> Response:
         body = await optional_object(request)
-        record = await run_in_threadpool(_language, machine, name)
-        loading = _Loading(
-            machine, record, who.person, whole(body, "context_size"), whole(body, "gpu_layers")
-        )
-        await while_connected(request.receive, loading.run(), on_gone=_nothing)
+        record = await run_in_threadpool(_usable, machine, name)
+        context, gpu_layers = whole(body, "context_size"), whole(body, "gpu_layers")
+        if record.kind is ModelKind.LANGUAGE:
+            work = _Loading(machine, record, who.person, context, gpu_layers).run()
+        else:
+            _require_nothing(record, context_size=context, gpu_layers=gpu_layers)
+            work = loads[record.kind](record, who.person)
+        await while_connected(request.receive, work, on_gone=_nothing)
         snapshot = machine.runtime.snapshot()
         for resident in snapshot["residents"]:
             if resident["model"] == record.id and resident["state"] == "ready":
@@ -138,7 +142,7 @@ def _loading_routes(machine: Machine) -> APIRouter:
         responses={200: answer("`status` is unloaded, or unloading while it works.", OBJECT), **errors(404)},
     )
     async def unload(name: str) -> Response:
-        record = await run_in_threadpool(_language, machine, name)
+        record = await run_in_threadpool(_usable, machine, name)
         try:
             state = await machine.language.unload(record)
         except NotLoaded:
@@ -233,7 +237,7 @@ def _refuse_download(router: APIRouter, machine: Machine, path: str) -> None:
             raise Invalid("hf_repo_id is required.", field="hf_repo_id", code="request.missing_field")
         for name in wanted:
             try:
-                record = await run_in_threadpool(_language, machine, name.removesuffix(".gguf"))
+                record = await run_in_threadpool(_usable, machine, name.removesuffix(".gguf"))
             except (NotFound, Invalid, Conflict):
                 continue
             return json_response(_as_json(machine, record))
@@ -259,8 +263,11 @@ def _words(name: str) -> frozenset[str]:
 # -- models ----------------------------------------------------------------------------------------------
 
 
-def _language(machine: Machine, name: str) -> ModelRecord:
-    """The language model of this name, as clients of /v1 call it. Blocks.
+def _usable(machine: Machine, name: str, *kinds: ModelKind) -> ModelRecord:
+    """The model of this name, as clients of /v1 call it. Blocks.
+
+    Args:
+        kinds: of which it may be; without any, each that this dialect lists.
 
     Raises:
         NotFound: there is none.
@@ -270,9 +277,22 @@ def _language(machine: Machine, name: str) -> ModelRecord:
     if record.problem is not None:  # a file that cannot be read is of no kind
         fact, _, hint = record.problem.partition("\nhint: ")
         raise Conflict(f"{record.id} cannot be used: {fact}", code="model.unusable", hint=hint or None)
-    if record.kind is not ModelKind.LANGUAGE:
+    if record.kind not in (kinds or KINDS):
         raise Invalid(f"{record.id} is a model of kind {record.kind}.", code="model.wrong_kind", field="name")
     return record
+
+
+def _language(machine: Machine, name: str) -> ModelRecord:
+    """The same, of a language model. Blocks. Raises as `_usable`."""
+    return _usable(machine, name, ModelKind.LANGUAGE)
+
+
+def _require_nothing(record: ModelRecord, **options: int | None) -> None:
+    """Raises Invalid: what only a language model has is asked of another one."""
+    for name, value in options.items():
+        if value is not None:
+            message = f"{record.id} is a model of kind {record.kind}, which has no {name}."
+            raise Invalid(message, field=name, code="model.wrong_kind")
 
 
 def _exactly(machine: Machine, name: str) -> ModelRecord:
@@ -293,6 +313,7 @@ def _options(record: ModelRecord, options: ModelOptions) -> dict[str, Any]:
 def _as_json(machine: Machine, record: ModelRecord) -> dict[str, Any]:
     facts = record.language
     counted = machine.language.counters().get(record.id)
+    projector = machine.language.projector(record)
     return {
         "id": number(record.id),
         "name": record.id,
@@ -302,9 +323,9 @@ def _as_json(machine: Machine, record: ModelRecord) -> dict[str, Any]:
         "size_bytes": record.weights_bytes,
         "quantization": facts.quantisation or None if facts is not None else None,
         "context_length": facts.context if facts is not None else None,
-        "model_type": _type(machine, record),
+        "model_type": _type(machine, record, sees=machine.language.sees(record)),
         "engine_type": "llama" if facts is not None else "whisper",
-        "mmproj_path": None,
+        "mmproj_path": None if projector is None else str(projector.path),
         "is_downloaded": True,
         "is_enabled": record.problem is None,
         "problem": record.problem,
@@ -314,8 +335,8 @@ def _as_json(machine: Machine, record: ModelRecord) -> dict[str, Any]:
     }
 
 
-def _type(machine: Machine, record: ModelRecord) -> str:
+def _type(machine: Machine, record: ModelRecord, *, sees: bool) -> str:
     if record.kind is ModelKind.SPEECH:
         return "transcription"
     task = machine.language.task_of(record) or LanguageTask.CHAT
-    return _TYPES[task]
+    return "vlm" if sees and task is LanguageTask.CHAT else _TYPES[task]

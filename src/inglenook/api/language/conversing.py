@@ -37,7 +37,9 @@ class Order:
 
 
 def needs_a_look(fields: Fields) -> bool:
-    """Whether a chat holds anything that a template may not know."""
+    """Whether a chat holds anything that a template may not know, or asks for a call without any tool."""
+    if "tool_choice" in fields and fields.get("tool_choice") not in ("auto", "none"):
+        return True
     return "tools" in fields or fields.mentions("messages", *_HINTS)
 
 

@@ -69,7 +69,7 @@ class Fields:
         """Raises Invalid: it is no text, or longer than `most` characters."""
         sent = self._values.get(name)
         if sent is not None and bytes(sent).lstrip()[:1] not in (b'"', b"n"):  # a large one stays unread
-            raise Invalid(f"{name} must be a text; got {shown(bytes(sent)[:60])}.", field=name)
+            raise Invalid(f"{name} must be a text; got {_beginning(bytes(sent))}.", field=name)
         value = self.get(name)
         if value is None:
             return None
@@ -108,7 +108,7 @@ class Fields:
         value = self._values.get(name)
         start = b"" if value is None else bytes(memoryview(value)[:60]).lstrip()
         if start[:1] != b"[":
-            raise Invalid(f"{name} must be a list; got {shown(start)}.", field=name)
+            raise Invalid(f"{name} must be a list; got {_beginning(start) or 'nothing'}.", field=name)
         if start[1:].lstrip()[:1] == b"]":
             raise Invalid(f"{name} is empty.", field=name, hint="at least one is needed")
 
@@ -172,6 +172,11 @@ def keep_seconds(request: Request, fields: Fields) -> float | None:
 def model_name(fields: Fields) -> str | None:
     """Raises Invalid: `model` is no text, or a very long one."""
     return fields.text("model", most=MAX_MODEL_CHARS)
+
+
+def _beginning(value: bytes) -> str:
+    """Of a JSON value, as it was written."""
+    return value[:60].decode("utf-8", "replace") + ("…" if len(value) > 60 else "")
 
 
 def _lower(text: str) -> str:

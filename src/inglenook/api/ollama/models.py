@@ -17,7 +17,7 @@ from inglenook.api.ollama.errors import errors
 from inglenook.api.ollama.held import Desk
 from inglenook.api.ollama.names import listed_name
 from inglenook.catalog.model import LanguageFacts, LanguageTask, ModelKind, ModelRecord
-from inglenook.chat.model import ModelState
+from inglenook.chat.model import ModelOptions, ModelState
 from inglenook.door.caller import caller
 
 API_VERSION: Final = "0.13.0"
@@ -27,6 +27,16 @@ _LISTED: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"models": {"type": "array", "items": {"type": "object"}}},
 }
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repeat_penalty": "repeat_penalty",
+    "max_tokens": "num_predict",
+    "context": "num_ctx",
+}
+"""Our options of a model that Ollama's Modelfile has too, and its names for them."""
 _INFILL: Final = ("fim_prefix", "<|fim_", "<PRE>")
 
 
@@ -85,7 +95,9 @@ def model_routes(desk: Desk, *, version: str) -> APIRouter:
     )
     async def show(request: Request) -> Response:
         body = await read_object(request, desk.max_body_bytes)
-        return json_response(shown_model(await desk.find(model_name(body, "name"))))
+        record = await desk.find(model_name(body, "name"))
+        options = desk.language.options(record.id).options
+        return json_response(shown_model(record, options, sees=desk.language.sees(record)))
 
     return router
 
@@ -156,21 +168,29 @@ def human(count: int) -> str:
     return f"{count / 1e3:.0f}K" if count >= 1000 else str(count)
 
 
-def shown_model(record: ModelRecord) -> dict[str, Any]:
-    """`template` is the model's own, in Jinja; Ollama's would be in Go's language."""
+def shown_model(record: ModelRecord, options: ModelOptions, *, sees: bool) -> dict[str, Any]:
+    """`template` is the model's own, in Jinja; Ollama's would be in Go's language. `parameters` and `system`
+    are what its owner has set."""
     facts = record.language
     assert facts is not None
     modelfile = f"# A description, not a way to make the model again.\nFROM {record.id}\n"
     return {
         "license": record.licence or "",
         "modelfile": modelfile,
-        "parameters": "",
+        "parameters": _parameters(options),
+        **({} if options.system is None else {"system": options.system}),
         "template": facts.template,
         "details": details(record),
         "model_info": _info(record, facts),
-        "capabilities": capabilities(record),
+        "capabilities": capabilities(record, sees=sees),
         "modified_at": _moment(datetime.fromtimestamp(record.created, UTC)),
     }
+
+
+def _parameters(options: ModelOptions) -> str:
+    """One a line, name and value, as a Modelfile has them."""
+    values = {ollamas: getattr(options, ours) for ours, ollamas in _PARAMETERS.items()}
+    return "\n".join(f"{name:30} {value:g}" for name, value in values.items() if value is not None)
 
 
 def _info(record: ModelRecord, facts: LanguageFacts) -> dict[str, Any]:
@@ -195,7 +215,7 @@ def _info(record: ModelRecord, facts: LanguageFacts) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value}
 
 
-def capabilities(record: ModelRecord) -> list[str]:
+def capabilities(record: ModelRecord, *, sees: bool) -> list[str]:
     facts = record.language
     assert facts is not None
     if facts.task is not LanguageTask.CHAT:
@@ -203,6 +223,8 @@ def capabilities(record: ModelRecord) -> list[str]:
     found = ["completion", "tools"]  # where a template knows no tools, a schema holds the call
     if thinks(record):
         found.append("thinking")
+    if sees:
+        found.append("vision")
     if any(word in facts.template for word in _INFILL):
         found.append("insert")
     return found

@@ -71,7 +71,7 @@ def spoken(record: ModelRecord, language: Language, names: Mapping[ModelId, list
             "loaded_context": now.context,
             "quantisation": facts.quantisation,
             "size_label": facts.size_label,
-            "vision": "image" in facts.inputs and language.options(record.id).options.mmproj != "none",
+            "vision": language.sees(record),
             "tools": _tools(facts.template) if task is LanguageTask.CHAT else None,
             "aliases": names.get(record.id, []),
             "pinned": now.pinned,

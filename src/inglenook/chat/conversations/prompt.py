@@ -5,7 +5,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from inglenook.catalog.model import ModelRecord
 from inglenook.chat.conversations.model import Image, Message, Part, Role, Text, Tool
 from inglenook.chat.conversations.parameters import Parameters
 
@@ -18,11 +17,6 @@ _AS_THEY_ARE: Final = (
 
 Pictures = Mapping[Image, bytes]
 """The files of the pictures in a conversation; one that is gone is not in it."""
-
-
-def sees(model: ModelRecord) -> bool:
-    """Whether it understands pictures: it has a projector."""
-    return "mmproj" in model.parts
 
 
 def body_of(
