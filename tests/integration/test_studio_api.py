@@ -490,10 +490,33 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest_name(client: Test
         ("POST", f"/api/datasets/{pets}/checks", {"zzzzzz": 3}, "there are distance, tiny_px"),
         ("POST", f"/api/datasets/{pets}/relabel", {"ids": [], "clas_name": "a"}, "did you mean class_name?"),
         ("POST", "/api/projects", {"name": "A", "task": "classification", "taks": 1}, "did you mean task?"),
+        ("POST", f"/api/splits/{pets}", {"name": "A", "ratio": THIRDS}, "did you mean ratios?"),
+        ("POST", f"/api/splits/{pets}/preview", {"ratios": THIRDS, "sead": 1}, "did you mean seed?"),
+        ("POST", f"/api/splits/{pets}/preview", {"options": {"fold_s": 3}}, "did you mean folds?"),
+        ("POST", f"/api/datasets/{pets}/import/local", {"sourcepath": "x"}, "did you mean source_path?"),
+        ("POST", f"/api/datasets/{pets}/import/gallery", {"picture": ["x"]}, "did you mean pictures?"),
+        ("POST", f"/api/datasets/{pets}/import/gallery", {"filter": {"tag": ["x"]}}, "did you mean tags?"),
     ]
     for method, path, body, says in wrong:
         error = error_of(client.request(method, path, json=body), 422, "VALIDATION_ERROR")
         assert any(says in one["msg"] for one in error["details"]), error
+
+
+def test_a_field_beside_a_file_that_there_is_not_is_refused_and_nothing_is_kept(
+    workshop: Workshop, client: TestClient, pets: str
+) -> None:
+    wrong = [
+        ("upload", "uploaded_file", {"mod": "add"}, "did you mean mode?"),
+        ("upload", "uploaded_file", {"class_name": "cats"}, "There is no field 'class_name'"),
+        ("upload", "uploaded_file", {"paths": "a/b.png"}, "There is no field 'paths'"),
+        ("files", "files", {"clas_name": "cats"}, "did you mean class_name?"),
+    ]
+    for way, field, texts, says in wrong:
+        sent = {field: ("a.zip", b"x")}
+        answer = client.post(f"/api/datasets/{pets}/import/{way}", files=sent, data=texts)
+        error = error_of(answer, 422, "VALIDATION_ERROR")
+        assert any(says in one["msg"] for one in error["details"]), error
+    assert not list((workshop.studio.workspace.root / "uploads").iterdir())
 
 
 def test_versions_come_in_pages_from_either_end(client: TestClient, pets: str) -> None:

@@ -7,9 +7,9 @@ answer at once where nothing is said.
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends
@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, Response
 from inglenook.api.errors import json_response
 from inglenook.api.projects.datasets import whole_dataset
 from inglenook.api.projects.envelope import REFUSALS, EnvelopeRoute, converted, parsed
-from inglenook.api.projects.receiving import Received, receive_files
+from inglenook.api.projects.receiving import receive_files
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import PictureId
 from inglenook.base.work import WorkClass
@@ -38,7 +38,7 @@ Text = Annotated[str, msgspec.Meta(max_length=4096)]
 _PAGE: Final = 1000
 
 
-class Common(msgspec.Struct, frozen=True, kw_only=True):
+class Common(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields of every import. `source_format`: empty finds it out."""
 
     source_format: Text | None = None
@@ -54,11 +54,11 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class LocalImport(Common, frozen=True, kw_only=True):
+class LocalImport(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source_path: Text
 
 
-class SentImport(Common, frozen=True, kw_only=True):
+class FilesImport(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The texts beside files. `class_name`: of all of them; empty leaves it to names and folders."""
 
     class_name: Text | None = None
@@ -72,7 +72,7 @@ class GalleryFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     favourite: bool | None = None
 
 
-class GalleryImport(Common, frozen=True, kw_only=True):
+class GalleryImport(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Args:
     pictures: ids; or `filter`, for all that fit.
     class_name: of all; else `class_tags`: the first of these tags that a picture has is its class.
@@ -82,6 +82,9 @@ class GalleryImport(Common, frozen=True, kw_only=True):
     filter: GalleryFilter | None = None
     class_name: Text | None = None
     class_tags: tuple[Text, ...] = ()
+
+
+C = TypeVar("C", bound=Common)
 
 
 def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService) -> APIRouter:
@@ -112,7 +115,7 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
             sent = await receive_files(
                 request, folder, fields=names, most=1, max_bytes=imports.max_upload_bytes, name=SENT
             )
-            how = _texts(sent, SentImport).how("replace")
+            how = _texts(sent.texts, Common).how("replace")
             name = sent.files[0].original
             return await asyncio.to_thread(imports.from_upload, who.person, project_id, folder, name, how)
 
@@ -133,8 +136,9 @@ def imports_router(studio: Studio, *, jobs: JobsService, gallery: GalleryService
                 most=MAX_CHOSEN,
                 max_bytes=imports.max_upload_bytes,
             )
-            texts = _texts(sent, SentImport)
-            some = _with_paths(sent)
+            paths = sent.texts.pop("paths", None)
+            texts = _texts(sent.texts, FilesImport)
+            some = _with_paths(sent.files, paths)
             return await asyncio.to_thread(
                 imports.from_files,
                 who.person,
@@ -220,25 +224,23 @@ async def _or_removed(folder: Path, ordered: Awaitable[ImportOrder]) -> ImportOr
         raise
 
 
-def _texts(received: Received, kind: type[SentImport]) -> SentImport:
-    texts: Mapping[str, Any] = {
-        name: values[-1] for name, values in received.texts.items() if name != "paths" and values[-1] != ""
-    }
-    return converted(texts, kind, is_form=True)
+def _texts(texts: Mapping[str, Sequence[str]], kind: type[C]) -> C:
+    """Raises BodyInvalid."""
+    given = {name: values[-1] for name, values in texts.items() if values[-1] != ""}
+    return converted(given, kind, is_form=True)
 
 
-def _with_paths(received: Received) -> list[SentFile]:
+def _with_paths(files: Sequence[SentFile], paths: Sequence[str] | None) -> Sequence[SentFile]:
     """Browsers send a file's bare name: `paths` gives its folders too, one for each file, in their order."""
-    paths = received.texts.get("paths")
     if paths is None:
-        return received.files
-    if len(paths) != len(received.files):
+        return files
+    if len(paths) != len(files):
         raise Invalid(
-            f"paths has {len(paths)} values for {len(received.files)} files.",
+            f"paths has {len(paths)} values for {len(files)} files.",
             field="paths",
             hint="give one for each file, in the same order, or none",
         )
-    return [SentFile(path=file.path, original=path) for file, path in zip(received.files, paths, strict=True)]
+    return [SentFile(path=file.path, original=path) for file, path in zip(files, paths, strict=True)]
 
 
 def _filtered(gallery: GalleryService, who: Caller, wanted: GalleryFilter) -> list[PictureId]:

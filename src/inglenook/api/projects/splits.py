@@ -29,7 +29,7 @@ T = TypeVar("T")
 _PARTS = ("train", "val", "test")
 
 
-class NewSplit(msgspec.Struct, frozen=True, kw_only=True):
+class NewSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ratios`, or `train`, `val` and `test` beside the name."""
 
     name: Annotated[str, msgspec.Meta(max_length=1000)] = ""
