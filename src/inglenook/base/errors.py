@@ -115,5 +115,13 @@ def in_one_line(message: str, hint: str | None) -> str:
     return message if hint is None else f"{_closed(message)} Hint: {_closed(hint)}"
 
 
+def begun(text: str) -> str:
+    """As a sentence begins: with a capital, unless its first word has a dot or an underscore in it: the name
+    of a file or of a setting stays as it is.
+    """
+    first = text.partition(" ")[0].rstrip(".,:;!?")
+    return text if "." in first or "_" in first else text[:1].upper() + text[1:]
+
+
 def _closed(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from inglenook.base.errors import begun
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.jobs.model import Job, JobState, Receipt
 
@@ -45,8 +46,8 @@ def capfirst(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The first letter as a capital."""
-    return text[:1].upper() + text[1:]
+    """The first letter as a capital, but for names."""
+    return begun(text)
 
 
 def ended(text: str) -> str:

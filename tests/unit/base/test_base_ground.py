@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inglenook.base import errors
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.clock import Clock, SystemClock
-from inglenook.base.errors import InglenookError, in_one_line
+from inglenook.base.errors import InglenookError, begun, in_one_line
 from inglenook.base.events import Closed, Topic
 from inglenook.base.ids import new_id
 from inglenook.testing.clock import FakeClock
@@ -178,3 +178,18 @@ def test_an_error_in_one_line_ends_each_sentence_with_one_mark(
     message: str, hint: str | None, line: str
 ) -> None:
     assert in_one_line(message, hint) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("upload it again", "Upload it again"),
+        ("best.ckpt is damaged", "best.ckpt is damaged"),
+        ("studio.import_roots: none of them has it", "studio.import_roots: none of them has it"),
+        ("early_stopping_patience is 0", "early_stopping_patience is 0"),
+        ("stop. Then go on", "Stop. Then go on"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_but_for_names(text: str, shown: str) -> None:
+    assert begun(text) == shown

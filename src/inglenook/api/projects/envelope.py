@@ -5,23 +5,25 @@ Where HTMX asks (`HX-Request`), a route answers with the fragment that a page ha
 error is a fragment too.
 """
 
+import functools
 import html
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 import msgspec
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from msgspec.inspect import StructType, Type, UnionType, type_info
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
 from inglenook.api.bodies import MAX_FIELD_BYTES, MAX_FIELDS, json_object, media_type
 from inglenook.api.errors import json_response
-from inglenook.base.errors import InglenookError, Invalid
+from inglenook.base.errors import InglenookError, Invalid, begun
 from inglenook.door.caller import Caller
 from inglenook.door.fragments import Fragment, Fragments
 from inglenook.door.problem import Problem, problem_of, shown
@@ -96,7 +98,8 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 """What `/openapi.json` says of every route under `PREFIXES`. For `APIRouter(responses=…)`."""
 
 T = TypeVar("T")
-Details = list[dict[str, Any]]
+Detail = dict[str, Any]
+Details = list[Detail]
 
 
 class BodyInvalid(Invalid):
@@ -171,7 +174,7 @@ def render_envelope(request: Request, problem: Problem) -> Response:
 def sentence(hint: str) -> str:
     """A hint as it stands behind a message."""
     end = "" if hint.endswith(("?", ".", "!")) else "."
-    return f"{hint[0].upper()}{hint[1:]}{end}"
+    return f"{begun(hint)}{end}"
 
 
 def _render(request: Request, problem: Problem, details: Details | None) -> Response:
@@ -293,18 +296,37 @@ def _wrong(key: str, why: str) -> BodyInvalid:
 
 
 def _require_known(given: Mapping[str, Any], kind: Any) -> None:
-    """Raises BodyInvalid: every unknown field."""
-    if not kind.__struct_config__.forbid_unknown_fields:
-        return
-    known = [one.encode_name for one in msgspec.structs.fields(kind)]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise BodyInvalid(
-            [
-                {"loc": ["body", name[:80]], "msg": _unknown(name, known), "type": "extra_forbidden"}
-                for name in unknown
-            ]
-        )
+    """Raises BodyInvalid: every unknown field, also of what stands within a field."""
+    if unknown := list(_unknown_fields(given, _described(kind), ("body",))):
+        raise BodyInvalid(unknown)
+
+
+@functools.cache
+def _described(kind: Any) -> StructType:
+    found = type_info(kind)
+    assert isinstance(found, StructType)
+    return found
+
+
+def _unknown_fields(given: Mapping[str, Any], kind: StructType, place: tuple[str, ...]) -> Iterator[Detail]:
+    """Args:
+    place: where `given` stands.
+    """
+    known = {field.encode_name: field for field in kind.fields}
+    for name, value in given.items():
+        if name in known:
+            inner = _struct_in(known[name].type)
+            if inner is not None and isinstance(value, Mapping):
+                yield from _unknown_fields(value, inner, (*place, name))
+        elif kind.forbid_unknown_fields:
+            where = [*place, name[:80]]
+            yield {"loc": where, "msg": _unknown(name, list(known)), "type": "extra_forbidden"}
+
+
+def _struct_in(kind: Type) -> StructType | None:
+    """The struct that a field holds, where it holds one, also one that may be left out."""
+    options = kind.types if isinstance(kind, UnionType) else (kind,)
+    return next((it for it in options if isinstance(it, StructType)), None)
 
 
 def _unknown(name: str, known: list[str]) -> str:
