@@ -205,8 +205,13 @@ def test_one_call_puts_it_into_the_library_and_it_is_served_at_once(
     model = api.client.get("/v1/models/papers").json()
     assert model["vision"]["lineage"]["export"] == exported["id"]
     assert model["licence"] == "CC0-1.0"
+    job = f"/v1/fine_tuning/jobs/ftjob-{project[5:]}-{record['experiment_id'][4:]}"
+    assert api.client.get(job).json()["fine_tuned_model"] == "papers"
+    listed = api.client.get("/v1/fine_tuning/jobs").json()["data"]
+    assert {one["id"]: one["fine_tuned_model"] for one in listed}[job.rpartition("/")[2]] == "papers"
     record = api.ask("DELETE", path)
     assert record["registered"] is None
+    assert api.client.get(job).json()["fine_tuned_model"] is None
     gone = api.client.post("/v1/vision/predict", files=sent, data={"model": "papers"})
     assert gone.status_code == 404
     api.refused("DELETE", path, 409)

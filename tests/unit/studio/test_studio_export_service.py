@@ -2,6 +2,7 @@
 """Exports as documents, and their place in the library; the work itself is done elsewhere."""
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -225,6 +226,31 @@ def test_an_export_is_in_the_library_once_and_again_when_somebody_deleted_it_the
     assert it.exports.registered(ME, it.project, record.id) is None
     assert it.exports.register(ME, it.project, record.id, "two").registered is not None
     assert it.exports.unregistered(ME, it.project, record.id).registered is None
+
+
+def test_the_model_of_an_experiment_is_the_last_that_was_exported_of_its_run_as_it_ended(it: Bench) -> None:
+    one = replace(it.experiment(), completed_at="2026-11-26T18:00:00.000Z")
+    told = {"project": it.project, "experiment": one.id}
+
+    def put(name: str, **lineage: str) -> None:
+        lines = metadata(lineage=json.dumps(told | lineage))
+        (it.models / f"{name}.onnx").write_bytes(colours(told=lines))
+
+    def model() -> str | None:
+        return it.exports.models_of([(it.project, one)]).get((it.project, one.id))
+
+    it.models.mkdir()
+    put("of an earlier run", exported_at="2026-11-26T17:59:59.000Z")
+    put("of another", exported_at="2026-11-26T19:00:00.000Z", experiment="exp-00000000")
+    (it.models / "of somebody.onnx").write_bytes(colours())
+    assert model() is None
+    put("zebra", exported_at="2026-11-26T18:30:00.000Z")
+    assert model() == "zebra"
+    put("aardvark", exported_at="2026-11-26T18:45:00.000Z")
+    assert model() == "aardvark"
+    assert it.exports.models_of([(it.project, replace(one, status=Trained.TRAINING))]) == {}
+    (it.models / "aardvark.onnx").unlink()
+    assert model() == "zebra"
 
 
 def test_a_start_puts_the_list_right_and_tells_of_what_never_got_into_the_queue(it: Bench) -> None:

@@ -5,6 +5,7 @@
 split (`proj-…/name`), or a split (`split-…`). `hyperparameters`: `n_epochs`, `batch_size`, and
 `learning_rate_multiplier` of the task's own rate. `suffix` is the experiment's name. `spec` (ours, by
 `extra_body`) may hold any part of an experiment's configuration, as /api/training takes it.
+`fine_tuned_model` is the model of the library that was exported of it last, which /v1/vision/predict serves.
 """
 
 import asyncio
@@ -104,7 +105,7 @@ def fine_tuning_router(studio: WorkingStudio) -> APIRouter:
     @router.post("/{job}/cancel", summary="Stop it; a checkpoint is kept")
     async def cancel(who: FromCaller, job: str) -> Response:
         project, experiment = _ids(job)
-        return json_response(as_job(project, await studio.runs.stop(who.person, project, experiment)))
+        return await desk.told(project, await studio.runs.stop(who.person, project, experiment))
 
     @router.post("/{job}/pause", summary="The same: what was stopped can go on")
     async def pause(who: FromCaller, job: str) -> Response:
@@ -113,7 +114,7 @@ def fine_tuning_router(studio: WorkingStudio) -> APIRouter:
     @router.post("/{job}/resume", summary="Go on from the last checkpoint")
     async def resume(who: FromCaller, job: str) -> Response:
         project, experiment = _ids(job)
-        return json_response(as_job(project, await studio.runs.resume(who.person, project, experiment)))
+        return await desk.told(project, await studio.runs.resume(who.person, project, experiment))
 
     @router.get("/{job}/events", summary="What happened, the newest first")
     async def events(who: FromCaller, job: str, limit: Limit = 20, after: str | None = None) -> Response:
@@ -151,7 +152,7 @@ class _Desk:
         except InglenookError:
             await asyncio.to_thread(self._studio.experiments.delete, person, project, made.id)
             raise
-        return as_job(project, started)
+        return as_job(project, started, None)
 
     def _data(self, person: PersonId, name: str) -> tuple[str, str | None]:
         """The project and the split that are meant."""
@@ -180,15 +181,23 @@ class _Desk:
             if line.status is not Status.CREATED
         ]
         found.sort(key=lambda it: it[1].created_at, reverse=True)
+        models = self._studio.exports.models_of(found)
         return [
-            as_job(project, one)
+            as_job(project, one, models.get((project, one.id)))
             for project, one in found
             if all(one.metadata.get(key) == value for key, value in metadata.items())
         ]
 
     def one(self, person: PersonId, job: str) -> Json:
         project, experiment = _ids(job)
-        return as_job(project, self._studio.experiments.get(person, project, experiment))
+        return self._job(project, self._studio.experiments.get(person, project, experiment))
+
+    def _job(self, project: str, experiment: Experiment) -> Json:
+        models = self._studio.exports.models_of([(project, experiment)])
+        return as_job(project, experiment, models.get((project, experiment.id)))
+
+    async def told(self, project: str, experiment: Experiment) -> Response:
+        return json_response(await asyncio.to_thread(self._job, project, experiment))
 
     def events(self, person: PersonId, job: str) -> Sequence[Json]:
         project, experiment = _ids(job)
@@ -248,8 +257,10 @@ def _fields(asked: NewJob) -> Json:
     }
 
 
-def as_job(project: str, experiment: Experiment) -> Json:
-    """`fine_tuned_model` is null: a checkpoint is no model that is served before it is exported."""
+def as_job(project: str, experiment: Experiment, model: str | None) -> Json:
+    """Args:
+    model: of the library, that was exported of it.
+    """
     spec = experiment.spec
     usual = require_available(experiment.task).defaults().hyperparameters.learning_rate
     hyper = {
@@ -267,7 +278,7 @@ def as_job(project: str, experiment: Experiment) -> Json:
         "model": experiment.model.backbone,
         "training_file": f"{project}/{experiment.split_name}",
         "validation_file": None,
-        "fine_tuned_model": None,
+        "fine_tuned_model": model,
         "organization_id": experiment.owner,
         "result_files": [],
         "trained_tokens": None,

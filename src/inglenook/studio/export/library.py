@@ -5,11 +5,12 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from inglenook.catalog.errors import ModelNotFound
-from inglenook.catalog.model import ModelRecord
+from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.onnx import SUFFIX
 from inglenook.catalog.service import CatalogService
 from inglenook.store.files import sync_folder, write_error
@@ -67,6 +68,13 @@ class Library:
             record = self._catalog.at(self._folder / file)
             return record if record.digest == digest else None
         return None
+
+    def lineages(self) -> Mapping[str, Mapping[str, Any]]:
+        """By each model that looks at pictures and can be used, where it comes from as its file tells it;
+        of a file that the studio did not make, nothing.
+        """
+        found = self._catalog.list(ModelKind.VISION)
+        return {one.id: one.vision.lineage for one in found if one.vision is not None and not one.problem}
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@
 What makes them is `work`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +101,24 @@ class ExportsService:
                 f"The file {wanted} of {export_id} is gone.", hint="make the export again"
             )
         return path, record
+
+    def models_of(self, some: Iterable[tuple[str, Experiment]]) -> Mapping[tuple[str, str], str]:
+        """By project and experiment, the model of the library that was exported of it last. One of an
+        earlier run of it, before it was resumed or restarted, does not count.
+
+        Args:
+            some: each with its project. Whoever asks may see them.
+        """
+        newest: dict[tuple[str, str], tuple[str, str]] = {}
+        for model, told in self._library.lineages().items():
+            place = (str(told.get("project")), str(told.get("experiment")))
+            newest[place] = max(newest.get(place, ("", "")), (str(told.get("exported_at", "")), model))
+        found = {}
+        for project, one in some:
+            exported_at, model = newest.get((project, one.id), ("", ""))
+            if one.status is Trained.COMPLETED and one.completed_at and exported_at >= one.completed_at:
+                found[project, one.id] = model
+        return found
 
     def recover(self, projects: Iterable[str]) -> None:
         """Once, at the start: lists are put right, and what never got into the queue is told. The queue
