@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person says about a picture. One tagged type for each kind of task.
 
-As JSON they are objects with a `type`; the field names are AI Studio's, whose documents we read.
+As JSON they are objects with a `type`; the field names are AI Studio's, whose documents we read. Python's
+collector does not look at them (`gc=False`): they hold no cycle, and a hundred thousand of them made it stop
+everything for tenths of a second.
 """
 
 from collections.abc import Iterable
@@ -13,7 +15,13 @@ ClassName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class Label(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="label", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    tag_field="type",
+    tag="label",
+    forbid_unknown_fields=True,
 ):
     """The picture shows `class_name`; `class_id` counts from 0 in the data set's list of classes."""
 
@@ -22,7 +30,13 @@ class Label(
 
 
 class Anomaly(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="anomaly", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    tag_field="type",
+    tag="anomaly",
+    forbid_unknown_fields=True,
 ):
     """Whether the picture shows something that should not be."""
 
@@ -30,7 +44,13 @@ class Anomaly(
 
 
 class Box(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bbox", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    tag_field="type",
+    tag="bbox",
+    forbid_unknown_fields=True,
 ):
     """An object. `bbox`: x, y of the upper left corner, width, height, in pixels of the picture."""
 

@@ -307,6 +307,31 @@ def test_every_version_can_be_read_and_returned_to(studio: Studio, pets: str) ->
                 studio.datasets.iterate(pets, version=number)
 
 
+def test_going_back_reads_only_what_changed_since(studio: Studio, pets: str, tmp_path: Path) -> None:
+    known = ids(studio, pets)
+    first = list(studio.datasets.iterate(pets))
+    studio.datasets.relabel(pets, [known["cats_0.png"]], "birds", by=ANNA)
+    studio.datasets.relabel(pets, [known["cats_0.png"], known["cats_1.png"]], "fish", by=ANNA)
+    studio.datasets.remove(pets, [known["cats_1.png"]], by=ANNA)
+    studio.datasets.tag(pets, [known["dogs_0.png"]], add=["new"], by=ANNA)
+    studio.datasets.tag(pets, [known["dogs_0.png"]], remove=["new"], by=ANNA)
+    whole = tmp_path / "studio" / "projects" / pets / "dataset" / "versions" / "000001.jsonl"
+    whole.rename(whole.with_suffix(".away"))
+    note = studio.datasets.return_to(pets, 1, by=ANNA)
+    assert (note.added, note.changed, note.removed) == (1, 1, 0), "what came and went again is no change"
+    assert list(studio.datasets.iterate(pets)) == first
+
+
+def test_going_back_before_an_import_that_replaced_everything_is_exact(studio: Studio, pets: str) -> None:
+    studio.datasets.relabel(pets, [ids(studio, pets)["cats_0.png"]], "birds", by=ANNA)
+    second = list(studio.datasets.iterate(pets))
+    fill(studio, pets, {"cats": 1, "fish": 4})
+    fill(studio, pets, {"crabs": 2}, mode="add")
+    studio.datasets.return_to(pets, 2, by=ANNA)
+    assert list(studio.datasets.iterate(pets)) == second
+    assert studio.datasets.head(pets).classes == ("cats", "dogs", "birds")
+
+
 def test_purging_forgets_earlier_versions_and_deletes_what_nothing_needs(
     studio: Studio, pets: str, tmp_path: Path
 ) -> None:

@@ -158,13 +158,7 @@ def return_to(book: DatasetBook, project_id: str, number: int, *, by: str) -> Ve
             raise NotFound(
                 f"There is no earlier version {number} of the data set.", code="dataset.no_version"
             )
-        then = history.records(number)
-        now = {it.id: it for it in book.index(project_id).iterate()}
-        changes = [
-            Change(id=image, before=now.get(image), after=then.get(image))
-            for image in sorted(then.keys() | now.keys())
-            if now.get(image) != then.get(image)
-        ]
+        changes = _way_back(book, project_id, head, number)
         return _keep(
             book,
             project_id,
@@ -175,6 +169,26 @@ def return_to(book: DatasetBook, project_id: str, number: int, *, by: str) -> Ve
             summary=f"back to version {number}",
             classes=entry.classes,
         )
+
+
+def _way_back(book: DatasetBook, project_id: str, head: DatasetHead, number: int) -> list[Change]:
+    """What makes the data set like an earlier version, by filename: by the logs of what changed since, where
+    all of them are kept, else by both versions as wholes.
+
+    Raises NotFound: the version is not kept.
+    """
+    history = book.history(project_id)
+    since = history.changes_between(number, head.current)
+    if since is None:
+        then = history.records(number)
+        now = {it.id: it for it in book.index(project_id).iterate()}
+        since = {image: (then.get(image), now.get(image)) for image in then.keys() | now.keys()}
+    changes = [
+        Change(id=image, before=now_, after=then_) for image, (then_, now_) in since.items() if then_ != now_
+    ]
+    # The order in which the index lies: in another one, writing it takes twice as long.
+    changes.sort(key=lambda it: (it.after or it.before).filename)  # type: ignore[union-attr]  # one is there
+    return changes
 
 
 def purge(book: DatasetBook, project_id: str, needed: Iterable[str]) -> int:

@@ -107,6 +107,22 @@ class History:
         path = self._changes(number)
         return _lines(path, _change.decode) if path.exists() else None
 
+    def changes_between(
+        self, number: int, current: int
+    ) -> dict[str, tuple[ImageRecord | None, ImageRecord | None]] | None:
+        """By each picture that changed after `number`: what it was then, and what it is in `current`. None
+        where a version after `number` is kept as a whole only.
+        """
+        found: dict[str, tuple[ImageRecord | None, ImageRecord | None]] = {}
+        for step in range(number + 1, current + 1):
+            changes = self.changes(step)
+            if changes is None:
+                return None
+            for change in changes:
+                then, _ = found.get(change.id, (change.before, None))
+                found[change.id] = (then, change.after)
+        return found
+
     def records(self, number: int) -> dict[str, ImageRecord]:
         """Every picture of a version by its id.
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a data set as values: what is kept of each, what can change, what can be asked for. Pure."""
+"""Pictures of a data set as values: what is kept of each, what can change, what can be asked for. Pure.
+
+What there are very many of is left alone by Python's collector (`gc=False`), as `vision.annotations` are.
+"""
 
 from typing import Annotated, Literal
 
@@ -11,7 +14,7 @@ from inglenook.vision.annotations import Annotation
 Subset = Literal["train", "val", "test", "none"]
 
 
-class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One picture.
 
     Attributes:
@@ -65,7 +68,7 @@ class NewImage(msgspec.Struct, frozen=True, kw_only=True):
     thumbnail: str | None = None
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A picture before and after; None for not there."""
 
     id: str
