@@ -23,10 +23,12 @@ def record(**more: object) -> ImageRecord:
     return ImageRecord(**{**known, **more})  # type: ignore[arg-type]  # a dictionary of known fields
 
 
-def note(number: int, kind: str = "relabel", *, changed: int = 1, by: str = "ada") -> VersionNote:
+def note(
+    number: int, kind: str = "relabel", *, changed: int = 1, by: str = "ada", at: str = "00:00"
+) -> VersionNote:
     return VersionNote(
         number=number,
-        created_at=f"2026-01-01T00:00:{number:02d}Z",
+        created_at=f"2026-01-01T{at}:{number:02d}.000Z",
         by=by,
         kind=kind,
         summary=f"{kind} {number}",
@@ -90,8 +92,13 @@ def test_labels_given_one_by_one_are_one_row_of_versions() -> None:
     ]
     rows = version_rows(notes)
     assert [(row.first, row.number) for row in rows] == [(7, 7), (6, 6), (5, 5), (2, 4), (1, 1)]
-    assert rows[3].summary == "3 pictures given another class, one after the other"
+    assert rows[3].summary == "3 labels given, one after the other"
     assert rows[2].summary == "relabel 5"
+
+
+def test_after_half_an_hour_without_a_label_another_sitting_begins() -> None:
+    notes = [note(1, at="09:00"), note(2, at="09:29"), note(3, at="09:58"), note(4, at="10:28")]
+    assert [(row.first, row.number) for row in version_rows(notes)] == [(4, 4), (1, 3)]
 
 
 def test_shares_of_a_split_are_of_all_and_of_each_class() -> None:

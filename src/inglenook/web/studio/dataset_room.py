@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from inglenook.studio.datasets.model import ImageQuery, VersionNote
@@ -157,9 +158,13 @@ def zip_keys(classes: Sequence[str]) -> list[tuple[str, str]]:
 # -- versions --------------------------------------------------------------------------------------------
 
 
+SITTING_S: Final = 30 * 60.0
+"""Who gives no label for so long has got up: the next one begins a row of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One version, or several in a row that were made picture by picture (`first` < `number`)."""
+    """One version, or a sitting: several in a row that were made picture by picture (`first` < `number`)."""
 
     number: int
     first: int
@@ -172,18 +177,25 @@ class VersionRow:
 
 
 def version_rows(notes: Sequence[VersionNote]) -> list[VersionRow]:
-    """Newest first; labels that were given one after the other are one row."""
+    """Newest first; labels that one person gave one after the other are one row."""
     rows: list[VersionRow] = []
     for note in notes:
-        small = note.kind in ("relabel", "tag") and note.changed == 1
         last = rows[-1] if rows else None
-        if small and last and (last.kind, last.by) == (note.kind, note.by) and _single(last):
+        if last and _goes_on(last, note):
             count = note.number - last.first + 1
-            words = "given another class" if note.kind == "relabel" else "tagged"
-            rows[-1] = _row(note, last.first, f"{count} pictures {words}, one after the other", count)
+            words = "labels given" if note.kind == "relabel" else "pictures tagged"
+            rows[-1] = _row(note, last.first, f"{count} {words}, one after the other", count)
         else:
             rows.append(_row(note, note.number, note.summary, note.changed))
     return rows[::-1]
+
+
+def _goes_on(last: VersionRow, note: VersionNote) -> bool:
+    """Whether the version belongs to the sitting of the row before it."""
+    if note.kind not in ("relabel", "tag") or note.changed != 1 or not _single(last):
+        return False
+    pause = datetime.fromisoformat(note.created_at) - datetime.fromisoformat(last.created_at)
+    return (last.kind, last.by) == (note.kind, note.by) and pause.total_seconds() < SITTING_S
 
 
 def _single(row: VersionRow) -> bool:
