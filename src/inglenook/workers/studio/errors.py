@@ -15,6 +15,8 @@ DiskFull         train.disk_full         a checkpoint could not be written
 Stopped          -                       somebody asked for it to stop; never told as a failure
 """
 
+import pickle
+
 from inglenook.base.errors import Cancelled, Failed, Invalid
 
 
@@ -66,3 +68,12 @@ class Stopped(Cancelled):
     """Raised at a boundary, through whatever library is calling us, to the handler that began the work."""
 
     default_code = "studio.stopped"
+
+
+def why_unread(error: Exception) -> str:
+    """Why torch did not read a file, in our words: its own advise to read it unsafely."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds something else than tensors and plain values; if that is code, it was not run"
+    return "it is damaged or cut off"

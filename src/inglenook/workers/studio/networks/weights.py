@@ -26,7 +26,7 @@ from inglenook.wire.studio.weights import (
     packaged_weights,
     weight_files,
 )
-from inglenook.workers.studio.errors import NoWeights
+from inglenook.workers.studio.errors import NoWeights, why_unread
 
 HEADS = ("fc.", "classifier.", "head.", "head_dist.", "_fc.", "mask_token", "conv_head_classifier.")
 """What a file may have that a network without its head has not."""
@@ -123,7 +123,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise NoWeights(f"{path.name} cannot be read as weights: {str(error)[:300]}") from error
+        raise NoWeights(f"{path.name} cannot be read as weights: {why_unread(error)}.") from error
     for inner in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(inner), dict):
             found = found[inner]

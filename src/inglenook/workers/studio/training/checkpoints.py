@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from inglenook.workers.studio.errors import BadCheckpoint, DiskFull
+from inglenook.workers.studio.errors import BadCheckpoint, DiskFull, why_unread
 
 FORMAT = 1
 """Of what is in a checkpoint. A later one is refused."""
@@ -47,8 +47,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise BadCheckpoint(f"{path.name} is not a checkpoint that can be read: {reason}") from error
+        raise BadCheckpoint(
+            f"{path.name} is not a checkpoint that can be read: {why_unread(error)}.",
+            hint="put back a copy of it, take the other checkpoint, or train again",
+        ) from error
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("format"), int)
