@@ -2,27 +2,57 @@
 """What happens to a run, as its page shows it: what is found for it, its place in the queue, its failure,
 its restart; and the other formats of an export."""
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from inglenook.base.ids import OWNER
+from inglenook.studio.foreign.bringing import bring_ai_studio
 from inglenook.testing.server import RunningServer
-from tests.e2e.browser import PATIENCE_MS, Watched, violations
+from tests.ai_studio import PROJECT, put, write_workspace
+from tests.e2e.browser import PATIENCE_MS, Watched, violations, watched
+from tests.studio_bench import studio_in
 from tests.studio_http import Http
-from tests.studio_luck import RATIOS, newest_worker, project_with
+from tests.studio_luck import ENVIRON, RATIOS, newest_worker, project_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LONG_EPOCHS = 1000
 """So many that it does not end while a test looks at it."""
+NIGHT_RUN: dict[str, Any] = {
+    "id": "exp-0000000a",
+    "name": "Night run",
+    "created_at": "2026-01-03T00:00:00Z",
+    "status": "completed",
+    "started_at": "2026-01-03T01:00:00Z",
+    "completed_at": "2026-01-03T02:00:00Z",
+    "split_name": "main",
+    "model": {"backbone": "resnet18", "head": "classification", "pretrained": True, "dropout": 0.4},
+    "hyperparameters": {"batch_size": 16, "learning_rate": 0.01, "optimizer": "lion", "max_epochs": 2},
+    "augmentations": {"train": [{"name": "ToImage", "params": {}}], "val": []},
+    "hardware": {"selected_devices": ["gpu:0"], "precision": "32"},
+    "best_epoch": 2,
+    "best_metric": {"val_accuracy": 0.5},
+}
+NIGHT_EPOCHS = [
+    {"epoch": 1, "val_loss": 0.9, "lr": 0.01, "duration_s": 2.0},
+    {"epoch": 2, "val_loss": 0.8, "train_loss": 1.1, "val_accuracy": 0.5, "lr": 0.02, "duration_s": 2.5},
+]
 
 
 @dataclass
 class Bench:
     http: Http
     server: RunningServer
+
+    def folder(self, experiment: str) -> Path:
+        return self.server.data / "studio" / "projects" / self.http.project / "experiments" / experiment
 
     def open(self, nook: Watched, experiment: str) -> Page:
         return nook.open(f"/projects/{self.http.project}/training?experiment_id={experiment}")
@@ -202,3 +232,95 @@ def test_a_torchscript_export_is_a_file_and_is_not_offered_to_the_library(
     with page.expect_download() as download:
         record.get_by_role("link", name="The model").click()
     assert download.value.suggested_filename.endswith((".pt", ".ts"))
+
+
+def test_an_export_that_did_not_work_says_why_and_is_not_offered_to_the_library(
+    nook: Watched, bench: Bench
+) -> None:
+    made = bench.http.make("To break", max_epochs=1)
+    bench.http.act(made, "train")
+    bench.http.until(made)
+    checkpoints = bench.folder(made) / "checkpoints"
+    (checkpoints / "best.ckpt").write_bytes(b"no checkpoint")
+    page = nook.open(f"/projects/{bench.http.project}/export")
+    page.get_by_role("button", name="New", exact=True).click()
+    page.get_by_label("Experiment").select_option(label="To break")
+    page.get_by_role("button", name="Export", exact=True).click()
+    record = page.locator("#export-record[data-status=failed]")
+    expect(record).to_be_visible(timeout=PATIENCE_MS)
+    expect(record.locator(".problem")).to_contain_text(
+        "best.ckpt is not a checkpoint that can be read: it holds something else than tensors"
+    )
+    expect(record.locator(".hint")).to_contain_text("Put back a copy of it")
+    expect(record.locator("[data-library], [data-try]")).to_have_count(0)
+    expect(record.get_by_role("button")).to_have_text(["Delete"])
+    assert violations(page) == []
+
+
+def test_who_may_only_look_sees_an_export_and_cannot_register_or_delete_it(
+    nook: Watched, bench: Bench, trained: str
+) -> None:
+    """The project is another person's for a while, who shares it to be looked at."""
+    made = bench.http.data("POST", f"/api/export/{bench.http.project}", json={"experiment_id": trained})
+    place = f"/projects/{bench.http.project}/export?export_id={made['id']}"
+    expect(nook.open(place).get_by_role("button", name="Put it into the library")).to_be_visible()
+    path = bench.folder(trained).parents[1] / "project.json"
+    document = json.loads(path.read_text())
+    share = {"person": document["owner"], "write": False}
+    try:
+        path.write_text(json.dumps({**document, "owner": "ada", "shared_with": [share]}))
+        record = nook.open(place).locator("#export-record")
+        expect(record.locator("[data-library]")).to_have_text(
+            re.compile(r"^\s*Library\s*Not in the library.\s*$")
+        )
+        expect(record.get_by_role("button")).to_have_count(0)
+        expect(record.get_by_role("link", name="The model")).to_be_visible()
+    finally:
+        path.write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, str]]:
+    """A server over what came from an AI Studio, and the project there."""
+    old = write_workspace(tmp_path_factory.mktemp("old"))
+    put(old / "projects" / PROJECT / "experiments" / "exp-0000000a" / "experiment.json", NIGHT_RUN)
+    put(
+        old / "projects" / PROJECT / "experiments" / "exp-0000000a" / "metrics.json", {"epochs": NIGHT_EPOCHS}
+    )
+    data = tmp_path_factory.mktemp("data")
+    with studio_in(data) as studio:
+        project = bring_ai_studio(studio, old, person=OWNER).projects[0].project.id
+    with RunningServer.start(data, environ=ENVIRON) as running:
+        yield running, project
+
+
+def test_an_experiment_of_ai_studio_is_read_copied_and_never_trained(
+    chromium: Browser, moved: tuple[RunningServer, str]
+) -> None:
+    server, project = moved
+    with watched(chromium, server.base_url) as nook:
+        page = nook.open(f"/projects/{project}/training")
+        listed = page.get_by_role("link", name="Night run")
+        expect(listed).to_contain_text("imported")
+        listed.click()
+        workspace = page.locator("#training-experiment-workspace")
+        expect(pill(page)).to_have_text("completed")
+        expect(page.locator("[data-imported]")).to_have_text(
+            "Imported from AI Studio: it can only be read. Duplicate it to train the copy."
+        )
+        notices = workspace.get_by_role("list", name="Notices")
+        expect(notices).to_contain_text("recall_macro")
+        expect(notices).to_contain_text("lion")
+        expect(page.locator("[data-training-loss-val]")).to_have_attribute("data-points", "2")
+        expect(page.locator("[data-chart=metric] figcaption")).to_contain_text("Recall (mean of the classes)")
+        for name in ("Start training", "Resume", "Restart", "Keep changes"):
+            expect(workspace.get_by_role("button", name=name)).to_have_count(0)
+        assert page.locator("[data-config]").count() == 0
+        assert violations(page) == []
+        workspace.get_by_role("button", name="Duplicate").click()
+        expect(pill(page)).to_have_text("not started")
+        expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+        expect(page.get_by_label("Batch size", exact=True)).to_have_value("16")
+        expect(page.locator("[data-imported]")).to_have_count(0)
+        page = nook.open(f"/projects/{project}/export")
+        expect(page.get_by_label("Experiment")).to_have_count(0)

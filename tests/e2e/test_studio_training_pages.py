@@ -174,6 +174,18 @@ def test_an_experiment_is_made_renamed_copied_and_deleted(nook: Watched, bench: 
     assert "Renamed" in [one["name"] for one in bench.http.data("GET", bench.http.path)["experiments"]]
 
 
+def corners(page: Page, what: str) -> list[float]:
+    """Left, top, right and bottom of what is drawn, in pixels of the page."""
+    return page.locator(what).evaluate_all(
+        """parts => {
+          const boxes = parts.flatMap(one => [one, ...one.querySelectorAll("line")])
+            .filter(one => one.matches("path, line")).map(one => one.getBoundingClientRect());
+          const edges = [["left", "min"], ["top", "min"], ["right", "max"], ["bottom", "max"]];
+          return edges.map(([name, pick]) => Math.round(Math[pick](...boxes.map(box => box[name]))));
+        }"""
+    )
+
+
 def test_a_finished_run_shows_its_epochs_pictures_log_and_settled_configuration(
     nook: Watched, bench: Bench
 ) -> None:
@@ -225,6 +237,11 @@ def test_a_checkpoint_is_evaluated_and_a_cell_opens_its_pictures(nook: Watched, 
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.locator("#evaluation-report[data-status=completed]")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.locator(".tile-figure").filter(has_text="Accuracy")).to_contain_text("(95 %)")
+    for chart, guides in (("roc", 1), ("recall", 0), ("reliability", 1)):
+        expect(page.locator(f"[data-chart={chart}] svg[role=img]")).to_be_visible()
+        expect(page.locator(f"[data-chart={chart}] [data-guide]")).to_have_count(guides)
+    expect(page.locator("[data-chart=roc] .legend-item")).to_have_text([*CLASSES, "by chance"])
+    assert corners(page, "[data-chart=roc] [data-guide]") == corners(page, "[data-chart=roc] .axis")
     cells = page.locator(".cell")
     expect(cells).to_have_count(len(CLASSES) ** 2)
     counts = [int(text) for text in cells.all_inner_texts()]
