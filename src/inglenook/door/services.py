@@ -229,6 +229,10 @@ class SpriteMaking(Protocol):
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
         ...
 
+    def default_model(self) -> ModelId | None:
+        """What "auto" draws with; None where nothing can. Blocks."""
+        ...
+
 
 class Sprites(SpriteMaking, Protocol):
     """Besides: sprites of pictures that exist, and files of sprites."""
@@ -246,6 +250,20 @@ class Sprites(SpriteMaking, Protocol):
         stop: StopToken,
         whole_animation: bool = False,
     ) -> Sequence[MadePicture]: ...
+
+    async def keep(
+        self,
+        made: Sequence[MadePicture],
+        pictures: Sequence[bytes],
+        recipe: Recipe,
+        *,
+        frame_ms: int,
+        of: PictureId | None,
+        person: PersonId,
+        stop: StopToken,
+    ) -> Picture:
+        """Put what `convert` has made of `pictures` into the gallery."""
+        ...
 
     async def export(
         self,

@@ -136,7 +136,8 @@ class SpritePart:
         index: of the variant, from 0.
         frames: blobs of the frames' PNGs in their order, one for a still sprite.
         durations_ms: one a frame.
-        drawings: blobs of the pictures as they were drawn, for whoever wants another recipe.
+        drawings: blobs of the pictures that they were made of, one a frame, for whoever wants another
+            recipe: as drawn, without what stood over a canvas; the frames where a part of one was redrawn.
         proofs: one a frame, `pixels.model.Proof.as_json()`.
         grid: that was found in the first drawing, or None.
         offset, pivot, notes: as in `pixels.model.Sprite`; notes of all frames, each once.

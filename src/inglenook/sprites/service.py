@@ -3,16 +3,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inglenook.base.cancel import StopToken
+from inglenook.base.errors import InglenookError
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import CatalogService
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
-from inglenook.gallery.model import Source
+from inglenook.gallery.model import UNKNOWN_SEED, Picture, Source
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
 from inglenook.images import prompt as prompts
@@ -20,11 +22,12 @@ from inglenook.images.cutout import BORDER, BY_BORDER, Matting
 from inglenook.images.intake import intake_rgba
 from inglenook.images.preloading import PicturePreloader
 from inglenook.images.service import TITLE_CHARS, ImagesService
+from inglenook.images.work import SOFTWARE
 from inglenook.jobs.model import Job
 from inglenook.jobs.service import JobsService
 from inglenook.pixels.model import MAX_COLORS, Background, Recipe
 from inglenook.sprites import canvas as canvases
-from inglenook.sprites import plan, presets
+from inglenook.sprites import keeping, plan, presets
 from inglenook.sprites.canvas import Size, Window
 from inglenook.sprites.collaborators import Pixels
 from inglenook.sprites.engines import Engines, EngineStatus
@@ -249,7 +252,61 @@ class SpritesService:
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
         return presets.as_json()
 
+    async def keep(
+        self,
+        made: Sequence[MadePicture],
+        pictures: Sequence[bytes],
+        recipe: Recipe,
+        *,
+        frame_ms: int,
+        of: PictureId | None,
+        person: PersonId,
+        stop: StopToken,
+    ) -> Picture:
+        """Put what `convert` has made into the gallery, as drawn sprites are kept: a still one as its PNG, an
+        animation as a GIF (a WebP where its colours do not fit into one), its frames and pictures beside it.
+
+        Args:
+            made, pictures: what came out of `convert`, and what went in.
+            of: the picture of the gallery that it was made of; its prompt, model and seed are kept too.
+
+        Raises:
+            NotFound: no such picture. Invalid, TooLarge: `pictures` cannot be read. Failed: no room.
+            Cancelled: `stop` was set.
+        """
+        durations = (frame_ms,) * len(made)
+        shown = await keeping.shown_file(self._pixels, made, durations, person=person, stop=stop)
+
+        def put() -> Picture:
+            about = self._about(of, recipe, person)
+            drawings = [self._safe(one, at) for at, one in enumerate(pictures)]
+            return keeping.keep(
+                about, made, shown, drawings, durations, gallery=self._gallery, blobs=self._blobs
+            ).picture
+
+        return await asyncio.to_thread(put)
+
+    def default_model(self) -> ModelId | None:
+        """What "auto" draws with; None where nothing can. Blocks."""
+        with suppress(InglenookError):
+            return self._catalog.resolve(self._model).id
+        return None
+
     # -- planning ----------------------------------------------------------------------------------------
+
+    def _about(self, of: PictureId | None, recipe: Recipe, person: PersonId) -> keeping.About:
+        """Blocks."""
+        found = None if of is None else self._gallery.get(of, caller=person)
+        return keeping.About(
+            owner=person,
+            job=None,
+            model=ModelId("") if found is None else found.model,
+            prompt="" if found is None else found.prompt,
+            seed=UNKNOWN_SEED if found is None else found.seed,
+            recipe=recipe,
+            parameters={"software": SOFTWARE} if found is None else found.parameters,
+            sprite={},
+        )
 
     def _choose(self, request: SpriteRequest) -> tuple[Engine, ModelRecord]:
         """Blocks."""

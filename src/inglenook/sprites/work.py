@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from inglenook.base.clock import Clock
 from inglenook.base.ids import BlobId, JobId
-from inglenook.engines.pixels import MadePicture, WriteOrder
+from inglenook.engines.pixels import MadePicture
 from inglenook.gallery.model import Picture
 from inglenook.gallery.service import GalleryService
-from inglenook.images import metadata
 from inglenook.images.cutout import Matting
 from inglenook.images.work import ImageWork, parameters_of
 from inglenook.jobs.model import Job, Receipt
@@ -20,11 +19,11 @@ from inglenook.pixels.model import MAX_COLORS, Background, Recipe
 from inglenook.sprites.canvas import colors_of, composed
 from inglenook.sprites.collaborators import Pixels
 from inglenook.sprites.film import DRAWN, Film, Variant
+from inglenook.sprites.keeping import PNG, About, keep, shown_file
 from inglenook.sprites.model import KIND, SpritePart, SpriteResult, Stage
 from inglenook.sprites.plan import Order, final_recipe
 from inglenook.store.blobs import BlobStore
 
-PNG: Final = "image/png"
 _BEFORE: Final = {Stage.MATTE: "matte", Stage.PIXELS: "reduction", Stage.KEEP: "keeping"}
 _COUNTED: Final = "The number of colours holds for the redrawn part; the canvas keeps its own beside them."
 
@@ -194,63 +193,43 @@ class _Finishing:
 
     async def _keep(self, made: Sequence[MadePicture]) -> SpritePart:
         durations = (self.order.request.frame_ms,) * len(made)
-        data, media_type = made[0].png, PNG
-        if len(made) > 1:
-            written = await self.work._pixels.write(
-                [one.png for one in made],
-                WriteOrder(format="gif", durations_ms=durations),
-                person=self.job.owner,
-                stop=self.report.stop,
-            )
-            data, media_type = written.data, written.media_type
-        return await asyncio.to_thread(self._put, made, data, media_type, durations)
+        shown = await shown_file(
+            self.work._pixels, made, durations, person=self.job.owner, stop=self.report.stop
+        )
+        kept = await asyncio.to_thread(
+            keep,
+            self._about(),
+            made,
+            shown,
+            self._drawings(),
+            durations,
+            gallery=self.work._gallery,
+            blobs=self.work._blobs,
+        )
+        return self._part(kept.picture, made, kept.frames, kept.drawings, durations)
 
-    def _put(
-        self, made: Sequence[MadePicture], data: bytes, media_type: str, durations: tuple[int, ...]
-    ) -> SpritePart:
-        """Blocks."""
-        blobs = self.work._blobs
-        frames = tuple(blobs.put(one.png).id for one in made)
-        drawings = tuple(blobs.put(png).id for png in self.variant.drawn)
-        parameters = self._parameters(made, frames, drawings, durations)
-        picture = self.work._gallery.add(
+    def _drawings(self) -> Sequence[bytes] | None:
+        """What it was made of; None where a part of a canvas was redrawn, of which the rest is not."""
+        ground = self.order.ground
+        return None if ground is not None and ground.mask is not None else self.variant.sources
+
+    def _about(self) -> About:
+        """As of a picture, and what made a sprite of it."""
+        order = self.order
+        return About(
             owner=self.job.owner,
             job=self.job.id,
-            data=metadata.embed(data, media_type, parameters),
-            media_type=media_type,
-            width=made[0].width,
-            height=made[0].height,
-            model=self.order.drawing.model,
-            prompt=self.order.drawing.prompt,
+            model=order.drawing.model,
+            prompt=order.drawing.prompt,
             seed=self.variant.made.seed,
-            parameters=parameters,
-        )
-        return self._part(picture, made, frames, drawings, durations)
-
-    def _parameters(
-        self,
-        made: Sequence[MadePicture],
-        frames: tuple[BlobId, ...],
-        drawings: tuple[BlobId, ...],
-        durations: tuple[int, ...],
-    ) -> dict[str, Any]:
-        """As those of a picture, and what made a sprite of it."""
-        return {
-            **parameters_of(self.order.drawing, self.variant.made),
-            "width": made[0].width,
-            "height": made[0].height,
-            "sprite": {
-                "engine": self.order.engine.value,
-                "recipe": self.order.recipe.as_json(),
-                "palette": None if made[0].palette is None else [list(color) for color in made[0].palette],
-                "proofs": [one.proof.as_json() for one in made],
-                "motion": self.order.request.motion,
-                "prompts": list(self.order.prompts),
-                "durations_ms": list(durations),
-                "frames": list(frames),
-                "drawings": list(drawings),
+            recipe=order.recipe,
+            parameters=parameters_of(order.drawing, self.variant.made),
+            sprite={
+                "engine": order.engine.value,
+                "motion": order.request.motion,
+                "prompts": list(order.prompts),
             },
-        }
+        )
 
     def _part(
         self,

@@ -29,6 +29,7 @@ _LABELS: Mapping[str, str] = {
     "clip_skip": "CLIP skip",
     "hires": "Second pass",
     "transparent": "Transparent",
+    "sprite": "Sprite",
     "seconds": "Took",
 }
 _MODES: Mapping[str, str] = {
@@ -159,6 +160,8 @@ def _text(name: str, value: Any) -> str:
     if name == "hires":
         size = f"{value['width']} × {value['height']}"
         return f"{size}, changed by {float(value['strength']):g}, from {value['upscaler']}"
+    if name == "sprite" and isinstance(value, dict):
+        return _sprite(value)
     if name == "seconds":
         return format_seconds(float(value))
     if isinstance(value, bool):
@@ -166,3 +169,13 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def _sprite(told: Mapping[str, Any]) -> str:
+    """What was kept of a sprite, in words; its files and figures are for programs."""
+    durations, palette = told.get("durations_ms"), told.get("palette")
+    words = [f"by {told['engine']}"] if isinstance(told.get("engine"), str) else []
+    if isinstance(durations, list) and len(durations) > 1:
+        words.append(f"{len(durations)} frames of {durations[0]} ms")
+    words.append(f"palette of {len(palette)}" if isinstance(palette, list) else "every colour kept")
+    return ", ".join(words)

@@ -20,6 +20,7 @@ from inglenook.pixels.model import (
     Symmetry,
     Tile,
 )
+from inglenook.sprites.model import DEFAULT_FRAME_MS, MAX_FRAME_MS, MIN_FRAME_MS
 
 _WHOLE: Final = {"type": "integer"}
 _TEXT: Final = {"type": "string"}
@@ -108,6 +109,7 @@ _SPRITE: Final[dict[str, Any]] = {
         "offset": {"type": "array", "items": _WHOLE},
         "pivot": {"type": "array", "items": _WHOLE},
         "notes": {"type": "array", "items": _TEXT},
+        "picture_id": {"type": "string", "description": "in the gallery, with `keep`"},
     },
 }
 _RESULT: Final[dict[str, Any]] = {
@@ -168,6 +170,18 @@ CONVERT: Final[dict[str, Any]] = {
             "source": {"type": "string", "enum": ["drawing", "file"], "default": "drawing"},
             "recipe": {"type": "string", "contentMediaType": "application/json", "contentSchema": RECIPE},
             "animation": {"type": "boolean", "default": False},
+            "keep": {
+                "type": "boolean",
+                "default": False,
+                "description": "put it into the gallery; the answer has its `picture_id`",
+            },
+            "frame_ms": {
+                "type": "integer",
+                "minimum": MIN_FRAME_MS,
+                "maximum": MAX_FRAME_MS,
+                "default": DEFAULT_FRAME_MS,
+                "description": "how long a frame of a kept animation is shown",
+            },
         },
         [],
     ),

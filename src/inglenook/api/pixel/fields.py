@@ -229,6 +229,16 @@ def flag(texts: Mapping[str, str], name: str) -> bool:
     return text in ("true", "1")
 
 
+def whole(texts: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A text field of a form that is a whole number; `default` where it is missing. Raises Invalid."""
+    text = texts.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
+        raise Invalid(f"{name} must be a whole number from {low} to {high}; got {shown(text)}.", field=name)
+    return int(text)
+
+
 def only(texts: Mapping[str, str], files: Mapping[str, Any], *, known: tuple[str, ...]) -> None:
     """Raises Invalid where a form has a field of another name."""
     for name in (*texts, *files):

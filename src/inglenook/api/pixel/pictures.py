@@ -15,7 +15,7 @@ from inglenook.api.errors import json_response
 from inglenook.api.paths import inside, renamed, told
 from inglenook.api.pixel.answers import converted
 from inglenook.api.pixel.description import CONVERT, EXPORT
-from inglenook.api.pixel.fields import ExportFields, flag, json_text, only, read
+from inglenook.api.pixel.fields import ExportFields, flag, json_text, only, read, whole
 from inglenook.api.studio.pages import is_id
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Invalid, NotFound
@@ -24,9 +24,11 @@ from inglenook.door.caller import FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
 from inglenook.door.services import Palettes, Sprites
+from inglenook.sprites.model import DEFAULT_FRAME_MS, MAX_FRAME_MS, MIN_FRAME_MS
 from inglenook.sprites.service import KeptSprite
 
 T = TypeVar("T")
+CONVERT_FIELDS = ("image", "recipe", "picture_id", "source", "animation", "keep", "frame_ms")
 SOURCES = ("drawing", "file")
 """Of a picture of the gallery: what was drawn before it became a sprite, or what lies there."""
 IN_SPEC = inside("spec", ExportFields.model_fields)
@@ -38,22 +40,46 @@ def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
     @router.post("/convert", **CONVERT)
     async def convert(request: Request, who: FromCaller) -> Response:
         sent = await form(request)
-        only(sent.texts, sent.files, known=("image", "recipe", "picture_id", "source", "animation"))
+        only(sent.texts, sent.files, known=CONVERT_FIELDS)
         source = sent.texts.get("source", "drawing")
         if source not in SOURCES:
             raise Invalid(f"source must be {' or '.join(SOURCES)}; got {shown(source)}.", field="source")
         asked = json_text(sent.texts, "recipe")
         with told(inside("recipe")):
             recipe = await asyncio.to_thread(palettes.recipe, asked)
-        animation = flag(sent.texts, "animation")
+        animation, keeps = flag(sent.texts, "animation"), flag(sent.texts, "keep")
+        frame_ms = whole(sent.texts, "frame_ms", DEFAULT_FRAME_MS, MIN_FRAME_MS, MAX_FRAME_MS)
         frames: Sequence[bytes] = sent.files.get("image", [])
         kept = await _kept(sprites, sent, who.person, "image")
         if kept is not None:
             frames = kept.drawings if source == "drawing" else kept.frames
+        if keeps and len(frames) > 1 and not animation:
+            raise Invalid(
+                f"{len(frames)} pictures that are no animation are not kept as one sprite.",
+                field="keep",
+                hint="send animation=true, or each picture by itself",
+            )
         stop = StopToken()
-        work = sprites.convert(frames, recipe, person=who.person, stop=stop, whole_animation=animation)
+
+        async def work() -> dict[str, Any]:
+            made = await sprites.convert(
+                frames, recipe, person=who.person, stop=stop, whole_animation=animation
+            )
+            if not keeps:
+                return converted(made)
+            picture = await sprites.keep(
+                made,
+                frames,
+                recipe,
+                frame_ms=frame_ms,
+                of=None if kept is None else PictureId(sent.texts["picture_id"]),
+                person=who.person,
+                stop=stop,
+            )
+            return converted(made) | {"picture_id": picture.id}
+
         with told(renamed({"frames": "image"} if kept is None else {"frames": "picture_id"})):
-            return json_response(converted(await _while_there(request, work, stop)))
+            return json_response(await _while_there(request, work(), stop))
 
     @router.post("/export", **EXPORT)
     async def export(request: Request, who: FromCaller) -> Response:

@@ -3,5 +3,6 @@
 is seen at once. The page's scripts ask /v1/pixel; what is here only says what there is to choose.
 
 controls.py   the fields of a recipe as controls; pure
+choices.py    models, LoRAs that fit them, engines and what they can; pure
 pages.py      the page
 """

@@ -10,7 +10,14 @@ from starlette.responses import Response
 from inglenook.catalog.model import ModelKind
 from inglenook.door.caller import caller
 from inglenook.door.services import Catalog, Palettes, Sprites
-from inglenook.images.model import MAX_GUIDANCE, MAX_LORA_WEIGHT, MAX_PICTURES, MAX_PROMPT_CHARS, MAX_STEPS
+from inglenook.images.model import (
+    MAX_GUIDANCE,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
+    MAX_PICTURES,
+    MAX_PROMPT_CHARS,
+    MAX_STEPS,
+)
 from inglenook.pixels.palettes import hex_of
 from inglenook.sprites.model import (
     DEFAULT_FRAME_MS,
@@ -21,6 +28,7 @@ from inglenook.sprites.model import (
     MIN_FRAME_MS,
 )
 from inglenook.web.models import picture_models
+from inglenook.web.pixel.choices import default_first, engine_choices, lora_choices, model_choices
 from inglenook.web.pixel.controls import COLORS, FORMATS, GROUPS, HOLDS
 from inglenook.web.templating import html
 
@@ -30,6 +38,7 @@ LIMITS = {
     "steps": MAX_STEPS,
     "guidance": MAX_GUIDANCE,
     "weight": MAX_LORA_WEIGHT,
+    "loras": MAX_LORAS,
     "frames": MAX_FRAMES,
     "motion": MAX_MOTION_CHARS,
     "least_ms": MIN_FRAME_MS,
@@ -45,7 +54,7 @@ def pixel_pages(*, sprites: Sprites, palettes: Palettes, catalog: Catalog) -> AP
     @router.get("/pixels")
     async def page() -> Response:
         engines = await sprites.engines()
-        chosen = await asyncio.to_thread(_choices, palettes, catalog)
+        chosen = await asyncio.to_thread(_choices, palettes, catalog, sprites)
         context = {
             "groups": GROUPS,
             "colors": COLORS,
@@ -53,7 +62,7 @@ def pixel_pages(*, sprites: Sprites, palettes: Palettes, catalog: Catalog) -> AP
             "holds": HOLDS,
             "limits": LIMITS,
             "words": sprites.presets(),
-            "engines": engines,
+            "engines": engine_choices(engines),
             **chosen,
         }
         return html("pixel/page.html", context)
@@ -61,14 +70,15 @@ def pixel_pages(*, sprites: Sprites, palettes: Palettes, catalog: Catalog) -> AP
     return router
 
 
-def _choices(palettes: Palettes, catalog: Catalog) -> dict[str, Any]:
+def _choices(palettes: Palettes, catalog: Catalog, sprites: Sprites) -> dict[str, Any]:
     """Palettes, models and LoRAs that can be named. Blocks."""
-    records = picture_models(catalog.list(ModelKind.IMAGE), None)
+    models = model_choices(picture_models(catalog.list(ModelKind.IMAGE), None))
     return {
         "palettes": [
             {"name": one.name, "title": one.title, "colors": [hex_of(color) for color in one.colors]}
             for one in palettes.palettes().values()
         ],
-        "models": [one for one in records if one.problem is None],
-        "loras": [one for one in catalog.list(ModelKind.LORA) if one.problem is None],
+        "models": models,
+        "default_model": default_first(models, sprites.default_model()),
+        "loras": lora_choices(catalog.list(ModelKind.LORA)),
     }

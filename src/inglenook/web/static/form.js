@@ -70,11 +70,11 @@ const lastSeed = () => document.querySelector("#jobs > .card[data-seed]")?.datas
 // Numbers with a slider: an empty one shows where the model's own value lies.
 
 function sliderOf(number) {
-  return drawForm().querySelector(`[data-for="${number.id}"]`) ?? number.closest(".lora")?.querySelector("[data-beside]");
+  return number.id === "" ? null : drawForm().querySelector(`[data-for="${number.id}"]`);
 }
 
 function numberOf(slider) {
-  return slider.dataset.for === undefined ? slider.closest(".lora").querySelector('[type="number"]') : byId(slider.dataset.for);
+  return byId(slider.dataset.for);
 }
 
 // Noise levels that the scheduler cannot be asked at
@@ -85,25 +85,6 @@ function fitSigmas() {
     option.disabled = scheduler !== "" && option.value !== "" && !option.dataset.fits.split(" ").includes(scheduler);
     if (option.disabled && option.selected) byId("sigmas").value = "";
   }
-}
-
-// LoRAs: a row each; the last one stays empty
-
-function addLora() {
-  const list = byId("loras");
-  const row = list.lastElementChild.cloneNode(true);
-  row.querySelector("select").value = "";
-  row.querySelector('[type="number"]').value = "";
-  row.querySelector("[data-beside]").value = "1";
-  list.append(row);
-  return row;
-}
-
-function removeLora(row) {
-  const list = byId("loras");
-  if (list.children.length === 1) addLora();
-  (row.nextElementSibling ?? row.previousElementSibling).querySelector("select").focus();
-  row.remove();
 }
 
 // Once for each form, and for each part of it that came anew
@@ -120,8 +101,6 @@ const CLICKS = {
   "#seed-lock": () => setSeed(byId("seed").value === "" ? lastSeed() : ""),
   "#seed-dice": () => setSeed(randomSeed()),
   "#size-swap": swapSides,
-  "#lora-add": () => addLora().querySelector("select").focus(),
-  "[data-remove-lora]": (button) => removeLora(button.closest(".lora")),
   "[data-word]": (button) => insertWord(button.dataset.word),
   "[data-prompt]": (link) => fillWords(link.dataset.prompt, link.dataset.negative),
 };
@@ -142,7 +121,7 @@ document.addEventListener("input", (event) => {
   if (field.closest("#draw-form") === null) return;
   if (field.matches("textarea")) fitArea(field);
   if (field.id === "seed") markSeed();
-  if (field.matches(".slider")) numberOf(field).value = field.value;
+  if (field.matches(".slider[data-for]")) numberOf(field).value = field.value;
   else if (field.type === "number") {
     const slider = sliderOf(field);
     if (slider) slider.value = field.value || field.placeholder;

@@ -92,6 +92,16 @@ async function addMask(file) {
   return ok;
 }
 
+function paintMask() {
+  const first = document.querySelector("#inputs .input img");
+  if (first === null) return announce("Choose a picture first");
+  const use = async (_, blob) => {
+    const accepted = await addMask(new File([blob], "mask.png", { type: "image/png" }));
+    return accepted ? "" : byId("error-mask").textContent;
+  };
+  maskEditor.open({ source: first.src, kept: document.querySelector("#mask-kept img"), use });
+}
+
 document.addEventListener("change", async (event) => {
   const field = event.target;
   if (field.id === "image" && field.files.length > 0) {
@@ -112,6 +122,7 @@ document.addEventListener("click", (event) => {
     move.focus();
   }
   if (event.target.closest("[data-remove]") !== null) removeInput(item);
+  if (event.target.closest("#mask-paint") !== null) paintMask();
   if (event.target.closest("[data-remove-mask]") !== null) {
     dropMask();
     byId("mask-paint").focus();

@@ -12,15 +12,20 @@ class MaskEditor {
     this.base = null; // the mask that was there before, as a canvas in our colour
     this.strokes = [];
     this.stroke = null; // the one being painted
+    this.anchor = null; // where the rectangle that is being drawn began
     this.erasing = false;
+    this.boxing = false; // a pull of the pointer marks a rectangle instead of a line
+    this.crisp = false; // whole pixels only
+    this.use = null;
   }
 
   start() {
     this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
     this.canvas.addEventListener("pointermove", (event) => this.go(event));
-    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => (this.stroke = null));
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => this.end());
     byId("mask-brush").addEventListener("click", () => this.choose(false));
     byId("mask-erase").addEventListener("click", () => this.choose(true));
+    byId("mask-box").addEventListener("click", () => this.chooseBox(!this.boxing));
     byId("mask-undo").addEventListener("click", () => this.undo());
     byId("mask-invert").addEventListener("click", () => this.add({ kind: "invert" }, "Inverted"));
     byId("mask-clear").addEventListener("click", () => this.add({ kind: "clear" }, "Cleared"));
@@ -32,16 +37,13 @@ class MaskEditor {
       event.preventDefault();
       this.undo();
     });
-    document.addEventListener("click", (event) => event.target.closest("#mask-paint") && this.open());
   }
 
-  async open() {
-    const first = document.querySelector("#inputs .input img");
-    if (first === null) {
-      announce("Choose a picture first");
-      return;
-    }
-    this.picture.src = first.src;
+  // source: the address of the picture. kept: an image of the mask that was there, white on black, or null.
+  // crisp: the picture is a sprite: whole pixels, enlarged by whole factors.
+  // use(canvas, blob): takes the finished mask; the promise of why it cannot be, or of "".
+  async open({ source, kept = null, crisp = false, use }) {
+    this.picture.src = source;
     try {
       await this.picture.decode();
     } catch {
@@ -50,22 +52,46 @@ class MaskEditor {
     }
     this.canvas.width = this.picture.naturalWidth;
     this.canvas.height = this.picture.naturalHeight;
+    this.crisp = crisp;
+    this.use = use;
     this.strokes = [];
-    this.base = await this.kept();
-    this.size().max = String(Math.max(16, Math.round(Math.max(this.canvas.width, this.canvas.height) / 2)));
-    this.size().value = String(Math.max(2, Math.round(Math.max(this.canvas.width, this.canvas.height) / 8)));
+    this.base = await this.kept(kept);
+    this.fitFields();
     this.choose(false);
+    this.chooseBox(false);
     this.paint();
+    byId("mask-said").textContent = "";
     this.dialog.showModal();
+    this.enlarge();
+  }
+
+  fitFields() {
+    const longest = Math.max(this.canvas.width, this.canvas.height);
+    this.size().min = this.crisp ? "1" : "4";
+    this.size().max = String(Math.max(this.crisp ? 8 : 16, Math.round(longest / 2)));
+    this.size().value = String(Math.max(2, Math.round(longest / (this.crisp ? 16 : 8))));
+    for (const [name, side] of [["left", this.canvas.width - 1], ["top", this.canvas.height - 1], ["width", this.canvas.width], ["height", this.canvas.height]]) {
+      byId(`rect-${name}`).max = String(side);
+    }
+  }
+
+  // A sprite is shown by the largest whole factor that fits.
+  enlarge() {
+    const stage = this.picture.parentElement;
+    stage.classList.toggle("is-crisp", this.crisp);
+    this.picture.style.width = "";
+    if (!this.crisp) return;
+    const room = this.dialog.clientWidth - 2 * parseFloat(getComputedStyle(this.dialog).paddingInlineStart);
+    const factor = Math.floor(Math.min(room / this.canvas.width, (window.innerHeight * 0.55) / this.canvas.height));
+    this.picture.style.width = `${this.canvas.width * Math.max(1, factor)}px`;
   }
 
   size() {
     return byId("mask-size");
   }
 
-  // The mask on the form, if it is as large as the picture: white becomes our colour.
-  async kept() {
-    const image = document.querySelector("#mask-kept img");
+  // The mask that was there, if it is as large as the picture: white becomes our colour.
+  async kept(image) {
     if (image === null) return null;
     await image.decode();
     if (image.naturalWidth !== this.canvas.width || image.naturalHeight !== this.canvas.height) return null;
@@ -91,6 +117,12 @@ class MaskEditor {
     byId("mask-erase").setAttribute("aria-pressed", String(erasing));
   }
 
+  chooseBox(boxing) {
+    this.boxing = boxing;
+    byId("mask-box").setAttribute("aria-pressed", String(boxing));
+    this.size().disabled = boxing;
+  }
+
   // In the picture's own pixels, however large it is shown.
   place(event) {
     const box = this.canvas.getBoundingClientRect();
@@ -104,14 +136,40 @@ class MaskEditor {
     if (event.button !== 0) return;
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
-    this.stroke = { kind: this.erasing ? "erase" : "paint", width: Number(this.size().value), points: [this.place(event)] };
+    const at = this.place(event);
+    this.anchor = this.boxing ? at : null;
+    this.stroke = this.boxing
+      ? { kind: this.erasing ? "unmark" : "mark", box: this.boxOf(at, at) }
+      : { kind: this.erasing ? "erase" : "paint", width: Number(this.size().value), points: [at] };
     this.add(this.stroke, "");
   }
 
   go(event) {
     if (this.stroke === null) return;
+    if (this.anchor !== null) {
+      this.stroke.box = this.boxOf(this.anchor, this.place(event));
+      this.paint();
+      return;
+    }
     for (const part of event.getCoalescedEvents?.() ?? [event]) this.stroke.points.push(this.place(part));
     this.draw({ ...this.stroke, points: this.stroke.points.slice(-8) });
+  }
+
+  end() {
+    if (this.stroke?.box !== undefined) byId("mask-said").textContent = this.nameBox(this.stroke.box);
+    this.stroke = this.anchor = null;
+  }
+
+  // The whole pixels that two places span, those under them included: left, top, width, height.
+  boxOf(one, other) {
+    const sides = [this.canvas.width, this.canvas.height];
+    const low = [0, 1].map((axis) => Math.max(0, Math.min(Math.floor(Math.min(one[axis], other[axis])), sides[axis] - 1)));
+    const high = [0, 1].map((axis) => Math.max(0, Math.min(Math.floor(Math.max(one[axis], other[axis])), sides[axis] - 1)));
+    return [low[0], low[1], high[0] - low[0] + 1, high[1] - low[1] + 1];
+  }
+
+  nameBox([left, top, width, height]) {
+    return `Rectangle of ${width} × ${height} at ${left}, ${top}`;
   }
 
   add(stroke, said) {
@@ -128,9 +186,8 @@ class MaskEditor {
 
   rectangle(event) {
     event.preventDefault();
-    const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => Number(byId(`rect-${name}`).value));
-    const kind = this.erasing ? "unmark" : "mark";
-    this.add({ kind, box: [left, top, width, height] }, `Rectangle of ${width} × ${height} at ${left}, ${top}`);
+    const box = ["left", "top", "width", "height"].map((name) => Number(byId(`rect-${name}`).value));
+    this.add({ kind: this.erasing ? "unmark" : "mark", box }, this.nameBox(box));
   }
 
   paint() {
@@ -150,6 +207,7 @@ class MaskEditor {
     if (stroke.kind === "clear") context.clearRect(0, 0, width, height);
     else if (stroke.kind === "invert") context.fillRect(0, 0, width, height);
     else if (stroke.box !== undefined) context.fillRect(...stroke.box);
+    else if (this.crisp) this.stamp(context, stroke);
     else {
       context.lineWidth = stroke.width;
       context.lineCap = context.lineJoin = "round";
@@ -160,7 +218,28 @@ class MaskEditor {
     }
   }
 
-  // White on black, as the server reads masks; sent, and shown on the form.
+  // A line of whole pixels: discs that touch each other. Nothing in between full and clear.
+  stamp(context, { width, points }) {
+    let [x, y] = points[0];
+    this.disc(context, width, x, y);
+    for (const [toX, toY] of points.slice(1)) {
+      const steps = Math.max(1, Math.ceil(2 * Math.max(Math.abs(toX - x), Math.abs(toY - y))));
+      for (let at = 1; at <= steps; at += 1) this.disc(context, width, x + ((toX - x) * at) / steps, y + ((toY - y) * at) / steps);
+      [x, y] = [toX, toY];
+    }
+  }
+
+  disc(context, width, x, y) {
+    const corner = (place) => Math.round(place - width / 2); // so many pixels from here on
+    const [left, top] = [corner(x), corner(y)];
+    for (let row = 0; row < width; row += 1) {
+      const away = row + 0.5 - width / 2;
+      const inset = Math.round(width / 2 - Math.sqrt((width / 2) ** 2 - away ** 2));
+      context.fillRect(left + inset, top + row, width - 2 * inset, 1);
+    }
+  }
+
+  // White on black, as the server reads masks.
   async done() {
     const canvas = this.blank();
     const context = canvas.getContext("2d");
@@ -172,10 +251,11 @@ class MaskEditor {
     context.fillStyle = "#000000";
     context.fillRect(0, 0, canvas.width, canvas.height);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-    const accepted = await addMask(new File([blob], "mask.png", { type: "image/png" }));
-    if (accepted) this.dialog.close();
-    else byId("mask-said").textContent = byId("error-mask").textContent;
+    const why = await this.use(canvas, blob);
+    if (why === "") this.dialog.close();
+    else byId("mask-said").textContent = why;
   }
 }
 
-if (byId("mask-editor") !== null) new MaskEditor(byId("mask-editor")).start();
+const maskEditor = new MaskEditor(byId("mask-editor"));
+maskEditor.start();

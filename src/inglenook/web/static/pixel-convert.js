@@ -12,6 +12,7 @@ let turn = 0; // counts what was asked; only the answer to the last one is shown
 let asking = null; // AbortController of the request under way
 let pause = 0;
 let sprite = null; // the last answer
+let shown = null; // {recipe, source} that it is the answer to
 
 function recipeOf() {
   const recipe = {};
@@ -24,12 +25,33 @@ function recipeOf() {
   return recipe;
 }
 
-function convertForm(recipe) {
+// The controls as a recipe says; what it lacks is as at first.
+function fillRecipe(recipe) {
+  const fields = firstRecipe();
+  for (const field of document.querySelectorAll("#recipe-form [data-recipe]")) {
+    const value = recipe[field.name];
+    if (value === undefined) continue;
+    if (field.dataset.kind === "optional-color") fields[`${field.id}-auto`] = value === null;
+    if (field.dataset.kind.endsWith("color") && value !== null) fields[field.id] = hexOf(value);
+    else if (!field.dataset.kind.endsWith("color")) fields[field.id] = typeof value === "boolean" ? value : String(value ?? "");
+  }
+  delete fields.palette; // it has an editor of its own
+  fillForm(fields);
+  setPalette(recipe.palette?.map(hexOf) ?? null);
+  showSizePick();
+  keepForm();
+}
+
+const hexOf = (color) => (typeof color === "string" ? color : `#${color.map((level) => level.toString(16).padStart(2, "0")).join("")}`);
+
+const firstRecipe = () => Object.fromEntries(Object.entries(FIRST_FIELDS).filter(([id]) => byId(id).closest("#recipe-form") !== null));
+
+function convertForm(recipe, from = source) {
   const form = new FormData();
-  if (source.kind === "gallery") {
-    form.append("picture_id", source.picture);
-    form.append("source", source.of);
-  } else for (const file of source.files) form.append("image", file, file.name || "picture.png");
+  if (from.kind === "gallery") {
+    form.append("picture_id", from.picture);
+    form.append("source", from.of);
+  } else for (const file of from.files) form.append("image", file, file.name || "picture.png");
   form.append("recipe", JSON.stringify(recipe));
   form.append("animation", "true");
   return form;
@@ -48,8 +70,10 @@ async function convert() {
   const mine = turn;
   busy(true);
   try {
-    const made = await askJson("POST", "/v1/pixel/convert", { body: convertForm(recipeOf()), signal: asking.signal });
+    const asked = { recipe: recipeOf(), source };
+    const made = await askJson("POST", "/v1/pixel/convert", { body: convertForm(asked.recipe), signal: asking.signal });
     if (mine !== turn) return;
+    shown = asked;
     clearErrors(byId("recipe-form"));
     byId("error-image").hidden = true;
     await showSprite(made);
@@ -73,6 +97,8 @@ async function showSprite(made) {
   sprite = made;
   palette.found = made.palette ?? [];
   await showFrames(made.frames ?? [made]);
+  fitMask();
+  fitFormats();
   if (paletteMode() === "") drawSwatches();
   showProof(made);
   showSizePick();
@@ -123,6 +149,7 @@ async function openFiles(files) {
   const pictures = [...files].filter((file) => file.type === "" || file.type.startsWith("image/"));
   if (pictures.length === 0) return tellError(new Refused({ message: "That is no picture.", param: "image" }), "image");
   source = { kind: "files", files: pictures, picture: "", of: "file" };
+  dropMask();
   announce(pictures.length === 1 ? "Picture opened" : `${pictures.length} pictures opened as frames`);
   keepPictures(pictures);
   begin();
@@ -130,8 +157,9 @@ async function openFiles(files) {
   draw();
 }
 
-async function openPicture(picture, of = "drawing") {
+async function openPicture(picture, { of = "drawing", keepsMask = false } = {}) {
   source = { kind: "gallery", files: [], picture, of };
+  if (!keepsMask) dropMask();
   sessionStorage.removeItem(KEPT_PICTURES);
   begin();
   // All colours at the picture's own size: the drawing as it was, also where the gallery has the sprite.
@@ -191,7 +219,7 @@ function restoreSource() {
   const files = JSON.parse(sessionStorage.getItem(KEPT_PICTURES) ?? "null");
   if (asked) openPicture(asked);
   else if (files !== null) openFiles(files.map(fileOf));
-  else if (kept.picture) openPicture(kept.picture, kept.of);
+  else if (kept.picture) openPicture(kept.picture, { of: kept.of });
 }
 
 byId("picture").addEventListener("change", (event) => {
@@ -244,9 +272,8 @@ recipeForm.addEventListener("click", (event) => {
   convertSoon();
 });
 byId("recipe-reset").addEventListener("click", () => {
-  const fields = Object.fromEntries(Object.entries(FIRST_FIELDS).filter(([id]) => byId(id).closest("#recipe-form") !== null));
   palette.locked.clear();
-  fillForm(fields);
+  fillForm(firstRecipe());
   drawSwatches();
   showSizePick();
   keepForm();

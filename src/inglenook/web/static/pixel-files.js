@@ -16,7 +16,7 @@ const holds = (format, field) =>
 
 function exportForm(format, more = {}) {
   const form = new FormData();
-  const frames = sprite.frames ?? [sprite];
+  const frames = framesOpen();
   for (const [at, frame] of frames.entries()) form.append("frames", blobOf(frame.png), `${at + 1}.png`);
   const spec = { format, name: byId("file_name").value.trim() || "sprite", scale: Number(byId("scale").value || 1), ...more };
   if (frames.length > 1 && holds(format, "durations_ms")) spec.durations_ms = frames.map(() => Number(byId("frame_ms").value));
@@ -25,12 +25,22 @@ function exportForm(format, more = {}) {
   return form;
 }
 
-const SHEET_FIELDS = ["columns", "padding"];
-
-function sheetFields() {
-  const sheet = holds(byId("format").value, "columns");
+// Fields that the format has no place for are not shown, and not sent.
+function formatFields() {
+  const format = byId("format").value;
+  const [sheet, enlarged] = [holds(format, "columns"), holds(format, "scale")];
   for (const field of document.querySelectorAll("[data-sheet]")) field.hidden = !sheet;
-  return sheet ? Object.fromEntries(SHEET_FIELDS.map((id) => [id, valueOfNumber(byId(id))])) : {};
+  document.querySelector("[data-enlarged]").hidden = !enlarged;
+  const fields = sheet ? Object.fromEntries(["columns", "padding"].map((id) => [id, valueOfNumber(byId(id))])) : {};
+  return enlarged ? fields : { ...fields, scale: 1 };
+}
+
+// Frames go into files that hold several.
+function fitFormats() {
+  const several = framesOpen().length > 1;
+  for (const option of byId("format").options) option.disabled = several && !holds(option.value, "durations_ms");
+  if (byId("format").selectedOptions[0].disabled) byId("format").value = "gif";
+  formatFields();
 }
 
 const valueOfNumber = (field) => (field.value === "" ? undefined : Number(field.value));
@@ -56,7 +66,7 @@ fileForm.addEventListener("submit", async (event) => {
   const button = fileForm.querySelector(".go");
   button.disabled = true;
   try {
-    const answer = await ask("POST", "/v1/pixel/export", { body: exportForm(byId("format").value, sheetFields()) });
+    const answer = await ask("POST", "/v1/pixel/export", { body: exportForm(byId("format").value, formatFields()) });
     save(await answer.blob(), nameIn(answer));
     announce(`${nameIn(answer)} is downloaded`);
   } catch (error) {
@@ -65,21 +75,19 @@ fileForm.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
-byId("format").addEventListener("change", sheetFields);
-sheetFields();
+byId("format").addEventListener("change", formatFields);
+formatFields();
 
-// A still sprite as its indexed PNG; frames as a lossless WebP, which the gallery plays.
+// As the server keeps what it draws: a still sprite as its PNG, an animation that plays with its frames beside it.
 byId("keep").addEventListener("click", async () => {
   clearErrors(fileForm);
   byId("keep").disabled = true;
   try {
-    const several = (sprite.frames ?? [sprite]).length > 1;
-    const written = await ask("POST", "/v1/pixel/export", { body: exportForm(several ? "webp" : "png", { scale: 1 }) });
-    const form = new FormData();
-    form.append("file", await written.blob(), nameIn(written));
-    const kept = await askJson("POST", "/v1/pictures/import", { body: form });
-    if (kept.refused.length > 0) throw new Refused(kept.refused[0].error);
-    const link = element("a", { href: `/pictures/${kept.data[0].id}`, textContent: "Look at it" });
+    const form = convertForm(shown.recipe, shown.source);
+    form.append("keep", "true");
+    form.append("frame_ms", byId("frame_ms").value);
+    const kept = await askJson("POST", "/v1/pixel/convert", { body: form });
+    const link = element("a", { href: `/pictures/${kept.picture_id}`, textContent: "Look at it" });
     byId("kept").replaceChildren("It is in the gallery. ", link);
   } catch (error) {
     tellError(error, "frames", RENAMED);
@@ -99,6 +107,8 @@ function galleryItem(picture) {
   const button = element("button", { type: "button" }, image);
   button.addEventListener("click", () => {
     gallery.close();
+    const duration = picture.parameters.sprite?.durations_ms?.[0];
+    if (duration !== undefined) byId("frame_ms").value = duration;
     openPicture(picture.id);
     announce("Picture opened");
   });

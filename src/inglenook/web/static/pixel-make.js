@@ -6,31 +6,18 @@ const JOBS_SHOWN = 6;
 const PREVIEWS = 8;
 const OVER = new Set(["succeeded", "failed", "cancelled", "interrupted"]);
 const STAGES = { load: "loading the model", encode: "reading the words", denoise: "drawing", decode: "drawing", matte: "cutting out", pixels: "making pixels", keep: "keeping" };
-const makeForm = byId("make-form");
 const jobList = byId("jobs");
 
-function made(name) {
-  const field = byId(name);
-  return field === null ? undefined : valueOf(field);
-}
-
-const PLAIN = ["preset", "style", "model", "engine", "n", "steps", "guidance_scale", "negative_prompt", "frames", "motion"];
+const PLAIN = ["style", "model", "engine", "n", "steps", "guidance_scale", "negative_prompt", "frames", "motion"];
 
 // The body of POST /v1/pixel/sprites.
 function spriteRequest() {
-  const body = { prompt: byId("prompt").value.trim(), previews: PREVIEWS, recipe: recipeOf() };
+  const body = { prompt: byId("prompt").value.trim(), previews: PREVIEWS, recipe: recipeOf(), loras: chosenLoras() };
   for (const name of PLAIN) body[name] = made(name);
   body.seed = made("make_seed");
   if (body.frames > 1) Object.assign(body, { frame_strength: made("frame_strength"), frame_ms: Number(byId("frame_ms").value) });
   if (made("base_size") !== undefined) [body.base_width, body.base_height] = made("base_size").split("x").map(Number);
-  if (made("lora") !== undefined) body.loras = [{ model: made("lora"), weight: made("lora_weight") ?? 1 }];
-  if (made("continue_tile") !== undefined) body.continue_tile = made("continue_tile");
-  if (made("over") || body.continue_tile !== undefined) {
-    if (sprite === null) throw new Refused({ message: "No sprite is open to begin with: open a picture first.", param: "image" });
-    body.image = `data:image/png;base64,${(sprite.frames ?? [sprite])[view.at].png}`;
-    if (body.continue_tile === undefined) body.strength = made("strength");
-  }
-  return body;
+  return { ...body, ...overBody() };
 }
 
 const MAKE_PLACES = { seed: "make_seed", image: "over" };
@@ -55,6 +42,13 @@ makeForm.addEventListener("submit", async (event) => {
 byId("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) makeForm.requestSubmit();
 });
+
+// How much changes from frame to frame means something where there are several.
+function fitFrames() {
+  byId("frame_strength").disabled = !(made("frames") > 1);
+}
+byId("frames").addEventListener("input", fitFrames);
+fitFrames();
 
 // What a style suggests for the recipe is put into its form, where it can be seen and changed.
 byId("style").addEventListener("change", (event) => {
@@ -105,7 +99,7 @@ function tellJob(card, job) {
   card.querySelector(".going").hidden = over;
   if (job.state === "queued" || job.state === "waiting") card.querySelector(".line").textContent = waitWords(job.explanation) || "Waiting";
   const parts = [...(job.result?.parts ?? [])].sort((a, b) => a.index - b.index);
-  card.querySelector(".sprite-parts").replaceChildren(...parts.map(partButton));
+  card.querySelector(".sprite-parts").replaceChildren(...parts.map((part) => partButton(part, job)));
   const told = card.querySelector(".told");
   const words = endWords(job, parts);
   told.textContent = words;
@@ -122,16 +116,21 @@ function endWords(job, parts) {
   return `${job.result.engine} with ${job.result.model}, ${seconds} s, seed ${job.result.seeds.join(", ")}`;
 }
 
-function partButton(part) {
+function partButton(part, job) {
   const image = element("img", { src: `/v1/pictures/${part.picture_id}/file`, alt: `Sprite ${part.index + 1}, ${part.width} × ${part.height}` });
   const button = element("button", { type: "button", title: "Open" }, image);
-  button.addEventListener("click", () => openPart(part));
+  button.addEventListener("click", () => openPart(part, job));
   return button;
 }
 
-function openPart(part) {
+// The recipe on the page becomes the one that it was made by, so that what is opened is what was made. Where a
+// part of a sprite was redrawn, that is one which keeps every pixel.
+function openPart(part, { payload }) {
   if (part.durations_ms.length > 1) byId("frame_ms").value = part.durations_ms[0];
-  openPicture(part.picture_id);
+  const redrawn = payload.request.mask !== null;
+  if (redrawn) fillRecipe({ width: part.width, height: part.height, grid: "off", palette: part.palette, colors: part.palette === null ? 0 : null });
+  else fillRecipe(payload.recipe);
+  openPicture(part.picture_id, { of: redrawn ? "file" : "drawing", keepsMask: true });
 }
 
 function tellProgress(card, { progress, stage, step, steps, estimate_s: left }) {
@@ -153,7 +152,7 @@ function follow(id, card, opens) {
     stream.close();
     announce(job.state === "succeeded" ? "The sprite is finished" : endWords(job, []));
     const first = job.result?.parts?.find((part) => part.index === 0);
-    if (opens && job.state === "succeeded" && first) openPart(first);
+    if (opens && job.state === "succeeded" && first) openPart(first, job);
   };
   stream.addEventListener("state", heard(end));
   stream.addEventListener("progress", heard((told) => tellProgress(card, told)));

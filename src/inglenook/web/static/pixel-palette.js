@@ -30,6 +30,22 @@ function takeOver(colors) {
   paletteChanged();
 }
 
+// To a recipe's palette: colours, or null for the picture's own. One that is chosen already, or has a name, keeps it.
+function setPalette(colors) {
+  const same = (other) => other.length === colors?.length && other.every((color, at) => color === colors[at]);
+  const field = byId("palette");
+  if (colors === null) field.value = "";
+  else if (paletteMode() !== "" && same(shownColors())) return;
+  else {
+    const named = [...field.options].find((option) => option.dataset.colors !== undefined && same(option.dataset.colors.split(" ")));
+    if (named === undefined) palette.own = colors;
+    field.value = named?.value ?? "own";
+  }
+  palette.locked.clear();
+  drawSwatches();
+  keepForm({ own: palette.own, locked: [] });
+}
+
 function paletteChanged() {
   keepForm({ own: palette.own, locked: [...palette.locked] });
   convertSoon();

@@ -34,14 +34,6 @@ async function showFrames(frames) {
   draw();
 }
 
-function showNothing() {
-  stop();
-  view.frames = [];
-  view.before = [];
-  byId("stage-empty").hidden = false;
-  byId("stage-full").hidden = true;
-}
-
 function showStrip() {
   const several = view.frames.length > 1;
   byId("strip").hidden = byId("play-tools").hidden = !several;

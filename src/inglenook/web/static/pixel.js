@@ -92,6 +92,11 @@ function valueOf(field) {
   }
 }
 
+const makeForm = byId("make-form");
+
+// A field of the drawing form, as `valueOf`.
+const made = (name) => valueOf(byId(name));
+
 // The form is kept in this browser, and filled again after a reload.
 
 const keptFields = () => document.querySelectorAll("#make-form [id], #recipe-form [id][name], #file-form input, #file-form select, #frame_ms, #zoom");
