@@ -136,8 +136,13 @@ def _parts(parts: Sequence[ModelRecord], kind: ModelKind, family: Family) -> tup
     return tuple(
         PartChoice(part.id, part.title or part.id)
         for part in sorted(parts, key=lambda it: it.id)
-        if part.kind is kind and part.problem is None and part.family in (family.name, None)
+        if part.kind is kind and part.problem is None and family.name in (served(part) or (family.name,))
     )
+
+
+def served(part: ModelRecord) -> tuple[str, ...]:
+    """The families that a LoRA, an embedding or a VAE can serve; none where it does not tell."""
+    return part.fits or (() if part.family is None else (part.family,))
 
 
 # -- sizes -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ModelRecord
 from inglenook.sprites.engines import EngineStatus
 from inglenook.sprites.presets import is_tiny, known_lora
-from inglenook.web.ranges import family_of
+from inglenook.web.ranges import family_of, served
 from inglenook.web.words import capfirst
 
 _MODES: Final[Mapping[str, str]] = {
@@ -37,14 +37,14 @@ class ModelChoice:
 @dataclass(frozen=True, slots=True)
 class LoraChoice:
     """Attributes:
-    family: that it was trained for; "" where it does not tell: it is offered with every model.
+    families: that it can serve; none where it does not tell: it is offered with every model.
     weight: to begin with.
     about: what is known of it, as a sentence; "" for nothing.
     """
 
     id: str
     title: str
-    family: str
+    families: tuple[str, ...]
     weight: float
     about: str
 
@@ -94,10 +94,10 @@ def _lora(record: ModelRecord) -> LoraChoice:
     known = known_lora(record.id)
     title = record.title or record.id
     if known is None:
-        return LoraChoice(record.id, title, record.family or "", 1.0, "")
+        return LoraChoice(record.id, title, served(record), 1.0, "")
     cell = "" if known.cell_px is None else f", {known.cell_px} drawn pixels for each of the sprite"
     about = f"{known.title} was made for pixel art: weight {known.weight:g} to begin with{cell}."
-    return LoraChoice(record.id, title, record.family or known.family, known.weight, about)
+    return LoraChoice(record.id, title, served(record) or (known.family,), known.weight, about)
 
 
 def engine_choices(statuses: Sequence[EngineStatus]) -> list[EngineChoice]:

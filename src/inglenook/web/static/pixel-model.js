@@ -41,7 +41,10 @@ function weightOf(row) {
   return field.value === "" ? 1 : Number(field.value);
 }
 
-const fitsModel = (option) => option.value === "" || !option.dataset.family || !modelFacts().family || option.dataset.family === modelFacts().family;
+function fitsModel({ value, dataset }) {
+  const { family } = modelFacts();
+  return value === "" || !dataset.families || !family || dataset.families.split(" ").includes(family);
+}
 
 function fitLoras() {
   const gone = [];
