@@ -27,7 +27,7 @@ from tests.tiny_models import write_folder
 pytestmark = pytest.mark.slow
 
 ENVIRON = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SELF_ATTENTION = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+SD1_TEXT = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 XL_TEXT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, matting_model: Path) -> Ite
     models.mkdir()
     write_folder("sd1", models / "tiny")
     for name in ("wool", "ink"):
-        write_lora(models / f"{name}.safetensors", SELF_ATTENTION, 32, 32)
+        write_lora(models / f"{name}.safetensors", SD1_TEXT, 768, 32)
     write_lora(models / "pixel-art-xl.safetensors", XL_TEXT, 2048, 640)
     with RunningServer.start(data, environ=ENVIRON) as running:
         yield running
@@ -73,6 +73,19 @@ def sky_with_ball() -> bytes:
         pen.line((0, y, 400, y), fill=(40 + y * 180 // 300, 60 + y * 175 // 300, 160 + y * 95 // 300))
     pen.ellipse((140, 90, 260, 210), fill=(200, 30, 30))
     return png(sky)
+
+
+def drawn(nook: Watched, page: Page) -> dict[str, Any]:
+    """Press Draw; the job once its sprite is open on the page."""
+    card = page.locator("#jobs .sprite-job").first
+    before = card.get_attribute("id") if card.count() else "none"
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(card).not_to_have_id(str(before))
+    expect(card.locator(".sprite-parts img")).to_have_count(1, timeout=PATIENCE_MS)
+    job = nook.job(str(card.get_attribute("id")))
+    (part,) = job["result"]["parts"]
+    until(page, f"sprite !== null && source.picture === '{part['picture_id']}'")
+    return job
 
 
 # -- a picture is brought ----------------------------------------------------------------------------------
@@ -201,14 +214,9 @@ def test_a_part_is_drawn_anew_and_every_other_pixel_stays(nook: Watched, page: P
     expect(page.locator("#mask-kept")).to_contain_text("20 of 256 pixels")
     expect(page.locator("#make-how")).to_contain_text("20 marked pixels")
     page.fill("#prompt", "a red apple")
-    page.fill("#make_seed", "3")
     unfold(page, "drawing")
-    page.get_by_role("button", name="Draw", exact=True).click()
-    card = page.locator("#jobs .sprite-job").first
-    expect(card.locator(".sprite-parts img")).to_have_count(1, timeout=PATIENCE_MS)
-    expect(page.locator("#palette")).to_have_value("own", timeout=PATIENCE_MS)
-    until(page, "sprite !== null && source.kind === 'gallery'")
-    job = nook.job(str(card.get_attribute("id")))
+    page.fill("#make_seed", "3")
+    job = drawn(nook, page)
     assert job["payload"]["request"]["mask"] is not None
     (part,) = job["result"]["parts"]
     kept = Image.open(io.BytesIO(nook.context.request.get(part["url"]).body())).convert("RGBA")
@@ -272,15 +280,12 @@ def test_a_tile_is_continued_in_the_colours_of_the_one_before(nook: Watched, pag
     page.select_option("#over", "tile")
     page.select_option("#continue_tile", "down")
     expect(page.locator("#make-how")).to_contain_text("the tile below")
-    page.get_by_role("button", name="Draw", exact=True).click()
-    card = page.locator("#jobs .sprite-job").first
-    expect(card.locator(".sprite-parts img")).to_have_count(1, timeout=PATIENCE_MS)
-    until(page, "sprite !== null && source.kind === 'gallery'")
+    job = drawn(nook, page)
     after = shown(page)
     assert (after["width"], after["height"]) == (16, 16)
     assert set(after["palette"]) == set(made["palette"])
     expect(page.locator("#strip")).to_be_hidden()  # it is one tile, not the halves that it was drawn in
-    (part,) = nook.job(str(card.get_attribute("id")))["result"]["parts"]
+    (part,) = job["result"]["parts"]
     kept = Image.open(io.BytesIO(nook.context.request.get(part["url"]).body())).convert("RGBA")
     assert kept.tobytes() == pixels(after).tobytes()
 
@@ -317,10 +322,7 @@ def test_several_loras_with_their_weights_reach_the_job(nook: Watched, page: Pag
     page.fill("#width", "16")
     page.fill("#height", "16")
     page.select_option("#base_size", index=0)
-    page.get_by_role("button", name="Draw", exact=True).click()
-    card = page.locator("#jobs .sprite-job").first
-    expect(card.locator(".sprite-parts img")).to_have_count(1, timeout=PATIENCE_MS)
-    assert nook.job(str(card.get_attribute("id")))["payload"]["drawing"]["loras"] == wanted
+    assert drawn(nook, page)["payload"]["drawing"]["loras"] == wanted
     row(page, 0).get_by_role("button", name="Leave this LoRA out").click()
     assert body(page)["loras"] == wanted[1:]
 
@@ -381,7 +383,9 @@ def test_words_of_a_preset_are_seen_and_ones_own_come_back(page: Page) -> None:
     assert words not in ("", "my own")
     assert body(page)["prompt"] == words
     unfold(page, "drawing")
-    page.select_option("#model", "tiny")  # it reads sentences, the starter plain words
+    # a model that reads sentences: the page knows it by this alone
+    page.evaluate("delete byId('model').selectedOptions[0].dataset.plain")
+    page.locator("#model").dispatch_event("change")
     assert page.locator("#prompt").input_value() != words
     page.select_option("#preset", "")
     expect(page.locator("#prompt")).to_have_value("my own")
