@@ -13,6 +13,7 @@ let asking = null; // AbortController of the request under way
 let pause = 0;
 let sprite = null; // the last answer
 let shown = null; // {recipe, source} that it is the answer to
+let lastAsked = ""; // the last recipe that was sent, as text
 
 function recipeOf() {
   const recipe = {};
@@ -71,6 +72,7 @@ async function convert() {
   busy(true);
   try {
     const asked = { recipe: recipeOf(), source };
+    lastAsked = JSON.stringify(asked.recipe);
     const made = await askJson("POST", "/v1/pixel/convert", { body: convertForm(asked.recipe), signal: asking.signal });
     if (mine !== turn) return;
     shown = asked;
@@ -253,7 +255,8 @@ const recipeForm = byId("recipe-form");
 recipeForm.addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["input", "change"]) {
   recipeForm.addEventListener(kind, (event) => {
-    if (event.target.matches("[data-recipe], [id$='-auto']")) convertSoon();
+    // A field that is left tells its value once more.
+    if (event.target.matches("[data-recipe], [id$='-auto']") && JSON.stringify(recipeOf()) !== lastAsked) convertSoon();
     if (event.target.matches("#width, #height")) showSizePick();
   });
 }
