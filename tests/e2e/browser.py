@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages in a real browser: what a test needs to open them, to draw, and to measure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -140,12 +140,12 @@ def is_loaded(page: Page, selector: str) -> bool:
     return bool(page.locator(selector).first.evaluate("img => img.decode().then(() => img.naturalWidth > 0)"))
 
 
-def violations(page: Page) -> list[str]:
-    """What axe-core finds that is serious or critical, with where it is."""
+def violations(page: Page, *, also: Collection[str] = ()) -> list[str]:
+    """What axe-core finds that is serious, critical or one of `also`, with where it is."""
     page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: {[it['html'][:160] for it in one['nodes'][:5]]}"
         for one in found
-        if one["impact"] in ("serious", "critical")
+        if one["impact"] in ("serious", "critical", *also)
     ]

@@ -200,6 +200,12 @@ class GalleryService:
                 raise NotFound(f"There is no picture {picture[:80]!r}.", code="picture.not_found")
         return [found[picture] for picture in wanted]
 
+    def kept(self, pictures: Sequence[PictureId], *, caller: PersonId) -> frozenset[PictureId]:
+        """Those of them that are the caller's and were not thrown away since."""
+        if not pictures:
+            return frozenset()
+        return frozenset(one.id for one in self._records.of(caller, pictures) if one.deleted_at is None)
+
     def file(
         self, picture: PictureId, *, caller: PersonId, trashed: bool = False
     ) -> tuple[Path | bytes, str]:

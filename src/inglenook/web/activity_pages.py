@@ -11,8 +11,9 @@ beat                                 nothing; silence means a lost connection
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -20,7 +21,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.base.ids import JobId, PersonId
+from inglenook.base.ids import JobId, PersonId, PictureId
 from inglenook.door.administrator import is_administrator
 from inglenook.door.caller import FromCaller
 from inglenook.door.sse import EventStream, ServerEvent
@@ -84,13 +85,19 @@ async def _jobs(services: Services, person: PersonId, wanted: Filter, last: JobI
     found = await services.jobs.list(
         person, states=wanted.states, kind=wanted.kind or None, limit=JOBS + 1, before=last
     )
-    shown = [row_of(services, job) for job in found[:JOBS]]
+    shown = await rows_of(services, found[:JOBS], person)
     more = wanted.address(last=shown[-1].id) if len(found) > JOBS else None
     return {"wanted": wanted, "jobs": shown, "more": more, "continued": last is not None}
 
 
-def row_of(services: Services, job: Job) -> JobRow:
-    return job_row(job, services.jobs.describe(job)["explanation"])
+async def rows_of(services: Services, jobs: Sequence[Job], person: PersonId) -> list[JobRow]:
+    """A row each, with those of its pictures that were not deleted since."""
+    rows = [job_row(job, services.jobs.describe(job)["explanation"]) for job in jobs]
+    made = [PictureId(one) for row in rows for one in row.pictures]
+    if not made:
+        return rows
+    kept = await asyncio.to_thread(services.gallery.kept, made, caller=person)
+    return [replace(row, pictures=tuple(one for one in row.pictures if one in kept)) for row in rows]
 
 
 class ActivityStream:
@@ -161,7 +168,8 @@ class ActivityStream:
         else:
             job = await self._services.jobs.get(event.job, self._person)
             if self._wanted.takes(job):
-                await self._say("job", render("fragments/job_row.html", job=row_of(self._services, job)))
+                [row] = await rows_of(self._services, [job], self._person)
+                await self._say("job", render("fragments/job_row.html", job=row))
             else:
                 await self._say_json("gone", {"job": job.id})
 

@@ -76,6 +76,7 @@ async function ask(button, path, done) {
     const said = await answer.json().catch(() => null);
     if (!answer.ok) throw new Error(said?.error?.message ?? `The server refused this (status ${answer.status}).`);
     announce(done);
+    if (button.dataset.retry !== undefined) button.disabled = false; // its row stays, and may be asked again
   } catch (error) {
     tellTrouble(error instanceof TypeError ? "The server did not answer; try again when it is back." : error.message);
     button.disabled = false;

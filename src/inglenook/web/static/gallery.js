@@ -94,8 +94,8 @@ async function forIds(path, ids, more = {}) {
   return answers;
 }
 
-// The server is away, as far as the browser knows.
-window.addEventListener("offline", lostConnection);
+// Without any network a server on this machine is still there.
+window.addEventListener("offline", () => fetch("/livez", { cache: "no-store" }).then(foundConnection, lostConnection));
 window.addEventListener("online", foundConnection);
 document.addEventListener("htmx:sendError", lostConnection);
 document.addEventListener("htmx:afterOnLoad", foundConnection);
