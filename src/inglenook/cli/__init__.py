@@ -2,35 +2,54 @@
 """The terminal: commands parse, call and print.
 
 Data goes to standard output, progress and messages to standard error. Exit codes: 0 it worked, 1 it did not,
-2 the command line was wrong, 130 interrupted. Only `click` and the ground are imported here; whatever is
-heavier is imported by the command that needs it.
+2 the command line was wrong, 130 interrupted. Only `click` and the ground are imported here. A command is
+imported when it is called, so that a server keeps none of the others in memory; what is heavier is imported
+by the command that needs it.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
 
 import click
 
 from inglenook import __version__
 from inglenook.base.errors import InglenookError
-from inglenook.cli.bring import bring
-from inglenook.cli.config import config
-from inglenook.cli.doctor import doctor
-from inglenook.cli.engines import engines
-from inglenook.cli.image import image
-from inglenook.cli.jobs import jobs
-from inglenook.cli.mcp import mcp
-from inglenook.cli.models import models
-from inglenook.cli.pixel import pixel
-from inglenook.cli.predict import predict
 from inglenook.cli.screen import show_error
-from inglenook.cli.serve import serve
-from inglenook.cli.starters import starters
-from inglenook.cli.studio import studio
-from inglenook.cli.transcribe import transcribe
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "serve",
+    "image": "image",
+    "pixel": "pixel",
+    "transcribe": "transcribe",
+    "predict": "predict",
+    "import": "bring",
+    "studio": "studio",
+    "models": "models",
+    "jobs": "jobs",
+    "mcp": "mcp",
+    "starters": "starters",
+    "engines": "engines",
+    "config": "config",
+    "doctor": "doctor",
+}
+"""In the order of the help: a command, and the module of this package that holds it under its own name."""
 
 
 class Program(click.Group):
-    """Turns an error of ours into its message, and an interrupt into the exit code that shells expect."""
+    """Imports a command when it is asked for. Turns an error of ours into its message, and an interrupt into
+    the exit code that shells expect."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(import_module(f"inglenook.cli.{module}"), module)
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -47,25 +66,6 @@ class Program(click.Group):
 @click.version_option(__version__, prog_name="inglenook", message="%(prog)s %(version)s")
 def program() -> None:
     """Inglenook: a private AI workshop for one machine."""
-
-
-for command in (
-    serve,
-    image,
-    pixel,
-    transcribe,
-    predict,
-    bring,
-    studio,
-    models,
-    jobs,
-    mcp,
-    starters,
-    engines,
-    config,
-    doctor,
-):
-    program.add_command(command)
 
 
 def main() -> None:
