@@ -14,6 +14,8 @@ from inglenook.base.ids import JobId
 from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
+from inglenook.images.engines import DrawingEngine, Engines
+from inglenook.images.model import Engine
 from inglenook.images.request import Drawing, Limits
 from inglenook.images.service import ImagesService
 from inglenook.jobs.limits import JobLimits
@@ -21,8 +23,6 @@ from inglenook.jobs.model import Job
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
 from inglenook.jobs.work import Report
-from inglenook.sprites.engines import DrawingEngine, Engines
-from inglenook.sprites.model import Engine
 from inglenook.sprites.service import SpritesService
 from inglenook.sprites.work import SpriteWork
 from inglenook.store.blobs import LocalBlobs
@@ -176,7 +176,10 @@ async def sprite_studio(folder: Path, *, max_frames: int = 64) -> AsyncIterator[
             records=JobRecords(database=database), works=[work], clock=clock, limits=JobLimits(max_active=1)
         )
         bounds = {"max_upload_bytes": 1 << 22, "max_input_pixels": 1 << 22}
-        images = ImagesService(catalog=catalog, jobs=jobs, blobs=blobs, limits=LIMITS, **bounds)
+        engines = Engines([TORCH, MLX, SDCPP])
+        images = ImagesService(
+            catalog=catalog, engines=engines, jobs=jobs, blobs=blobs, limits=LIMITS, **bounds
+        )
         service = SpritesService(
             catalog=catalog,
             images=images,
@@ -185,7 +188,7 @@ async def sprite_studio(folder: Path, *, max_frames: int = 64) -> AsyncIterator[
             blobs=blobs,
             pixels=pixels,
             matting=matting,
-            engines=Engines([TORCH, MLX, SDCPP]),
+            engines=engines,
             preloader=loaded,  # type: ignore[arg-type] # the same
             model="auto",
             max_frames=max_frames,

@@ -46,7 +46,9 @@ from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
+from inglenook.images.engines import DrawingEngine, Engines
 from inglenook.images.importing import PictureImporter
+from inglenook.images.model import Engine
 from inglenook.images.preloading import PicturePreloader
 from inglenook.images.request import Limits
 from inglenook.images.service import ImagesService
@@ -71,8 +73,6 @@ from inglenook.settings import Loaded, Settings
 from inglenook.settings.sources import Override
 from inglenook.speech.model import SpeechLimits
 from inglenook.speech.service import SpeechService
-from inglenook.sprites.engines import DrawingEngine, Engines
-from inglenook.sprites.model import Engine
 from inglenook.sprites.palettes import Palettes
 from inglenook.sprites.service import SpritesService
 from inglenook.sprites.work import SpriteWork
@@ -254,8 +254,10 @@ async def _running(
     works: list[Work] = [work, sprite_work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
     working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
+    engines = _drawing_engines(scheduler, catalog)
     images = ImagesService(
         catalog=catalog,
+        engines=engines,
         jobs=jobs,
         blobs=blobs,
         limits=Limits(
@@ -268,7 +270,7 @@ async def _running(
         max_input_pixels=settings.images.max_input_pixels,
         block_nsfw=settings.images.block_nsfw,
     )
-    preloader = PicturePreloader(work=work, limits=images.limits)
+    preloader = PicturePreloader(work=work, limits=images.limits, engines=engines)
     sprites = SpritesService(
         catalog=catalog,
         images=images,
@@ -277,7 +279,7 @@ async def _running(
         blobs=blobs,
         pixels=pixels,
         matting=matting,
-        engines=_drawing_engines(scheduler, catalog),
+        engines=engines,
         preloader=preloader,
         model=settings.pixels.default_model,
         max_frames=settings.pixels.max_frames,
@@ -407,6 +409,7 @@ def _drawing_engines(scheduler: Scheduler, catalog: CatalogService) -> Engines:
         loras=True,
         previews=True,
         families=mlx.FAMILIES,
+        lacks=frozenset({"vae", "embeddings"}),
         devices=tuple(kind for kind in kinds if kind in mlx.kinds_of_devices()),
     )
     cpp = DrawingEngine(
@@ -419,6 +422,7 @@ def _drawing_engines(scheduler: Scheduler, catalog: CatalogService) -> Engines:
         loras=False,
         previews=True,
         families=sdcpp.FAMILIES,
+        lacks=frozenset({"vae", "embeddings", "hires"}),
         devices=tuple(kind for kind in kinds if kind in sdcpp.DEVICES),
     )
     return Engines([apple, torch, cpp] if "mps" in kinds else [torch, apple, cpp])

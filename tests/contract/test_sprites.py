@@ -19,12 +19,13 @@ from inglenook.base.cancel import StopToken
 from inglenook.base.errors import NotFound
 from inglenook.base.ids import OWNER, JobId, ModelId, PersonId
 from inglenook.door.services import SpriteMaking
+from inglenook.images.model import Engine
 from inglenook.jobs.limits import JobLimits
 from inglenook.jobs.model import EventType, Job, JobEvent, JobState
 from inglenook.jobs.records import JobRecords
 from inglenook.jobs.service import JobsService
 from inglenook.pixels.model import Recipe
-from inglenook.sprites.model import Engine, SpritePart, SpriteRequest, SpriteResult
+from inglenook.sprites.model import SpritePart, SpriteRequest, SpriteResult
 from inglenook.testing.clock import FakeClock
 from inglenook.testing.pixels import png_of
 from inglenook.testing.sprites import FakeSprites, FakeSpriteWork

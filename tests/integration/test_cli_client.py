@@ -24,7 +24,8 @@ from inglenook.cli import program
 from inglenook.store.lock import DataLock, this_process
 
 JOB = "job_01"
-PART = {"picture_id": "pic_01", "index": 0, "seed": 7, "width": 64, "height": 64}
+SIZE_AND_SEED = {"picture_id": "pic_01", "seed": 7, "width": 64, "height": 64}
+PART = {**SIZE_AND_SEED, "index": 0, "engine": "torch", "model": "starter"}
 
 
 def job(state: str, **more: Any) -> dict[str, Any]:
@@ -198,12 +199,14 @@ def test_every_option_of_a_picture_is_sent(script: Script) -> None:
     script.events = succeeded()
     words = ["--lora", "watercolour:0.8", "--lora", "ink", "--vae", "soft", "--sigmas", "karras"]
     more = ["--clip-skip", "2", "--hires", "1.5", "--transparent", "--scheduler", "euler", "--size", "64x96"]
+    more += ["--engine", "torch"]
     done = run("image", "a fox", "-o", "fox.png", *words, *more)
     assert done.exit_code == 0, done.stderr
     sent = json.loads(script.asked[0][2])
     assert sent["loras"] == [{"model": "watercolour", "weight": 0.8}, {"model": "ink", "weight": 1.0}]
     assert (sent["vae"], sent["sigmas"], sent["clip_skip"]) == ("soft", "karras", 2)
     assert (sent["hires"], sent["background"], sent["size"]) == ({"scale": 1.5}, "transparent", "64x96")
+    assert sent["engine"] == "torch"
 
 
 def test_several_pictures_are_sent_in_their_order(script: Script, tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_what_was_made_is_told_as_json(script: Script) -> None:
     done = run("image", "a fox", "-o", "fox.png", "--json")
     assert json.loads(done.stdout) == {
         "job": JOB,
-        "pictures": [{"file": "fox.png", "picture_id": "pic_01", "seed": 7, "width": 64, "height": 64}],
+        "pictures": [{"file": "fox.png", "engine": "torch", "model": "starter", **SIZE_AND_SEED}],
     }
 
 

@@ -23,7 +23,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One finished picture. `index` counts from 0; width and height in pixels."""
+    """One finished picture. `index` counts from 0; width and height in pixels. `engine`, `model`: that drew
+    it, None where the server is too old to say."""
 
     id: str
     index: int
@@ -31,6 +32,8 @@ class Made:
     width: int
     height: int
     data: bytes
+    engine: str | None = None
+    model: str | None = None
 
 
 class Desk(Protocol):
@@ -149,7 +152,8 @@ async def _follow(
         fetched.add(picture)
         data = await desk.file(picture)
         size = int(part["width"]), int(part["height"])
-        await keep(Made(picture, int(part["index"]), int(part["seed"]), *size, data))
+        drawn_by = part.get("engine"), part.get("model")
+        await keep(Made(picture, int(part["index"]), int(part["seed"]), *size, data, *drawn_by))
 
     async for kind, data in desk.events(job):
         if kind == "result":

@@ -32,6 +32,11 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--model", default="auto", show_default=True, help="Id of a model; `inglenook models` lists them."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "mlx", "sdcpp"]),
+    help="Which program draws; the best that is here and has the model without it.",
+)
 @click.option("--size", type=Size(), help="Pixels, like 512x768.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps from noise to picture.")
 @click.option(
@@ -55,7 +60,11 @@ _PICTURE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.FloatRange(1, 4, min_open=True),
     help="Draw again over the picture, so much enlarged.",
 )
-@click.option("--transparent", is_flag=True, help="Cut a plain background away.")
+@click.option(
+    "--transparent",
+    is_flag=True,
+    help="Cut the background away: by the matting model where there is one, else what is plain.",
+)
 @click.option(
     "--image",
     "images",
@@ -157,6 +166,8 @@ class _Album:
                 "seed": made.seed,
                 "width": made.width,
                 "height": made.height,
+                "engine": made.engine,
+                "model": made.model,
             }
         )
 

@@ -27,7 +27,8 @@ from inglenook.chat.service import Exchange, Hear
 from inglenook.engines.pixels import MadePicture, WriteOrder, WrittenFile
 from inglenook.gallery.model import ANY, Filter, Picture
 from inglenook.images.canvas import Extended, Margins, Rectangle
-from inglenook.images.model import ImageRequest
+from inglenook.images.engines import EngineStatus
+from inglenook.images.model import Engine, ImageRequest
 from inglenook.images.request import Limits
 from inglenook.jobs.model import Job, JobEvent, JobState, Json
 from inglenook.outgoing.model import Bounds, Entry, Fetched
@@ -36,8 +37,7 @@ from inglenook.pixels.palettes import NamedPalette
 from inglenook.prediction.model import Prediction
 from inglenook.speech.model import Recorded, SpeechLimits, SpeechRequest, Transcript
 from inglenook.speech.service import Tell
-from inglenook.sprites.engines import EngineStatus
-from inglenook.sprites.model import Engine, SpriteRequest
+from inglenook.sprites.model import SpriteRequest
 from inglenook.sprites.service import KeptSprite
 
 

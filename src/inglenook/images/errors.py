@@ -17,6 +17,18 @@ class DrawingFailed(Failed):
 
 
 class EngineMissing(Unavailable):
-    """What draws with this model is not installed here."""
+    """What is to draw is not installed here."""
 
     default_code = "engine.not_installed"
+
+
+class NotConverted(Invalid):
+    """The engine draws with converted models only, and this one has not been converted."""
+
+    default_code = "model.not_converted"
+
+
+class NoLoras(Invalid):
+    """The engine has no use for LoRAs."""
+
+    default_code = "lora.unsupported_engine"

@@ -28,9 +28,11 @@ from inglenook.images.model import (
     MAX_PROMPT_CHARS,
     MAX_SEED,
     MAX_STEPS,
+    Engine,
 )
 from inglenook.wire.schedulers import SIGMAS, chosen, takes_sigmas
 
+ENGINES = tuple(one.value for one in Engine if one is not Engine.AUTO)
 MAX_TEXTS = 64
 MAX_TEXT_CHARS = 8 * 1024 * 1024
 MAX_FOREIGN = 64
@@ -377,6 +379,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "prompt": _text(MAX_PROMPT_CHARS),
     "negative_prompt": _text(MAX_PROMPT_CHARS),
     "mode": _mode,
+    "engine": lambda value: value if value in ENGINES else None,
+    "matted_by": _text(MAX_NAME_CHARS),
     "steps": _whole(1, MAX_STEPS),
     "guidance_scale": _real(0, MAX_GUIDANCE),
     "scheduler": _text(100),

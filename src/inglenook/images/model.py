@@ -15,6 +15,15 @@ class Mode(StrEnum):
     EDIT = "edit"  # what the prompt says about one or more pictures
 
 
+class Engine(StrEnum):
+    """Which program draws. `auto`: the best that is here and has the model."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    MLX = "mlx"
+    SDCPP = "sdcpp"
+
+
 class OutputFormat(StrEnum):
     PNG = "png"
     JPEG = "jpeg"
@@ -66,6 +75,7 @@ class ImageRequest:
 
     Attributes:
         model: a catalogue id, or "auto" for the default picture model.
+        engine: which program draws.
         width, height: pixels, 1 to `MAX_SIDE_PX`; both or neither. Rounded to what the model can do.
         steps: 1 to `MAX_STEPS`.
         guidance_scale: 0 to `MAX_GUIDANCE`; 0 is a value.
@@ -89,6 +99,7 @@ class ImageRequest:
     model: ModelId
     prompt: str
     negative_prompt: str = ""
+    engine: Engine = Engine.AUTO
     mode: Mode = Mode.TEXT
     width: int | None = None
     height: int | None = None

@@ -10,11 +10,12 @@ from PIL import Image
 
 from inglenook.base.ids import BlobId, ModelId, PersonId
 from inglenook.base.work import WorkClass
-from inglenook.catalog.model import ModelKind
+from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import CatalogService
 from inglenook.images import prompt as prompts
 from inglenook.images.canvas import Extended, Margins, Rectangle, extended, rectangle_mask
 from inglenook.images.decency import indecent_word
+from inglenook.images.engines import Engines
 from inglenook.images.errors import BadRequest
 from inglenook.images.intake import intake, mask_from, overlaid, to_png
 from inglenook.images.model import MAX_LORAS, ImageRequest
@@ -33,6 +34,7 @@ SEED_BITS = 32
 
 class ImagesService:
     """Args:
+    engines: that can draw.
     max_upload_bytes, max_input_pixels: bounds of an input picture.
     block_nsfw: refuse prompts with words of `images.decency`.
     """
@@ -41,6 +43,7 @@ class ImagesService:
         self,
         *,
         catalog: CatalogService,
+        engines: Engines,
         jobs: JobsService,
         blobs: BlobStore,
         limits: Limits,
@@ -49,6 +52,7 @@ class ImagesService:
         block_nsfw: bool = False,
     ) -> None:
         self._catalog = catalog
+        self._engines = engines
         self._jobs = jobs
         self._blobs = blobs
         self._max_upload_bytes = max_upload_bytes
@@ -68,7 +72,10 @@ class ImagesService:
 
         Raises:
             NotFound: no such model (`model.not_found`).
-            Invalid: a value that cannot be drawn, or a model that cannot be used; `field` names it.
+            Invalid: a value that cannot be drawn, a model that cannot be used, one that the engine wants
+                converted (`model.not_converted`), LoRAs for which the engine has no use
+                (`lora.unsupported_engine`); `field` names it.
+            Unavailable: the engine is not here (`engine.not_installed`).
             Busy: the queue is full.
             Conflict: the idempotency key was used for something else.
         """
@@ -194,7 +201,9 @@ class ImagesService:
         found = self._find(request)
         if self._block_nsfw:
             _require_decent(found.prompt)
-        return plan(
+        if record.image is not None and record.problem is None:  # of any other the plan tells what it is
+            record = self._drawn_by(request, record, found)
+        drawing = plan(
             request,
             record,
             limits=self.limits,
@@ -202,6 +211,13 @@ class ImagesService:
             image_size=size,
             found=found,
         )
+        return replace(drawing, engine=record.engine)
+
+    def _drawn_by(self, request: ImageRequest, record: ModelRecord, found: Found) -> ModelRecord:
+        """The model as its engine draws with it: itself, or its conversion."""
+        asked = {"vae": found.vae, "embeddings": found.embeddings, "hires": request.hires}
+        needs = frozenset(name for name, value in asked.items() if value)
+        return self._engines.choose(request.engine, record, loras=bool(found.loras), needs=needs)[1]
 
     def _find(self, request: ImageRequest) -> Found:
         """Look up what the request names besides its model. Raises NotFound for a name nobody knows."""

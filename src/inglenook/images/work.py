@@ -23,7 +23,7 @@ from inglenook.images import metadata
 from inglenook.images.cutout import Cut, Matting, Scissors
 from inglenook.images.easel import Easel, Materials, failed_on
 from inglenook.images.errors import EngineMissing
-from inglenook.images.model import Mode
+from inglenook.images.model import Engine, Mode
 from inglenook.images.request import Drawing
 from inglenook.jobs.model import Job, Receipt
 from inglenook.jobs.work import Report, Stopped
@@ -35,6 +35,8 @@ from inglenook.wire.image import MAX_SAVING, PictureMade
 
 KIND: Final = "image"
 SOFTWARE: Final = "inglenook"
+_ENGINES: Final = {diffusers.NAME: Engine.TORCH, mlx.NAME: Engine.MLX, sdcpp.NAME: Engine.SDCPP}
+"""Runtime names, and those that requests know."""
 LOAD_BYTES_PER_S: Final = 400_000_000
 """A guess for a model that was never loaded here: a plain SATA disk."""
 LOAD_BASE_S: Final = 6.0
@@ -96,6 +98,7 @@ class ImageWork:
 
         try:
             async with self.easel(job, drawing, report) as easel:
+                device = easel.lease.device.kind
                 drawn = await easel.draw(drawing, report=report, keep=keep)
         finally:
             # Only now the lease is given back: the matting model needs one of its own, and perhaps the room.
@@ -103,7 +106,14 @@ class ImageWork:
                 await self._finish(job, drawing, report, made, png)
         if held and report.stop.is_set:
             raise Stopped(Receipt("stopped while backgrounds were cut away", self._clock.now(), 0.0))
-        return {"seconds": round(drawn.seconds, 3), "saving": drawn.saving, "peak_bytes": drawn.peak_bytes}
+        return {
+            "engine": engine_of(drawing),
+            "model": drawing.model,
+            "device": device,
+            "seconds": round(drawn.seconds, 3),
+            "saving": drawn.saving,
+            "peak_bytes": drawn.peak_bytes,
+        }
 
     async def _finish(
         self, job: Job, drawing: Drawing, report: Report, made: PictureMade, png: bytes
@@ -115,7 +125,7 @@ class ImageWork:
             if cut.note is not None:
                 await report.notice(f"Picture {made.picture + 1}: {cut.note}")
         picture = await asyncio.to_thread(self.keep, job, drawing, made, png, cut)
-        await report.result(part_of(picture, made, cut))
+        await report.result(part_of(picture, made, cut, engine=engine_of(drawing)))
 
     @asynccontextmanager
     async def easel(
@@ -355,6 +365,7 @@ def parameters_of(drawing: Drawing, made: PictureMade) -> dict[str, Any]:
         "prompt": drawing.prompt,
         "negative_prompt": drawing.negative_prompt,
         "model": drawing.model,
+        "engine": engine_of(drawing),
         "mode": drawing.mode.value,
         "steps": drawing.steps,
         "guidance_scale": drawing.guidance_scale,
@@ -389,7 +400,15 @@ def _first_pass(drawing: Drawing) -> dict[str, int]:
     return {"first_width": drawing.width, "first_height": drawing.height}
 
 
-def part_of(picture: Picture, made: PictureMade, cut: Cut | None = None) -> dict[str, Any]:
+def engine_of(drawing: Drawing) -> str | None:
+    """Which draws it, by the name that a request knows it by; None in a job of an older program."""
+    found = _ENGINES.get(drawing.engine)
+    return None if found is None else found.value
+
+
+def part_of(
+    picture: Picture, made: PictureMade, cut: Cut | None = None, *, engine: str | None = None
+) -> dict[str, Any]:
     """One finished picture as it stands in the job's result. `matted_by`: what cut the background away; None
     where nothing did. `notes`: what is not as it was asked for."""
     return {
@@ -401,6 +420,8 @@ def part_of(picture: Picture, made: PictureMade, cut: Cut | None = None) -> dict
         "media_type": picture.media_type,
         "size_bytes": picture.size_bytes,
         "url": f"/v1/pictures/{picture.id}/file",
+        "engine": engine,
+        "model": picture.model,
         "matted_by": None if cut is None else cut.by,
         "notes": [] if cut is None or cut.note is None else [cut.note],
     }

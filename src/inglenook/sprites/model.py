@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from inglenook.base.ids import BlobId, ModelId, PictureId
-from inglenook.images.model import LoraChoice
+from inglenook.images.model import Engine, LoraChoice
 from inglenook.pixels.checking import read_recipe
 from inglenook.pixels.model import Recipe, known_fields
 
@@ -20,15 +20,6 @@ MAX_FRAME_MS: Final = 65_535
 """What an Aseprite file can say of a frame."""
 DEFAULT_FRAME_MS: Final = 120
 DEFAULT_FRAME_STRENGTH: Final = 0.45
-
-
-class Engine(StrEnum):
-    """Which program draws. `auto`: the best that is here and has the model."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    MLX = "mlx"
-    SDCPP = "sdcpp"
 
 
 class Side(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from inglenook.base.ids import BlobId
 from inglenook.catalog.model import ImageDefaults, ModelRecord
-from inglenook.images.model import ImageRequest, Mode
+from inglenook.images.model import Engine, ImageRequest, Mode
 from inglenook.images.request import Drawing
 from inglenook.pixels.model import MAX_COLORS, Alpha, Background, Fit, GridMode, Recipe
 from inglenook.sprites.canvas import Size, Window
@@ -21,7 +21,6 @@ from inglenook.sprites.model import (
     MAX_FRAMES,
     MAX_MOTION_CHARS,
     MIN_FRAME_MS,
-    Engine,
     Side,
     SpriteRequest,
     recipe_from_json,
@@ -289,6 +288,7 @@ def image_request(
     request: SpriteRequest,
     record: ModelRecord,
     *,
+    engine: Engine,
     size: Size | None,
     ground: BlobId | None = None,
     mask: BlobId | None = None,
@@ -296,6 +296,7 @@ def image_request(
     """What the pictures' part is asked for.
 
     Args:
+        engine: that was chosen, and draws with the record.
         size: of the drawing.
         ground, mask: prepared for that size.
 
@@ -307,6 +308,7 @@ def image_request(
     mode = Mode.TEXT if ground is None else Mode.IMAGE if mask is None else Mode.INPAINT
     return ImageRequest(
         model=record.id,
+        engine=engine,
         prompt=worded(
             request.prompt, record, preset=request.preset, style=request.style, plain=request.plain
         ),

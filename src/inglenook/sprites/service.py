@@ -19,7 +19,9 @@ from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
 from inglenook.images import prompt as prompts
 from inglenook.images.cutout import BORDER, BY_BORDER, Matting
+from inglenook.images.engines import Engines, EngineStatus
 from inglenook.images.intake import intake_rgba
+from inglenook.images.model import Engine
 from inglenook.images.preloading import PicturePreloader
 from inglenook.images.service import TITLE_CHARS, ImagesService
 from inglenook.images.work import SOFTWARE
@@ -30,9 +32,8 @@ from inglenook.sprites import canvas as canvases
 from inglenook.sprites import keeping, plan, presets
 from inglenook.sprites.canvas import Size, Window
 from inglenook.sprites.collaborators import Pixels
-from inglenook.sprites.engines import Engines, EngineStatus
 from inglenook.sprites.errors import BadSprite
-from inglenook.sprites.model import ANY_MODEL, KIND, Engine, SpriteRequest
+from inglenook.sprites.model import ANY_MODEL, KIND, SpriteRequest
 from inglenook.sprites.plan import Ground, Order
 from inglenook.store.blobs import BlobStore
 
@@ -171,8 +172,8 @@ class SpritesService:
             NotFound, Invalid, Unavailable: as `submit`. ChildFailed, LeaseStopped: as `Scheduler.acquire`.
         """
         request = SpriteRequest(prompt="a sprite", model=model, engine=engine)
-        _, record = await asyncio.to_thread(self._choose, request)
-        await self._preloader.preload(record, person=person, stop=stop)
+        chosen, record = await asyncio.to_thread(self._choose, request)
+        await self._preloader.preload(record, person=person, stop=stop, engine=chosen)
         return record.id
 
     async def engines(self) -> Sequence[EngineStatus]:
@@ -321,12 +322,12 @@ class SpritesService:
         if request.image is None:
             recipe, notes = plan.sprite_recipe(request, record, None, ground=None)
             size = plan.base_size(request, record, recipe, most_px=self._images.limits.max_side_px)
-            asked = plan.image_request(request, record, size=size)
+            asked = plan.image_request(request, record, engine=engine, size=size)
             ground = None
         else:
             ground, image, mask, recipe, notes = await asyncio.to_thread(self._grounded, request, record)
             size = ground.place.base
-            asked = plan.image_request(request, record, size=size, ground=image, mask=mask)
+            asked = plan.image_request(request, record, engine=engine, size=size, ground=image, mask=mask)
         drawing = await self._images.planned(asked, idempotency_key=key)
         if ground is not None and (drawing.width, drawing.height) != ground.place.base:
             raise BadSprite(

@@ -20,12 +20,13 @@ from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError, NotFound
 from inglenook.base.ids import BlobId, JobId, ModelId, PersonId, PictureId
 from inglenook.base.work import WorkClass
+from inglenook.images.engines import EngineStatus
+from inglenook.images.model import Engine
 from inglenook.jobs.model import Job, JobState, Receipt
 from inglenook.jobs.service import JobsService
 from inglenook.jobs.work import Report, Stopped
 from inglenook.pixels.model import Fit
-from inglenook.sprites.engines import EngineStatus
-from inglenook.sprites.model import KIND, Engine, SpritePart, SpriteRequest, SpriteResult
+from inglenook.sprites.model import KIND, SpritePart, SpriteRequest, SpriteResult
 
 STEPS = 4
 

@@ -48,6 +48,8 @@ def _again(kept: Mapping[str, Any], size: tuple[Any, Any]) -> Values:
     if kept.get("style"):
         texts["prompt"] = str(kept.get("plain_prompt", ""))
         texts["negative_prompt"] = str(kept.get("plain_negative_prompt", ""))
+    # The model tells it but for this one, which draws with the models of another.
+    texts["engine"] = "sdcpp" if kept.get("engine") == "sdcpp" else ""
     width, height = size
     texts |= {"size": f"{width}x{height}" if width and height else ""}
     texts |= {"width": str(width or ""), "height": str(height or "")}

@@ -44,8 +44,8 @@ _FOLDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "loras": (("loras",), ()),
     "tuning": (
-        ("steps", "guidance_scale", "scheduler", "sigmas", "clip_skip", "vae"),
-        ("steps", "guidance_scale", "scheduler", "sigmas", "clip_skip", "vae"),
+        ("steps", "guidance_scale", "scheduler", "sigmas", "clip_skip", "vae", "engine"),
+        ("steps", "guidance_scale", "scheduler", "sigmas", "clip_skip", "vae", "engine"),
     ),
     "hires": (("hires",), ("hires",)),
     "file": (("output_format", "output_compression", "transparent"), ("output_format", "transparent")),
@@ -112,6 +112,7 @@ class Asking:
             "choice_now": None if chosen is None else choice(chosen, warmth.get(chosen.id, Warmth())),
             "ranges": now,
             "styles": STYLES,
+            "engines": form.ENGINES,
             "notes": said,
             "vary": vary,
             "folds": _open_folds(values, problems),

@@ -138,6 +138,7 @@ def chips_of(asked: Mapping[str, Any]) -> tuple[str, ...]:
         f"clip skip {asked['clip_skip']}" if asked.get("clip_skip") else "",
         "second pass" if asked.get("hires") else "",
         "transparent" if asked.get("transparent") else "",
+        "by stable-diffusion.cpp" if asked.get("engine") == "sdcpp" else "",
     ]
     return tuple(chip for chip in chips if chip)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.images.canvas import Margins, Rectangle
-from inglenook.images.model import HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
+from inglenook.images.model import Engine, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
 
 SIDES = ("left", "top", "right", "bottom")
 EXTEND = tuple(f"extend_{side}" for side in SIDES)
@@ -25,6 +25,7 @@ FIELDS = (
     "prompt",
     "negative_prompt",
     "model",
+    "engine",
     "style",
     "size",
     "width",
@@ -52,6 +53,13 @@ _TOGETHER = {"width", "height", "mask_id", *RECTANGLE, *EXTEND, *HIRES}
 PLACES = (*(name for name in FIELDS if name not in _TOGETHER), "image", "mask", "extend", "hires", "loras")
 """Where an error can stand on the form."""
 CUSTOM = "custom"
+ENGINES: Mapping[Engine, str] = {
+    Engine.AUTO: "the best that is here",
+    Engine.TORCH: "PyTorch",
+    Engine.MLX: "MLX",
+    Engine.SDCPP: "stable-diffusion.cpp",
+}
+"""What the form calls the programs that draw."""
 PREVIEWS = 12
 """Previews the page asks for, spread over the steps of a picture."""
 
@@ -233,6 +241,7 @@ def request_of(
     n = numbers.whole("n")
     request = ImageRequest(
         model=ModelId(values["model"] or "auto"),
+        engine=_engine(values, numbers),
         prompt=values["prompt"],
         negative_prompt=values["negative_prompt"],
         style=values["style"] or None,
@@ -296,6 +305,15 @@ def _mode(image: BlobId | None, mask: BlobId | None) -> Mode:
     if mask is not None:
         return Mode.INPAINT
     return Mode.TEXT if image is None else Mode.IMAGE
+
+
+def _engine(values: Values, numbers: _Numbers) -> Engine:
+    name = values["engine"] or Engine.AUTO.value
+    if name not in set(Engine):
+        hint = f"choose one of {', '.join(Engine)}"
+        numbers.found["engine"] = FieldProblem(f"There is no engine “{name[:40]}”.", hint)
+        return Engine.AUTO
+    return Engine(name)
 
 
 def _size(values: Values, numbers: _Numbers) -> tuple[int | None, int | None]:

@@ -15,6 +15,7 @@ PIXEL_SIDE_PX = 256
 _LABELS: Mapping[str, str] = {
     "negative_prompt": "Without",
     "model": "Model",
+    "engine": "Engine",
     "mode": "Made",
     "size": "Size",
     "seed": "Seed",
@@ -30,6 +31,7 @@ _LABELS: Mapping[str, str] = {
     "hires": "Second pass",
     "transparent": "Transparent",
     "sprite": "Sprite",
+    "matted_by": "Cut out by",
     "seconds": "Took",
 }
 _MODES: Mapping[str, str] = {

@@ -261,6 +261,8 @@ class Images:
                 "media_type": "image/png",
                 "size_bytes": picture.size_bytes,
                 "url": f"/v1/pictures/{picture.id}/file",
+                "engine": "torch",
+                "model": request.model,
                 "matted_by": self.matted_by if request.transparent else None,
                 "notes": [],
             }
@@ -270,6 +272,10 @@ class Images:
 
     def succeed(self, job: Job, request: ImageRequest) -> None:
         self.draw(job, request, request.n)
+        now = self.jobs.jobs[job.id]
+        self.jobs.jobs[job.id] = replace(
+            now, result={**now.result, "engine": "torch", "model": request.model}
+        )
         self.jobs.end(job.id, JobState.SUCCEEDED)
 
     def fail(self, job: Job, request: ImageRequest) -> None:

@@ -15,6 +15,7 @@ from inglenook.base.work import WorkClass
 from inglenook.images.model import (
     MAX_PROMPT_CHARS,
     MAX_SEED,
+    Engine,
     HiresFix,
     LoraChoice,
     Mode,
@@ -68,6 +69,7 @@ def test_every_field_reaches_the_request(client: TestClient, workshop: Workshop)
             "guidance_scale": 0,
             "seed": MAX_SEED,
             "scheduler": "euler_a",
+            "engine": "sdcpp",
             "work_class": "batch",
         },
     )
@@ -77,7 +79,21 @@ def test_every_field_reaches_the_request(client: TestClient, workshop: Workshop)
     assert (request.output_format, request.output_compression) == (OutputFormat.WEBP, 40)
     assert (request.negative_prompt, request.guidance_scale, request.seed) == ("dogs", 0.0, MAX_SEED)
     assert request.scheduler == "euler_a"
+    assert request.engine is Engine.SDCPP
     assert workshop.images.classes == [WorkClass.BATCH]
+
+
+def test_the_answer_says_which_engine_drew_with_which_model(client: TestClient) -> None:
+    answer = client.post(URL, json={"prompt": "a fox", "engine": "torch"}).json()
+    assert (answer["engine"], answer["model"]) == ("torch", "starter")
+    events = events_of(client.post(URL, json={"prompt": "a fox", "stream": True}).text)
+    assert [(told["engine"], told["model"]) for _, told in events] == [("torch", "starter")]
+
+
+def test_an_engine_that_nobody_knows_is_refused_by_its_name(client: TestClient) -> None:
+    error = refused(client, engine="cuda")
+    assert error["param"] == "engine"
+    assert "'auto', 'torch', 'mlx' or 'sdcpp'" in error["message"]
 
 
 def test_n_pictures_come_in_their_order_with_their_seeds(client: TestClient) -> None:

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inglenook.base.errors import Invalid
+from inglenook.base.errors import InglenookError, Invalid
 from inglenook.base.ids import OWNER, BlobId, ModelId
 from inglenook.images.canvas import Margins, Rectangle
+from inglenook.images.engines import Engines
 from inglenook.images.errors import BadRequest
-from inglenook.images.model import ImageRequest, Mode
+from inglenook.images.model import Engine, ImageRequest, Mode
+from inglenook.images.request import Drawing
 from inglenook.images.service import ImagesService
+from inglenook.images.work import engine_of
 from inglenook.store.blobs import LocalBlobs
+from tests.sprite_bench import MLX, SDCPP, TORCH
 from tests.unit.web.services import LIMITS, SDXL, Catalog, model
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +44,7 @@ def queue() -> Queue:
 def service(tmp_path: Path, queue: Queue) -> ImagesService:
     return ImagesService(
         catalog=Catalog(model("sdxl", SDXL, family="sdxl")),  # type: ignore[arg-type] # as much of it as is used
+        engines=Engines([TORCH, MLX, SDCPP]),
         jobs=queue,  # type: ignore[arg-type] # the same
         blobs=LocalBlobs(tmp_path),
         limits=LIMITS,
@@ -105,3 +110,25 @@ async def test_a_style_that_nobody_knows_is_refused(service: ImagesService) -> N
     request = ImageRequest(model=ModelId("sdxl"), prompt="a fox", style="cubist")
     with pytest.raises(BadRequest, match="There is no style 'cubist'"):
         await service.submit(request, owner=OWNER)
+
+
+@pytest.mark.parametrize("asked", [Engine.AUTO, Engine.TORCH])
+async def test_the_job_knows_which_engine_draws(service: ImagesService, queue: Queue, asked: Engine) -> None:
+    request = ImageRequest(model=ModelId("sdxl"), prompt="a fox", engine=asked)
+    await service.submit(request, owner=OWNER)
+    assert queue.payloads[0]["engine"] == "diffusers"
+    assert engine_of(Drawing.from_json(queue.payloads[0])) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "field"),
+    [(Engine.SDCPP, "engine.not_installed", "engine"), (Engine.MLX, "model.not_converted", "model")],
+)
+async def test_an_engine_that_cannot_draw_is_refused_before_there_is_a_job(
+    service: ImagesService, queue: Queue, asked: Engine, code: str, field: str
+) -> None:
+    with pytest.raises(InglenookError) as refused:
+        await service.submit(ImageRequest(model=ModelId("sdxl"), prompt="a fox", engine=asked), owner=OWNER)
+    assert (refused.value.code, refused.value.field) == (code, field)
+    assert refused.value.hint
+    assert queue.payloads == []

@@ -8,14 +8,14 @@ import pytest
 
 from inglenook.base.ids import BlobId
 from inglenook.catalog.model import ImageDefaults, ModelRecord
-from inglenook.images.model import LoraChoice, Mode
+from inglenook.images.model import Engine, LoraChoice, Mode
 from inglenook.images.request import Limits
 from inglenook.images.request import plan as drawn
 from inglenook.pixels.model import Background, Fit, GridMode, Recipe
 from inglenook.sprites import plan
 from inglenook.sprites.canvas import Window
 from inglenook.sprites.errors import BadSprite
-from inglenook.sprites.model import Engine, Side, SpriteRequest
+from inglenook.sprites.model import Side, SpriteRequest
 from inglenook.sprites.plan import Ground, Order
 from inglenook.sprites.presets import MOTIONS, PRESETS, STYLES, known_lora, posed, worded
 from tests.unit.images.test_request import MODEL
@@ -43,7 +43,8 @@ def request(**fields: Any) -> SpriteRequest:
 
 def ordered(asked: SpriteRequest, record: ModelRecord = MODEL) -> Order:
     recipe, notes = plan.sprite_recipe(asked, record, None, ground=None)
-    wanted = plan.image_request(asked, record, size=plan.base_size(asked, record, recipe, most_px=2048))
+    size = plan.base_size(asked, record, recipe, most_px=2048)
+    wanted = plan.image_request(asked, record, engine=Engine.TORCH, size=size)
     drawing = drawn(wanted, record, limits=LIMITS, seed=7, image_size=None)
     return plan.order(asked, record, drawing, engine=Engine.TORCH, recipe=recipe, ground=None, notes=notes)
 

@@ -14,10 +14,10 @@ from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId
 from inglenook.engines.pixels import WriteOrder
 from inglenook.gallery.model import Source
 from inglenook.images import metadata
-from inglenook.images.model import LoraChoice
+from inglenook.images.model import Engine, LoraChoice
 from inglenook.jobs.model import Job, JobState
 from inglenook.pixels.model import Background, Recipe
-from inglenook.sprites.model import Engine, Side, SpriteRequest
+from inglenook.sprites.model import Side, SpriteRequest
 from inglenook.testing.pixels import opened, png_of
 from tests.sprite_bench import Studio, sprite_studio
 

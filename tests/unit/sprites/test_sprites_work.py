@@ -19,12 +19,13 @@ from inglenook.base.work import WorkClass
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
 from inglenook.images import metadata
+from inglenook.images.model import Engine
 from inglenook.images.request import plan as drawn
 from inglenook.jobs.model import Job, JobState
 from inglenook.pixels.model import Background, Recipe
 from inglenook.sprites import plan
 from inglenook.sprites.canvas import beside, laid, laid_mask, selected, window
-from inglenook.sprites.model import Engine, Side, SpriteRequest, Stage
+from inglenook.sprites.model import Side, SpriteRequest, Stage
 from inglenook.sprites.plan import Ground, Order
 from inglenook.sprites.work import SpriteWork
 from inglenook.store.blobs import LocalBlobs
@@ -147,7 +148,9 @@ def on_canvas(bench: Bench, canvas: Image.Image, mask: Image.Image | None, asked
     mask_blob = None if mask_png is None else keep(mask_png).id
     asked = replace(asked, image=keep(picture).id, mask=None if opens is None else keep(opens).id)
     recipe, notes = plan.sprite_recipe(asked, MODEL, canvas.size, ground=place)
-    wanted = plan.image_request(asked, MODEL, size=place.base, ground=image, mask=mask_blob)
+    wanted = plan.image_request(
+        asked, MODEL, engine=Engine.TORCH, size=place.base, ground=image, mask=mask_blob
+    )
     drawing = drawn(wanted, MODEL, limits=LIMITS, seed=7, image_size=place.base)
     assert asked.image is not None
     ground = Ground(asked.image, asked.mask, place, asked.continue_tile)

@@ -10,7 +10,7 @@ from inglenook.base.errors import Busy, Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelKind
 from inglenook.images.canvas import Margins, Rectangle
-from inglenook.images.model import HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
+from inglenook.images.model import Engine, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
 from inglenook.images.request import Drawing, Found, plan
 from inglenook.images.styles import styled
 from inglenook.images.work import parameters_of
@@ -29,6 +29,7 @@ ASKED: dict[str, tuple[str, object]] = {
     "prompt": ("a blue house", "a blue house"),
     "negative_prompt": ("snow", "snow"),
     "model": ("sdxl", "sdxl"),
+    "engine": ("sdcpp", Engine.SDCPP),
     "style": ("oil", "oil"),
     "steps": ("12", 12),
     "guidance_scale": ("7.5", 7.5),
@@ -56,6 +57,12 @@ def test_each_field_changes_the_request(name: str) -> None:
 def test_no_field_is_without_a_test_of_what_it_changes() -> None:
     elsewhere = {"size", "width", "height", "mask_id", "output_compression"}
     assert set(form.FIELDS) == {*ASKED, *elsewhere, *form.EXTEND, *form.RECTANGLE, *form.HIRES}
+
+
+def test_an_engine_that_is_none_is_told_at_its_field() -> None:
+    with pytest.raises(form.FormInvalid) as refused:
+        form.request_of(values(engine="cuda"), image=None, mask=None)
+    assert list(refused.value.problems.by_field) == ["engine"]
 
 
 def test_width_and_height_are_the_size() -> None:

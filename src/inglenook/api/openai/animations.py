@@ -14,7 +14,7 @@ from inglenook.api.paths import inside, told
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelRecord
-from inglenook.images.model import LoraChoice
+from inglenook.images.model import Engine, LoraChoice
 from inglenook.pixels.model import MAX_COLORS, Alpha, Background, Fit, GridMode, Recipe, Reduction
 from inglenook.sprites.model import DEFAULT_FRAME_STRENGTH, SpriteRequest
 
@@ -62,6 +62,7 @@ def moving(
         prompt=prompt,
         negative_prompt=fields.negative_prompt or None,
         model=model.id,
+        engine=Engine(fields.engine),
         base_width=None if base is None else base[0],
         base_height=None if base is None else base[1],
         recipe=recipe,

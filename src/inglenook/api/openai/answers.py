@@ -93,6 +93,8 @@ async def whole(job: Job, reply: Reply, *, gallery: Gallery) -> dict[str, Any]:
         "size": _size(parts[0]),
         "usage": NO_TOKENS,
         "job_id": job.id,
+        "engine": job.result.get("engine"),
+        "model": job.result.get("model"),
     }
     if reply.safety_identifier is not None:
         answer["safety_identifier"] = reply.safety_identifier
@@ -219,6 +221,8 @@ class _Pictures:
             "b64_json": await _base64(picture, self._reply.person, self._gallery),
             "usage": NO_TOKENS,
             "revised_prompt": self._reply.revised_prompt,
+            "engine": part.get("engine"),
+            "model": part.get("model"),
             **_ours(part),
         }
         if self._reply.safety_identifier is not None:

@@ -18,6 +18,8 @@ _IMAGES: dict[str, Any] = {
         "size": {"type": "string"},
         "usage": {"type": "object"},
         "job_id": {"type": "string"},
+        "engine": {"type": ["string", "null"], "enum": ["torch", "mlx", "sdcpp", None]},
+        "model": {"type": ["string", "null"]},
         "safety_identifier": {"type": "string"},
         "data": {
             "type": "array",
@@ -32,6 +34,8 @@ _IMAGES: dict[str, Any] = {
                     "seed": {"type": "integer"},
                     "width": {"type": "integer"},
                     "height": {"type": "integer"},
+                    "matted_by": {"type": ["string", "null"]},
+                    "notes": {"type": "array", "items": {"type": "string"}},
                 },
             },
         },

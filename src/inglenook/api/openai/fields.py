@@ -95,6 +95,7 @@ class PictureFields(BaseModel):
     user: Label | None = None
     safety_identifier: Label | None = None
 
+    engine: Literal["auto", "torch", "mlx", "sdcpp"] = "auto"
     negative_prompt: Text = ""
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None

@@ -18,7 +18,7 @@ from inglenook.api.openai.fields import (
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
 from inglenook.catalog.model import ModelRecord
-from inglenook.images.model import MAX_STEPS, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
+from inglenook.images.model import MAX_STEPS, Engine, HiresFix, ImageRequest, LoraChoice, Mode, OutputFormat
 from inglenook.images.styles import styled
 
 STEPS_FACTOR: Mapping[str, float] = {
@@ -156,6 +156,7 @@ def _common(fields: GenerationFields | EditFields | VariationFields, model: Mode
     lossless = fields.output_format == "png"
     return {
         "model": model.id,
+        "engine": Engine(fields.engine),
         "negative_prompt": fields.negative_prompt,
         "width": None if size is None else size[0],
         "height": None if size is None else size[1],

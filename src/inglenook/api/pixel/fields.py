@@ -22,6 +22,7 @@ from inglenook.images.model import (
     MAX_SEED,
     MAX_SIDE_PX,
     MAX_STEPS,
+    Engine,
     LoraChoice,
 )
 from inglenook.pixels.model import MAX_COLORS, Recipe, known_fields
@@ -33,7 +34,6 @@ from inglenook.sprites.model import (
     MAX_FRAMES,
     MAX_MOTION_CHARS,
     MIN_FRAME_MS,
-    Engine,
     Side,
     SpriteRequest,
 )

@@ -16,6 +16,7 @@ from inglenook.images.model import (
     MAX_PROMPT_CHARS,
     MAX_SEED,
     MAX_STEPS,
+    Engine,
 )
 from inglenook.images.model import MAX_SIDE_PX as MAX_BASE_PX
 from inglenook.pixels.model import MAX_COLORS, MAX_SIDE_PX, Background, Fit
@@ -24,7 +25,6 @@ from inglenook.sprites.model import (
     MAX_FRAMES,
     MAX_MOTION_CHARS,
     MIN_FRAME_MS,
-    Engine,
     Side,
 )
 

@@ -21,11 +21,11 @@ from inglenook.base.errors import Cancelled, Conflict, InglenookError, Invalid, 
 from inglenook.base.ids import BlobId, PersonId
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.door.services import Catalog, Jobs, SpriteMaking
-from inglenook.images.model import LoraChoice
+from inglenook.images.model import Engine, LoraChoice
 from inglenook.jobs.model import FINAL, EventType, JobState
 from inglenook.pixels.checking import read_recipe
 from inglenook.pixels.palettes import builtin
-from inglenook.sprites.model import Engine, Side, SpriteRequest
+from inglenook.sprites.model import Side, SpriteRequest
 from inglenook.sprites.presets import worded
 
 

@@ -29,8 +29,8 @@ from inglenook.door.caller import FromCaller, caller
 from inglenook.door.disconnect import while_connected
 from inglenook.door.problem import shown
 from inglenook.door.services import Catalog, Runtime, SpriteMaking
-from inglenook.sprites.engines import EngineStatus
-from inglenook.sprites.model import Engine
+from inglenook.images.engines import EngineStatus
+from inglenook.images.model import Engine
 
 MAX_BODY_BYTES: Final = 64 * KIB
 READY: Final = "ready"

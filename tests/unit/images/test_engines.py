@@ -8,8 +8,8 @@ import pytest
 from inglenook.base.errors import InglenookError
 from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ModelRecord
-from inglenook.sprites.engines import DrawingEngine, Engines
-from inglenook.sprites.model import Engine
+from inglenook.images.engines import DrawingEngine, Engines
+from inglenook.images.model import Engine
 from tests.unit.images.test_request import MODEL
 
 CONVERTED = replace(MODEL, id=ModelId("mlx/model"))
@@ -44,6 +44,18 @@ def test_auto_takes_the_first_that_is_here_and_can() -> None:
     assert engines.choose(Engine.AUTO, MODEL, loras=False) == (Engine.MLX, CONVERTED)
     assert engines.choose(Engine.AUTO, OTHER, loras=False) == (Engine.TORCH, OTHER)
     assert engines.choose(Engine.AUTO, MODEL, loras=True) == (Engine.TORCH, MODEL), "MLX here takes no LoRAs"
+
+
+def test_auto_passes_over_an_engine_that_lacks_what_is_asked_for() -> None:
+    engines = Engines([replace(MLX, lacks=frozenset({"vae"})), TORCH])
+    assert engines.choose(Engine.AUTO, MODEL, loras=False, needs=frozenset({"vae"}))[0] is Engine.TORCH
+    assert engines.choose(Engine.AUTO, MODEL, loras=False, needs=frozenset({"hires"}))[0] is Engine.MLX
+
+
+def test_the_reason_is_that_of_an_engine_which_would_draw_the_model() -> None:
+    other = engine(Engine.MLX, missing=lambda: ("No MLX.", None), draws=lambda _: None)
+    with pytest.raises(InglenookError, match="sd-server is not here"):
+        Engines([other, GONE]).choose(Engine.AUTO, MODEL, loras=False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which programs can draw a sprite, and what each of them can do. `app.py` fills the registry."""
+"""Which programs can draw, and what each of them can do. `app.py` fills the registry."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,9 +7,8 @@ from typing import Any
 
 from inglenook.catalog.errors import ModelUnusable
 from inglenook.catalog.model import ModelRecord
-from inglenook.images.errors import EngineMissing
-from inglenook.sprites.errors import NoLoras, NotConverted
-from inglenook.sprites.model import Engine
+from inglenook.images.errors import EngineMissing, NoLoras, NotConverted
+from inglenook.images.model import Engine
 
 Missing = tuple[str, str | None]
 """Why an engine cannot draw here, as a sentence, and what to do about it."""
@@ -56,6 +55,7 @@ class DrawingEngine:
         missing: why it cannot draw here, or None when it can. Cheap; may block.
         draws: the record that this engine draws with when that model is asked for (itself, or its
             conversion), or None. Blocks.
+        lacks: what a picture may ask for and this engine refuses: `vae`, `embeddings`, `hires`.
     """
 
     engine: Engine
@@ -69,6 +69,7 @@ class DrawingEngine:
     negative_prompt: bool = True
     families: tuple[str, ...] = ()
     devices: Sequence[str] = ()
+    lacks: frozenset[str] = frozenset()
 
 
 class Engines:
@@ -79,11 +80,14 @@ class Engines:
     def __init__(self, registered: Sequence[DrawingEngine]) -> None:
         self._registered = tuple(registered)
 
-    def choose(self, wanted: Engine, model: ModelRecord, *, loras: bool) -> tuple[Engine, ModelRecord]:
+    def choose(
+        self, wanted: Engine, model: ModelRecord, *, loras: bool, needs: frozenset[str] = frozenset()
+    ) -> tuple[Engine, ModelRecord]:
         """The engine, and the record that it draws with. Blocks.
 
         Args:
             loras: whether the request has any.
+            needs: what else it asks for, of `DrawingEngine.lacks`: `auto` takes an engine that has it.
 
         Raises:
             EngineMissing: the engine that is asked for is not here.
@@ -94,7 +98,7 @@ class Engines:
         if wanted is not Engine.AUTO:
             return self._named(wanted, model, loras=loras)
         for one in self._registered:
-            if one.missing() is None and (one.loras or not loras):
+            if one.missing() is None and (one.loras or not loras) and one.lacks.isdisjoint(needs):
                 record = one.draws(model)
                 if record is not None:
                     return one.engine, record
@@ -132,7 +136,9 @@ class Engines:
         return wanted, record
 
     def _nobody(self, model: ModelRecord) -> EngineMissing:
-        facts = [missing for one in self._registered if (missing := one.missing()) is not None]
+        absent = [(one, missing) for one in self._registered if (missing := one.missing()) is not None]
+        fitting = [missing for one, missing in absent if one.draws(model) is not None]
+        facts = fitting or [missing for _, missing in absent]
         fact, hint = facts[0] if facts else (f"No engine here can draw with {model.id}.", None)
         return EngineMissing(fact, hint=hint, field="engine")
 
