@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well two tiles join: a seam error, of tiles that `continue_tile` draws and of those that a recipe makes.
+"""How well tiles join: a seam error, of those that `continue_tile` draws and of those that a recipe makes.
 
-Seam error of two tiles side by side: the mean step across their seam over the mean step between neighbouring
-pixels inside both. A step is Euclid's distance in OKLab with alpha, as in `pixels.proof`. That a step is to be
-judged by those around it, and not by itself, is from "Graphcut Textures" (V. Kwatra and others, 2003, section
-3: the cost of a seam is divided by the gradients along it) and "Jigsaw Puzzles with Pieces of Unknown
-Orientation" (A. Gallagher, 2012: the gradient across two pieces is compared with the distribution of those
-inside). As there, the distribution counts too: `rank` is the share of the columns inside whose mean step is
-smaller than that over the seam. A seam that nobody finds has an error of about 1 and a rank of about 50 %; one
-that is sharper than whatever is inside has a rank of 100 %.
+Seam error of two tiles side by side: the mean step across their seam over the mean step between neighbours
+inside both. A step is Euclid's distance in OKLab with alpha, as in `pixels.proof`. That a step is judged by
+those around it, and not by itself, is from "Graphcut Textures" (V. Kwatra and others, 2003: the cost of a seam
+is divided by the gradients along it) and "Jigsaw Puzzles with Pieces of Unknown Orientation" (A. Gallagher,
+2012: the gradient across two pieces is compared with the distribution of those inside). As there, the
+distribution counts too: `rank` is the share of the columns inside whose mean step is smaller than that over
+the seam. A seam that nobody finds has an error of about 1 and a rank of about 50 %; one that is sharper than
+whatever is inside has a rank of 100 %.
 """
 
 import base64
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from inglenook.pixels.model import Recipe
+from inglenook.pixels.model import GridMode, Recipe
 from inglenook.pixels.pipeline import pixelate
 from inglenook.pixels.proof import LEAST_INSIDE, weighted
 from inglenook.testing.server import RunningServer
@@ -111,7 +111,9 @@ def means(joins: Sequence[Join]) -> dict[str, float]:
 def _halves(drawing: Rgba) -> tuple[Rgba, Rgba]:
     """Left and right, square, in the colours of one sprite."""
     half = len(drawing) // 2
-    (sprite,) = pixelate([drawing[half // 2 : half // 2 + half]], [None], Recipe(colors=COLORS))
+    (sprite,) = pixelate(
+        [drawing[half // 2 : half // 2 + half]], [None], Recipe(colors=COLORS, grid=GridMode.OFF)
+    )
     return sprite.pixels[:, :half], sprite.pixels[:, half:]
 
 

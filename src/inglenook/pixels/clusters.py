@@ -56,7 +56,7 @@ def _fullest(lab: Labs, valid: Mask, shift: float) -> tuple[Mask, npt.NDArray[np
 
 
 def central(lab: Labs, valid: Mask) -> Labs:
-    """float32 (rows, columns, 3): the colour of samples that were of one colour before something spoiled them.
+    """float32 (rows, columns, 3): the colour that all samples had before something spoiled them.
 
     Their geometric median (E. Weiszfeld, 1937): ringing and blocks pull at it from all sides and cancel out,
     as in a mean, and what strayed in from a neighbour moves it hardly, as with a median. Where more than half

@@ -151,9 +151,7 @@ def _chooser(
     if spoiled:
         agreeing = np.concatenate([agreement(one)[one[..., 3] > 0] for one in frames])
         weights = np.bincount(seen.inverse, agreeing, len(seen.rgb)).astype(np.int64)
-    return lambda most: palette_of(
-        seen.rgb, weights, most, recipe.quantiser, recipe.seed, spoiled=spoiled
-    )
+    return lambda most: palette_of(seen.rgb, weights, most, recipe.quantiser, recipe.seed, spoiled=spoiled)
 
 
 def _without_rare(palette: npt.NDArray[np.uint8], seen: Histogram, recipe: Recipe) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,8 @@ A picture of enlarged pixels changes colour at their borders only. For each axis
    the share of the edges that lie on a comb of that period (the coherence, 1 when all do), its angle the
    phase. The highest one gives the period or a whole part of it.
 3. **The coarsest that holds.** Half a period fits whatever the whole one fits. So the period is taken two,
-   three, ... times as long while no edges are left between the lines of the longer comb.
+   three, ... times as long while no edges are left between the lines of the longer comb. There each edge
+   counts with the cube of its weight: what JPEG leaves is many, but faint.
 4. **Fit.** A line through (number of the line, place of its edges), by weighted least squares, gives period
    and phase to a small part of a pixel. Whole numbers are taken where they explain the edges as well.
 
@@ -50,7 +51,8 @@ _CLEARLY: Final = 0.15
 """By so much must what a coarser look finds be surer."""
 _FINE: Final = 8  # bins of a profile in each pixel
 _SAMPLED: Final = 1 << 20  # pixels looked at along each axis; the rows between are left out
-_RINGING: Final = 4  # pixels to each side
+_RINGING: Final = 7  # pixels to each side: JPEG rings through the whole of its blocks, which are 8 wide
+_FEW: Final = 0.04  # of what lies on a line of the coarser comb; what lies between may come from anything
 _FULL_STEP: Final = 120.0  # sum of the channels' differences from which an edge weighs fully
 _LEAST_STEP: Final = 10.0  # below it is noise
 
@@ -188,20 +190,24 @@ class _Axis:
         least: the smallest period that can be seen.
         places: float64 (n,), ascending: where there are edges, in pixels from the border.
         weights: float64 (n,), the sum over the rows.
+        strong: float64 (n,), the sum of their cubes: a clear edge gives as much as a hundred faint ones, so
+            JPEG's own blocks and what rings in them do not pass for lines.
     """
 
     length: int
     least: float
     places: Floats
     weights: Floats
+    strong: Floats
 
     @classmethod
     def of(cls, colour: npt.NDArray[np.int16], scale: int, length: int) -> "_Axis":
         """Of the second axis of int16 (rows, length / scale, channels)."""
         stride = max(1, -(-colour.shape[0] * colour.shape[1] // _SAMPLED))
-        profile = _profile(colour[stride // 2 :: stride])
+        profile, strong = _profile(colour[stride // 2 :: stride])
         at = np.flatnonzero(profile)
-        return cls(length, LEAST_PERIOD * scale, at.astype(np.float64) * (scale / _FINE), profile[at])
+        places = at.astype(np.float64) * (scale / _FINE)
+        return cls(length, LEAST_PERIOD * scale, places, profile[at], strong[at])
 
     def comb(self) -> _Comb | None:
         """The coarsest comb that holds the edges."""
@@ -246,23 +252,24 @@ class _Axis:
         away = np.abs(self.places - comb.phase - number * comb.period)
         near = away <= max(0.75, 0.2 * comb.period)
         noise = self._noise(comb, near)
-        each = np.bincount(number[near].astype(np.int64) % times, self.weights[near], times)
+        each = np.bincount(number[near].astype(np.int64) % times, self.strong[near], times)
         start = int(np.argmax(each))
         lines = max(1.0, (self.length / comb.period) * (times - 1) / times)
         others = (each.sum() - each[start]) / lines
-        alone = 0.02 * each[start] / max(1.0, self.length / comb.period / times)
+        alone = _FEW * each[start] / max(1.0, self.length / comb.period / times)
         if others > max(3 * noise, alone):
             return None
-        return start if self._coherence(comb.period * times) >= 0.9 * self._coherence(comb.period) else None
+        longer, itself = (self._coherence(one, self.strong) for one in (comb.period * times, comb.period))
+        return start if longer >= 0.9 * itself else None
 
     def _noise(self, comb: _Comb, near: npt.NDArray[np.bool_]) -> float:
-        """Weight that lies by chance within reach of a line, from what lies between the lines."""
+        """What lies by chance within reach of a line, from what lies between the lines, in cubes."""
         reach = 2 * max(0.75, 0.2 * comb.period)
         between = comb.period - reach
         if between <= 0.5:
             return 0.0
         lines = self.length / comb.period
-        return float(self.weights[~near].sum()) / lines * reach / between
+        return float(self.strong[~near].sum()) / lines * reach / between
 
     def _fitted(self, period: float, phase: float | None = None) -> _Comb:
         """The comb nearest to this one that fits the edges best."""
@@ -273,7 +280,8 @@ class _Axis:
             period, phase = self._line(period, phase, reach)
         period, phase = self._plain(period, phase)
         most = float(np.sinc(1 / period)) if abs(period - round(period)) * self.length > period else 1.0
-        return _Comb(period, phase % period, self._coherence(period), most, self._independent(), self.length)
+        coherence = self._coherence(period, self.weights)
+        return _Comb(period, phase % period, coherence, most, self._independent(), self.length)
 
     def _line(self, period: float, phase: float, reach: float) -> tuple[float, float]:
         """Weighted least squares through the edges within `reach` periods of a line."""
@@ -309,17 +317,18 @@ class _Axis:
         away = np.abs(self.places - phase - np.rint((self.places - phase) / period) * period)
         return float(np.average(away, weights=self.weights))
 
-    def _coherence(self, period: float) -> float:
-        turned = np.exp(2j * np.pi * self.places / period) @ self.weights
-        return float(abs(turned) / self.weights.sum())
+    def _coherence(self, period: float, weights: Floats) -> float:
+        turned = np.exp(2j * np.pi * self.places / period) @ weights
+        return float(abs(turned) / weights.sum())
 
     def _independent(self) -> float:
         columns = np.bincount(np.rint(self.places).astype(np.int64), self.weights)
         return float(columns.sum() ** 2 / (columns**2).sum())
 
 
-def _profile(colour: npt.NDArray[np.int16]) -> Floats:
-    """float64 (length * `_FINE` + 1,): the weight of the edges at each eighth of a pixel.
+def _profile(colour: npt.NDArray[np.int16]) -> tuple[Floats, Floats]:
+    """float64 (length * `_FINE` + 1,) each: the weight of the edges at each eighth of a pixel, and the sum of
+    the cubes of their weights.
 
     A place p is the border between pixel p - 1 and pixel p.
     """
@@ -338,4 +347,8 @@ def _profile(colour: npt.NDArray[np.int16]) -> Floats:
     off = np.where(bend < 0, (left - right) / (2 * np.minimum(bend, -1e-6)), 0.0)
     place = np.rint((at + 1 + off) * _FINE).astype(np.int64)
     weights = np.minimum(top, _FULL_STEP) / _FULL_STEP
-    return np.bincount(place, weights, colour.shape[1] * _FINE + 1).astype(np.float64)
+    count = colour.shape[1] * _FINE + 1
+    return (
+        np.bincount(place, weights, count).astype(np.float64),
+        np.bincount(place, weights**3, count).astype(np.float64),
+    )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The colours that a spoiled sprite had.
 
-Where a picture's grid was found its cells were of one colour each, out of few, before blur, ringing or JPEG moved
-them apart. So its palette is not the one that misses the cells least, which is drawn towards the worst of
-them, but the one that most of them scatter around.
+Where a picture's grid was found its cells were of one colour each, out of few, before blur, ringing or JPEG
+moved them apart. So its palette is not the one that misses the cells least, which is drawn towards the worst
+of them, but the one that most of them scatter around.
 """
 
 from typing import Final

@@ -65,6 +65,15 @@ def test_the_grid_survives(make, spoil) -> None:
     assert off(grid.phase_y, 0, width / 32) < 1.0
 
 
+@pytest.mark.parametrize("quality", [60, 75, 90])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ringing_of_jpeg_s_blocks_is_not_taken_for_cells(seed: int, quality: int) -> None:
+    """A cell of four pixels is half of a block: what rings beside an outline lies at each second pixel."""
+    grid = find_grid(through_jpeg(enlarged(subject(seed, 32), 128, 128), quality))
+    assert grid is not None
+    assert (grid.period_x, grid.period_y, grid.phase_x, grid.phase_y) == (4.0, 4.0, 0.0, 0.0)
+
+
 def discs(seed: int, *, kind: str) -> np.ndarray:
     random = np.random.default_rng(seed)
     image = Image.new("RGBA", (256, 256), "white")
