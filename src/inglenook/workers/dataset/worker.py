@@ -2,14 +2,10 @@
 """The worker's main thread: one piece of work after another until told to end."""
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
-from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
 from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, Message, OutOfMemory, Shutdown
+from inglenook.wire.message import Message, OutOfMemory
 from inglenook.wire.studio.dataset import (
     CheckDataset,
     DatasetFailed,
@@ -21,57 +17,16 @@ from inglenook.wire.studio.dataset import (
 from inglenook.workers.dataset.checking import Checking
 from inglenook.workers.dataset.errors import Stopped
 from inglenook.workers.dataset.reading import Reading
-from inglenook.workers.inbox import EXIT_DONE, EXIT_PEER_GONE, Inbox
+from inglenook.workers.serving import FilesWorker
 from inglenook.workers.telling import in_words, log_failure
 
 log = logging.getLogger(__name__)
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
+class Worker(FilesWorker[OpenDataset, DatasetWork]):
+    opens = OpenDataset
 
-
-class Worker:
-    """Args:
-    spool: this child's private folder.
-    bound: limits the memory of this process to so many bytes.
-    """
-
-    def __init__(
-        self,
-        *,
-        channel: Sender,
-        inbox: Inbox[OpenDataset, DatasetWork],
-        spool: Path,
-        bound: Callable[[int], None],
-        clock: Clock,
-    ) -> None:
-        self._channel = channel
-        self._inbox = inbox
-        self._spool = spool
-        self._bound = bound
-        self._clock = clock
-
-    def run(self) -> int:
-        """Returns the process's exit status."""
-        try:
-            opened = self._inbox.next()
-            if not isinstance(opened, OpenDataset):
-                return EXIT_DONE
-            if opened.memory_bytes is not None:
-                self._bound(opened.memory_bytes)
-            self._inbox.loaded()
-            self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
-            while not isinstance(work := self._inbox.next(), Shutdown):
-                assert isinstance(work, DatasetWork)
-                last = self._done(work)
-                self._inbox.finished()
-                self._channel.send(last)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
-
-    def _done(self, work: DatasetWork) -> Message:
+    def do(self, work: DatasetWork) -> Message:
         reading = None
         try:
             if isinstance(work, ReadDataset):

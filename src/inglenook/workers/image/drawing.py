@@ -16,11 +16,7 @@ from inglenook.wire.image import (
     DrawFailed,
     Drawn,
     LastWord,
-    Notice,
-    PictureMade,
-    Progress,
     SavingLevel,
-    Stage,
 )
 from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image import denoise, hires
@@ -33,12 +29,11 @@ from inglenook.workers.image.memory import MEMORY_ERRORS, evidence_of
 from inglenook.workers.image.preview import preview_levels
 from inglenook.workers.image.schedulers import check_steps
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.image.studio import DEFAULT_STRENGTH, AnyStudio
 from inglenook.workers.image.textcache import TextCache, picture_key, text_key
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STRENGTH = {"image": 0.8, "inpaint": 1.0}
-"""For a Draw that names none: enough of the picture stays to be recognised; a masked part is drawn anew."""
 
 _WHAT_SAVES = {
     1: "one half of the guidance at a time",
@@ -55,7 +50,7 @@ class Passes:
     second: Plan | None
 
 
-class Studio:
+class Studio(AnyStudio):
     """One loaded model and everything that a Draw needs around it.
 
     Args:
@@ -76,12 +71,8 @@ class Studio:
         should_stop: Callable[[], bool],
         clock: Clock,
     ) -> None:
+        super().__init__(saving=saving, spool=spool, send=send, should_stop=should_stop, clock=clock)
         self._family = family
-        self.saving = saving
-        self._spool = spool
-        self._send = send
-        self._should_stop = should_stop
-        self._clock = clock
         self._begun: Fetched | None = None
         self._texts = TextCache(family.device.torch)
 
@@ -229,20 +220,7 @@ class Studio:
             self._denoise(draw, picture, index, before, steps)
         self._stop_if_asked(index, steps + 1)
         pixels = self._family.decode(picture.latents)
-        self._progress(draw, "decode", index, 1, 1)
-        file = self._spool.write("picture", pixels)
-        self._send(
-            PictureMade(
-                job=draw.job,
-                picture=index,
-                seed=draw.seeds[index],
-                file=file,
-                width=pixels.shape[1],
-                height=pixels.shape[0],
-                seconds=self._clock.monotonic() - began,
-            )
-        )
-        return file
+        return self._hang(draw, index, pixels, began=began)
 
     def _denoise(self, draw: Draw, picture: Picture, index: int, before: int, steps: int) -> None:
         """All steps of one pass. `before` of the picture's `steps` have been taken in an earlier one."""
@@ -275,10 +253,6 @@ class Studio:
             begun = device.fetch(preview_levels(self._family.preview_map(), denoise.believed(picture)))
         ready, self._begun = (self._begun, begun) if device.runs_ahead else (begun, None)
         return None if ready is None else self._spool.write("preview", ready.numpy())
-
-    def _stop_if_asked(self, index: int, step: int) -> None:
-        if self._should_stop():
-            raise Stopped(picture=index, step=step)
 
     def _stopped(self, draw: Draw, stop: Stopped) -> DrawCancelled:
         stop.__traceback__ = None  # it holds the frames, and the frames hold the tensors
@@ -314,24 +288,6 @@ class Studio:
             message=f"Memory ran out on {self._family.device.torch} at {draw.width} x {draw.height} pixels, "
             f"also at saving level {self.saving} of {MAX_SAVING}: {_figures(evidence)}.",
             out_of_memory=evidence,
-        )
-
-    def _notice(self, draw: Draw, text: str) -> None:
-        self._send(Notice(job=draw.job, text=text))
-
-    def _progress(
-        self, draw: Draw, stage: Stage, index: int, step: int, steps: int, preview: str | None = None
-    ) -> None:
-        self._send(
-            Progress(
-                job=draw.job,
-                stage=stage,
-                picture=index,
-                pictures=len(draw.seeds),
-                step=step,
-                steps=steps,
-                preview=preview,
-            )
         )
 
 

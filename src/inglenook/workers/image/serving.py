@@ -3,8 +3,6 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from inglenook.base.errors import InglenookError
@@ -26,7 +24,7 @@ class Drawing(Protocol):
 
 
 class DrawingWorker(ModelWorker[LoadImageModel, Draw, ModelT], Generic[ModelT]):
-    loads: ClassVar[type[Message]] = LoadImageModel
+    opens: ClassVar[type[Message]] = LoadImageModel
     failed_to_load: ClassVar[str] = "load.unsupported"
 
     @abstractmethod
@@ -35,17 +33,16 @@ class DrawingWorker(ModelWorker[LoadImageModel, Draw, ModelT], Generic[ModelT]):
     def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - for those who know
         return None
 
-    def ready(self, model: ModelT, request: LoadImageModel) -> Callable[[Draw], Message]:
-        return partial(_drawn, self.studio(model, request))
+    def ready(self, model: ModelT, request: LoadImageModel) -> None:
+        self._studio = self.studio(model, request)
 
-
-def _drawn(studio: Drawing, work: Draw) -> Message:
-    try:
-        return studio.execute(work)
-    except PeerGone:
-        raise
-    except InglenookError as error:
-        return DrawFailed(job=work.job, code=error.code, message=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
-        log_failure(log, "a draw failed", error)
-        return DrawFailed(job=work.job, code="draw.failed", message=in_words(error))
+    def do(self, work: Draw) -> Message:
+        try:
+            return self._studio.execute(work)
+        except PeerGone:
+            raise
+        except InglenookError as error:
+            return DrawFailed(job=work.job, code=error.code, message=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a library raises fails this job and no other
+            log_failure(log, "a draw failed", error)
+            return DrawFailed(job=work.job, code="draw.failed", message=in_words(error))

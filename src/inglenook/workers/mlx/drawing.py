@@ -14,16 +14,13 @@ from inglenook.wire.image import (
     DrawFailed,
     Drawn,
     LastWord,
-    Notice,
-    PictureMade,
-    Progress,
     SavingLevel,
-    Stage,
 )
 from inglenook.wire.message import Message, OutOfMemory
 from inglenook.workers.image.checking import check
 from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.image.studio import DEFAULT_STRENGTH, AnyStudio
 from inglenook.workers.mlx import hires, memory, sampling
 from inglenook.workers.mlx.model import Model, Text
 from inglenook.workers.mlx.pixels import as_input, at_size, mask_of
@@ -32,7 +29,6 @@ from inglenook.workers.mlx.sampling import Picture, Plan, Source
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STRENGTH = {"image": 0.8, "inpaint": 1.0}
 _WHAT_SAVES = {1: "one half of the guidance at a time", 2: "the VAE in tiles", 3: "the VAE in tiles"}
 _TEXTS_KEPT = 8
 
@@ -45,7 +41,7 @@ class Passes:
     second: Plan | None
 
 
-class Studio:
+class Studio(AnyStudio):
     """One loaded model and everything that a Draw needs around it.
 
     Args:
@@ -64,12 +60,8 @@ class Studio:
         should_stop: Callable[[], bool],
         clock: Clock,
     ) -> None:
+        super().__init__(saving=saving, spool=spool, send=send, should_stop=should_stop, clock=clock)
         self._model = model
-        self.saving = saving
-        self._spool = spool
-        self._send = send
-        self._should_stop = should_stop
-        self._clock = clock
         self._texts: OrderedDict[Hashable, Text] = OrderedDict()
 
     def execute(self, draw: Draw) -> LastWord:
@@ -191,20 +183,7 @@ class Studio:
             self._denoise(draw, picture, index, before, steps)
         self._stop_if_asked(index, steps + 1)
         pixels = self._model.decode(picture.latents)
-        self._progress(draw, "decode", index, 1, 1)
-        file = self._spool.write("picture", pixels)
-        self._send(
-            PictureMade(
-                job=draw.job,
-                picture=index,
-                seed=seed,
-                file=file,
-                width=pixels.shape[1],
-                height=pixels.shape[0],
-                seconds=self._clock.monotonic() - began,
-            )
-        )
-        return file
+        return self._hang(draw, index, pixels, began=began)
 
     def _denoise(self, draw: Draw, picture: Picture, index: int, before: int, steps: int) -> None:
         """All steps of one pass. `before` of the picture's `steps` have been taken in an earlier one."""
@@ -230,10 +209,6 @@ class Studio:
             return None
         pixels = preview_pixels(self._model.preview_map(), sampling.believed(picture))
         return self._spool.write("preview", pixels)
-
-    def _stop_if_asked(self, index: int, step: int) -> None:
-        if self._should_stop():
-            raise Stopped(picture=index, step=step)
 
     def _stopped(self, draw: Draw, stop: Stopped) -> DrawCancelled:
         stop.__traceback__ = None  # it holds the frames, and the frames hold the arrays
@@ -272,24 +247,6 @@ class Studio:
             message=f"Memory ran out at {draw.width} x {draw.height} pixels, also at saving level "
             f"{self.saving} of {MAX_SAVING}: {figure}.",
             out_of_memory=evidence,
-        )
-
-    def _notice(self, draw: Draw, text: str) -> None:
-        self._send(Notice(job=draw.job, text=text))
-
-    def _progress(
-        self, draw: Draw, stage: Stage, index: int, step: int, steps: int, preview: str | None = None
-    ) -> None:
-        self._send(
-            Progress(
-                job=draw.job,
-                stage=stage,
-                picture=index,
-                pictures=len(draw.seeds),
-                step=step,
-                steps=steps,
-                preview=preview,
-            )
         )
 
 

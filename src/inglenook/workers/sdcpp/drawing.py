@@ -13,19 +13,16 @@ from inglenook.wire.image import (
     DrawFailed,
     Drawn,
     LastWord,
-    PictureMade,
-    Progress,
     SavingLevel,
-    Stage,
 )
 from inglenook.wire.message import Message
 from inglenook.workers.image.checking import check
 from inglenook.workers.image.errors import DrawInvalid, Stopped
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.image.studio import DEFAULT_STRENGTH, AnyStudio
 from inglenook.workers.sdcpp.painting import Painter, Painting
 from inglenook.workers.sdcpp.samplers import sampler
 
-DEFAULT_STRENGTH: Final = {"image": 0.8, "inpaint": 1.0}
 TILING_FROM: Final[SavingLevel] = 1
 
 
@@ -38,7 +35,7 @@ class Abilities:
     sees_masked_picture = False
 
 
-class Studio:
+class Studio(AnyStudio):
     """One loaded model and everything that a Draw needs around it.
 
     Args:
@@ -57,12 +54,8 @@ class Studio:
         should_stop: Callable[[], bool],
         clock: Clock,
     ) -> None:
+        super().__init__(saving=saving, spool=spool, send=send, should_stop=should_stop, clock=clock)
         self._painter = painter
-        self._saving = saving
-        self._spool = spool
-        self._send = send
-        self._should_stop = should_stop
-        self._clock = clock
 
     def execute(self, draw: Draw) -> LastWord:
         """Returns the last word. Raises `PaintFailed`."""
@@ -70,19 +63,18 @@ class Studio:
         try:
             check(draw, Abilities())
             check_here(draw)
-            self._saving = max(self._saving, draw.saving)
+            self.saving = max(self.saving, draw.saving)
             for index in range(len(draw.seeds)):
                 self._make(draw, index)
         except DrawInvalid as error:
             return DrawFailed(job=draw.job, code=error.code, message=str(error))
         except Stopped as stop:
             return DrawCancelled(job=draw.job, picture=stop.picture, step=stop.step)
-        return Drawn(job=draw.job, seconds=self._clock.monotonic() - began, saving=self._saving)
+        return Drawn(job=draw.job, seconds=self._clock.monotonic() - began, saving=self.saving)
 
     def _make(self, draw: Draw, index: int) -> None:
         """One picture, from its noise to its file. It reads the prompt anew, so that comes before each."""
-        if self._should_stop():
-            raise Stopped(picture=index, step=1)
+        self._stop_if_asked(index, 1)
         began, done = self._clock.monotonic(), 0
         painting = self._painting(draw, draw.seeds[index])
 
@@ -95,18 +87,7 @@ class Studio:
             self._progress(draw, "denoise", index, number, steps, file)
 
         pixels = self._painter.paint(painting, step=step)
-        self._progress(draw, "decode", index, 1, 1)
-        self._send(
-            PictureMade(
-                job=draw.job,
-                picture=index,
-                seed=draw.seeds[index],
-                file=self._spool.write("picture", kept_outside(pixels, painting)),
-                width=pixels.shape[1],
-                height=pixels.shape[0],
-                seconds=self._clock.monotonic() - began,
-            )
-        )
+        self._hang(draw, index, kept_outside(pixels, painting), began=began)
 
     def _painting(self, draw: Draw, seed: int) -> Painting:
         image = mask = None
@@ -131,23 +112,8 @@ class Studio:
             mask=mask,
             strength=strength,
             clip_skip=draw.clip_skip,
-            tiled=self._saving >= TILING_FROM,
+            tiled=self.saving >= TILING_FROM,
             preview_every=draw.preview_every,
-        )
-
-    def _progress(
-        self, draw: Draw, stage: Stage, index: int, step: int, steps: int, preview: str | None = None
-    ) -> None:
-        self._send(
-            Progress(
-                job=draw.job,
-                stage=stage,
-                picture=index,
-                pictures=len(draw.seeds),
-                step=step,
-                steps=steps,
-                preview=preview,
-            )
         )
 
 

@@ -32,6 +32,7 @@ class Worker(DrawingWorker[Painter]):
         return self._load(request), Path(request.path).stat().st_size
 
     def studio(self, model: Painter, request: LoadImageModel) -> Studio:
+        self._painter = model
         return Studio(
             painter=model,
             saving=request.saving,
@@ -41,5 +42,5 @@ class Worker(DrawingWorker[Painter]):
             clock=self._clock,
         )
 
-    def close(self, model: Painter) -> None:
-        model.close()
+    def close(self) -> None:
+        self._painter.close()

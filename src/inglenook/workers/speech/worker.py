@@ -4,7 +4,6 @@
 import contextlib
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ class Worker(ModelWorker[LoadSpeechModel, Transcribe, Any]):
     load: reads a model onto a device.
     """
 
-    loads = LoadSpeechModel
+    opens = LoadSpeechModel
 
     def __init__(
         self,
@@ -55,19 +54,21 @@ class Worker(ModelWorker[LoadSpeechModel, Transcribe, Any]):
         log.info("computing in %s", model.model.compute_type)
         return model, (Path(request.path) / "model.bin").stat().st_size
 
-    def ready(self, model: Any, request: LoadSpeechModel) -> Callable[[Transcribe], Message]:
-        return partial(self._transcribe, model, request)
+    def ready(self, model: Any, request: LoadSpeechModel) -> None:
+        self._model, self._request = model, request
 
-    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - CTranslate2 names it
+    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - there is one
         return evidence_of(error)
 
-    def _transcribe(self, model: Any, load: LoadSpeechModel, work: Transcribe) -> Message:
-        began = self._clock.monotonic()
+    def do(self, work: Transcribe) -> Message:
+        began, load = self._clock.monotonic(), self._request
         spool = Path(load.spool)
         into = spool / f"{work.job}.pcm"
         try:
             recording = self._read(spool, work, load.ffmpeg, into)
-            transcriber = Transcriber(model, send=self._channel.send, should_stop=self._inbox.should_stop)
+            transcriber = Transcriber(
+                self._model, send=self._channel.send, should_stop=self._inbox.should_stop
+            )
             language = transcriber.write_down(work, recording)
         except PeerGone:
             raise

@@ -4,17 +4,18 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
 from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, LoadFailed, Message, Shutdown
+from inglenook.wire.message import Loaded, LoadFailed, Message
 from inglenook.wire.studio.training import OpenStudio
 from inglenook.workers.image.memory import evidence_of
-from inglenook.workers.inbox import EXIT_DONE, EXIT_LOAD_FAILED, EXIT_PEER_GONE, Inbox
+from inglenook.workers.inbox import Inbox
+from inglenook.workers.serving import Sender, ServingWorker
 from inglenook.workers.studio.context import Context
 from inglenook.workers.studio.data.loading import loader_died, tells_of_a_dead_loader
 from inglenook.workers.studio.device import StudioDevice
@@ -28,45 +29,28 @@ LONGEST_MESSAGE = 4000
 MEMORY_HINT = "use a smaller batch_size with a batch_multiplier, smaller pictures, or precision bf16-mixed"
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
-
-
-class Worker:
+class Worker(ServingWorker[OpenStudio, Any]):
     """Args:
     channel: to the server.
     inbox: from the server; its thread is running.
     gate: what the inbox steers.
     """
 
+    opens = OpenStudio
+
     def __init__(self, *, channel: Sender, inbox: Inbox[OpenStudio, Any], gate: Gate, clock: Clock) -> None:
-        self._channel = channel
-        self._inbox = inbox
+        super().__init__(channel=channel, inbox=inbox, clock=clock)
         self._gate = gate
-        self._clock = clock
 
     def run(self) -> int:
-        """Returns the process's exit status."""
         quieten()
-        try:
-            request = self._inbox.next()
-            if not isinstance(request, OpenStudio):
-                return EXIT_DONE  # a Shutdown before anything was opened
-            context = self._opened(request)
-            if context is None:
-                return EXIT_LOAD_FAILED
-            while not isinstance(work := self._inbox.next(), Shutdown):
-                last_word = self._do(work, context)
-                context.device.release()
-                self._inbox.finished()
-                self._gate.clear()
-                self._channel.send(last_word)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
+        return super().run()
 
-    def _opened(self, request: OpenStudio) -> Context | None:
-        """The device proven to work, `Loaded` sent; or None, `LoadFailed` sent."""
+    def put_away(self) -> None:
+        self._gate.clear()
+
+    def open(self, request: OpenStudio) -> bool:
+        """The device is proven to work."""
         began = self._clock.monotonic()
         if request.threads is not None:
             torch.set_num_threads(request.threads)
@@ -77,12 +61,12 @@ class Worker:
             self._channel.send(
                 LoadFailed(code="load.failed", message=f"{request.device} does not work: {in_words(error)}")
             )
-            return None
+            return False
         self._inbox.loaded()
         seconds = self._clock.monotonic() - began
         log.info("ready on %s after %.1f s", request.device, seconds)
         self._channel.send(Loaded(seconds=seconds, weights_bytes=0))
-        return Context(
+        self._context = Context(
             send=self._channel.send,
             should_stop=self._inbox.should_stop,
             device=device,
@@ -91,8 +75,15 @@ class Worker:
             gate=self._gate,
             clock=self._clock,
         )
+        return True
 
-    def _do(self, work: Message, context: Context) -> Message:
+    def do(self, work: Message) -> Message:
+        try:
+            return self._last_word(work, self._context)
+        finally:
+            self._context.device.release()
+
+    def _last_word(self, work: Message, context: Context) -> Message:
         handler = HANDLERS[type(work)]
         try:
             return handler.run(work, context)

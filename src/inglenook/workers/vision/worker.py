@@ -3,7 +3,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ class Worker(ModelWorker[LoadVisionModel, Predict | Matte, Network]):
     load: reads a model onto a device.
     """
 
-    loads = LoadVisionModel
+    opens = LoadVisionModel
 
     def __init__(
         self,
@@ -57,13 +56,14 @@ class Worker(ModelWorker[LoadVisionModel, Predict | Matte, Network]):
     def read(self, request: LoadVisionModel) -> tuple[Network, int]:
         return self._load(request), Path(request.path).stat().st_size
 
-    def ready(self, model: Network, request: LoadVisionModel) -> Callable[[Predict | Matte], Message]:
-        return partial(self._last_word, model, request)
+    def ready(self, model: Network, request: LoadVisionModel) -> None:
+        self._network, self._request = model, request
 
-    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - onnxruntime names it
+    def evidence(self, error: Exception, device: str) -> OutOfMemory | None:  # noqa: ARG002 - there is one
         return evidence_of(error)
 
-    def _last_word(self, network: Network, load: LoadVisionModel, work: Predict | Matte) -> Message:
+    def do(self, work: Predict | Matte) -> Message:
+        network, load = self._network, self._request
         try:
             if isinstance(work, Matte):
                 return self._matte(network, load, work)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import mlx.core as mx
 import msgspec
@@ -30,7 +29,6 @@ from inglenook.wire.mlx import (
     OpenConverter,
 )
 from inglenook.workers.image.errors import LoadCorrupt, LoadUnsupported
-from inglenook.workers.inbox import EXIT_DONE, EXIT_PEER_GONE, Inbox
 from inglenook.workers.mlx.convert.folder import read_folder
 from inglenook.workers.mlx.convert.single import read_single
 from inglenook.workers.mlx.convert.source import Model
@@ -41,38 +39,23 @@ from inglenook.workers.mlx.convert.writing import (
     write_manifest,
     write_model,
 )
+from inglenook.workers.serving import ServingWorker
 from inglenook.workers.telling import in_words, log_failure
 
 log = logging.getLogger(__name__)
 
 
-class Sender(Protocol):
-    def send(self, message: Message) -> None: ...
+class Worker(ServingWorker[OpenConverter, ConvertModel]):
+    opens = OpenConverter
 
-
-class Worker:
-    def __init__(self, *, channel: Sender, inbox: Inbox[OpenConverter, ConvertModel], clock: Clock) -> None:
-        self._channel = channel
-        self._inbox = inbox
-        self._clock = clock
-
-    def run(self) -> int:
-        """Returns the process's exit status."""
+    def open(self, request: OpenConverter) -> bool:  # noqa: ARG002 - it says nothing
         mx.set_default_device(mx.Device(mx.cpu))  # nothing is computed; the GPU may be at work for somebody
-        try:
-            if not isinstance(self._inbox.next(), OpenConverter):
-                return EXIT_DONE
-            self._inbox.loaded()
-            self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
-            while isinstance(work := self._inbox.next(), ConvertModel):
-                last_word = convert(
-                    work, tell=self._channel.send, should_stop=self._inbox.should_stop, clock=self._clock
-                )
-                self._inbox.finished()
-                self._channel.send(last_word)
-        except PeerGone:
-            return EXIT_PEER_GONE
-        return EXIT_DONE
+        self._inbox.loaded()
+        self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
+        return True
+
+    def do(self, work: ConvertModel) -> ConvertLastWord:
+        return convert(work, tell=self._channel.send, should_stop=self._inbox.should_stop, clock=self._clock)
 
 
 def convert(
