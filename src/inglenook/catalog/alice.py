@@ -75,7 +75,7 @@ def _document(path: Path) -> Mapping[str, Any] | None:
 
 
 def _sidecar(document: Mapping[str, Any], model: Path, needs: Sequence[Need], name: str) -> Sidecar:
-    parts = {}
+    parts: dict[str, str] = {}
     for key, roles in _ROLES.items():
         stem = _lent(document.get(key), model)
         if stem is not None:

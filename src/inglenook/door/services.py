@@ -231,13 +231,13 @@ class SpriteMaking(Protocol):
         """Presets, styles, motions, sizes and base sizes, as JSON for a form."""
         ...
 
-    def default_model(self) -> ModelId | None:
-        """What "auto" draws with; None where nothing can. Blocks."""
-        ...
-
 
 class Sprites(SpriteMaking, Protocol):
     """Besides: sprites of pictures that exist, and files of sprites."""
+
+    def default_model(self) -> ModelId | None:
+        """What "auto" draws with; None where nothing can. Blocks."""
+        ...
 
     async def kept(self, picture: PictureId, *, person: PersonId) -> KeptSprite:
         """A picture of the gallery as frames."""
