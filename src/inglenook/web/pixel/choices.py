@@ -7,7 +7,7 @@ from typing import Final
 
 from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ModelRecord
-from inglenook.sprites.engines import EngineStatus
+from inglenook.images.engines import EngineStatus
 from inglenook.sprites.presets import is_tiny, known_lora
 from inglenook.web.ranges import family_of, served
 from inglenook.web.words import capfirst
