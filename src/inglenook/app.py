@@ -37,7 +37,7 @@ from inglenook.engines.diffusers import DiffusersEngine
 from inglenook.engines.llamacpp.engine import LlamaEngine
 from inglenook.engines.llamacpp.found import LlamaPrograms
 from inglenook.engines.llamacpp.kinds import Kinds
-from inglenook.engines.mlx import MlxEngine
+from inglenook.engines.mlx import Converters, MlxEngine
 from inglenook.engines.onnx import OnnxEngine, kinds_of_devices
 from inglenook.engines.pixels import PixelWorkshop
 from inglenook.engines.sdcpp import SdcppEngine
@@ -46,6 +46,7 @@ from inglenook.engines.whisper import WhisperEngine, find_ffmpeg
 from inglenook.gallery.links import PictureLinks
 from inglenook.gallery.records import PictureRecords
 from inglenook.gallery.service import GalleryService
+from inglenook.images.conversion import ConversionService, ConvertWork
 from inglenook.images.engines import DrawingEngine, Engines
 from inglenook.images.importing import PictureImporter
 from inglenook.images.model import Engine
@@ -127,6 +128,7 @@ class Workshop:
     speech: SpeechService
     predictions: PredictionService
     sprites: SpritesService
+    conversions: ConversionService
     links: PictureLinks
     outgoing: OutgoingService
     configuration: Configuration
@@ -251,7 +253,18 @@ async def _running(
     sprite_work = SpriteWork(
         drawing=work, pixels=pixels, matting=matting, gallery=gallery, blobs=blobs, clock=clock
     )
-    works: list[Work] = [work, sprite_work, *studio.works, *studio_works]
+    convert_work = ConvertWork(
+        catalog=catalog,
+        converters=Converters(
+            spool_root=data / "spool",
+            start_timeout_s=settings.runtime.start_timeout_s,
+            cancel_grace_s=settings.runtime.cancel_grace_s,
+            stop_grace_s=settings.runtime.stop_grace_s,
+        ),
+        models=data / "models",
+        clock=clock,
+    )
+    works: list[Work] = [work, sprite_work, convert_work, *studio.works, *studio_works]
     jobs = JobsService(records=job_records, works=works, clock=clock, limits=limits)
     working = at_work(studio, settings, jobs=jobs, scheduler=scheduler, catalog=catalog, clock=clock)
     engines = _drawing_engines(scheduler, catalog)
@@ -354,6 +367,7 @@ async def _running(
                 max_pixels=settings.images.max_input_pixels,
             ),
             sprites=sprites,
+            conversions=ConversionService(catalog=catalog, jobs=jobs, models=data / "models"),
             links=links,
             outgoing=outgoing,
             configuration=configuration,
@@ -753,6 +767,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
     from inglenook.api.relay import Relay
     from inglenook.api.speech import FORM_BYTES, speech_router
     from inglenook.api.studio import studio_router
+    from inglenook.api.studio.conversions import conversions_router
     from inglenook.api.studio.models import model_router
     from inglenook.api.vision import vision_router
     from inglenook.door.address import base_url
@@ -825,6 +840,7 @@ def create_app(workshop: Workshop, *, journal: Journal) -> "FastAPI":
         ),
         metrics_router(metrics=metrics, jobs=jobs, runtime=runtime, counters=workshop.chat.counters),
         model_router(language=workshop.chat, loads=_loads(workshop)),
+        conversions_router(conversions=workshop.conversions, jobs=jobs),
         alice_router(  # before OpenAI's, whose /v1/models/{id} would take its paths for ids
             images=images,
             jobs=jobs,

@@ -82,3 +82,59 @@ def test_the_matrix_of_engines_names_what_mlx_can_draw_with(client: httpx.Client
     assert set(rows["mlx"]["models"]) == {converted, "starter-339"}
     assert rows["mlx"]["needs_conversion"]
     assert converted not in rows["torch"]["models"]
+
+
+def test_a_picture_names_its_engine_and_is_told_which_drew(client: httpx.Client, converted: str) -> None:
+    asked = {"prompt": "a red fox", "size": "32x32", "model": "starter-339", "engine": "mlx"}
+    made = client.post("/v1/images/generations", json=asked).raise_for_status().json()
+    assert (made["engine"], made["model"]) == ("mlx", converted)
+    kept = client.get(f"/v1/pictures/{made['data'][0]['picture_id']}").json()
+    assert (kept["model"], kept["parameters"]["engine"]) == (converted, "mlx")
+    made = client.post("/v1/images/generations", json=asked | {"engine": "torch"}).raise_for_status().json()
+    assert (made["engine"], made["model"]) == ("torch", "starter-339")
+
+
+def test_pixelai_lists_the_conversion_alone(client: httpx.Client, converted: str) -> None:
+    assert client.get("/pixel/mlx_models").json()["models"] == [converted]
+
+
+def test_a_model_is_converted_over_http(client: httpx.Client, converted: str) -> None:
+    path, wish = "/v1/models/starter-339/convert", {"to": "mlx", "dtype": "float32", "name": "by-http"}
+    asked = client.post(path, json=wish)
+    assert asked.status_code == 202, asked.text
+    job = asked.json()
+    assert (job["kind"], asked.headers["location"]) == ("convert", f"/v1/jobs/{job['id']}")
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+        told = "\n".join(stream.iter_lines())
+    assert '"stage":"convert"' in told.replace(" ", "")
+    done = client.get(f"/v1/jobs/{job['id']}").json()
+    assert done["state"] == "succeeded", done
+    assert (done["result"]["model"], done["result"]["size_bytes"] > 0) == ("mlx/by-http", True)
+    assert np.abs(draw(client, model="mlx/by-http") - draw(client, model=converted)).max() <= 1
+
+    again = client.post(path, json=wish)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "convert.exists")
+    replaced = client.post(path, json=wish | {"replace": True}).json()
+    with client.stream("GET", f"/v1/jobs/{replaced['id']}/events") as stream:
+        stream.read()
+    assert client.get(f"/v1/jobs/{replaced['id']}").json()["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("model", "wish", "status", "field"),
+    [
+        ("starter-339", {}, 400, "to"),
+        ("starter-339", {"to": "onnx"}, 400, "to"),
+        ("starter-339", {"to": "mlx", "dtype": "int8"}, 400, "dtype"),
+        ("starter-339", {"to": "mlx", "name": "../up"}, 400, "name"),
+        ("starter-339", {"to": "mlx", "replace": "yes"}, 400, "replace"),
+        ("starter-339", {"to": "mlx", "nmae": "x"}, 400, "nmae"),
+        ("mlx/starter-339", {"to": "mlx"}, 400, "model"),
+        ("no-such-model", {"to": "mlx"}, 404, "model"),
+    ],
+)
+def test_a_conversion_that_cannot_be_is_refused_by_name(
+    client: httpx.Client, converted: str, model: str, wish: dict[str, Any], status: int, field: str
+) -> None:
+    refused = client.post(f"/v1/models/{model}/convert", json=wish)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (status, field), refused.text

@@ -2,7 +2,6 @@
 """`inglenook models convert`: a model of the library, written anew for another engine."""
 
 import asyncio
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from inglenook.base.cancel import StopToken
-from inglenook.base.errors import Cancelled, Failed, Invalid
+from inglenook.base.errors import Cancelled
 from inglenook.base.units import format_bytes, format_seconds
 from inglenook.cli.options import load_settings, settings_options
 from inglenook.cli.screen import Progress, put, put_json
@@ -22,18 +21,8 @@ if TYPE_CHECKING:
     from inglenook.wire.message import Message
     from inglenook.wire.mlx import Converted, ConvertModel
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 START_TIMEOUT_S: Final = 120.0
 GRACE_S: Final = 5.0
-
-
-class NotConvertible(Invalid):
-    default_code = "convert.unsupported"
-
-
-class ConversionFailed(Failed):
-    default_code = "convert.failed"
 
 
 @click.command()
@@ -64,10 +53,12 @@ def convert(
 
     The original stays as it is. A server that runs finds the new one by itself.
     """
+    from inglenook.images.conversion import asked_of, target_name
+
     settings = load_settings(config=config, data=data).settings
     record = _found(settings, model)
-    target = settings.server.data / "models" / engine / _target_name(name, record)
-    asked = _asked(record, target, dtype, replace=force)
+    target = settings.server.data / "models" / engine / target_name(name, record)
+    asked = asked_of(record, target, dtype, replace=force, job="convert")
     done = asyncio.run(_run(asked, record))
     if as_json:
         put_json(
@@ -85,11 +76,8 @@ def convert(
 
 def _found(settings: "Settings", name: str) -> "ModelRecord":
     """Raises ModelNotFound, ModelAmbiguous, NotConvertible."""
-    from inglenook.catalog.errors import unusable
-    from inglenook.catalog.model import ModelKind
     from inglenook.catalog.service import BUILTIN_MODELS, CatalogService
-    from inglenook.wire.families import FAMILIES as ALL
-    from inglenook.wire.mlx import FAMILIES
+    from inglenook.images.conversion import require_convertible
 
     catalog = CatalogService(
         roots=settings.model_folders,
@@ -98,59 +86,14 @@ def _found(settings: "Settings", name: str) -> "ModelRecord":
         picture_model=settings.images.default_model,
     )
     record = catalog.find(name)
-    if record.kind is not ModelKind.IMAGE or record.family not in FAMILIES:
-        what = (
-            f"of the family {record.family}" if record.kind is ModelKind.IMAGE else f"of kind {record.kind}"
-        )
-        titles = ", ".join(ALL[one].title for one in FAMILIES)
-        raise NotConvertible(
-            f"{record.id} is a model {what}; for MLX there are networks of {titles}.", field="model"
-        )
-    if record.engine == "mlx":
-        raise NotConvertible(f"{record.id} is converted for MLX already.", field="model")
-    if record.problem is not None:
-        raise unusable(record.id, record.problem)
+    require_convertible(record)
     return record
-
-
-def _target_name(name: str | None, record: "ModelRecord") -> str:
-    """Raises BadParameter for a name that is no plain name of a folder."""
-    if name is None:
-        plain = _UNFIT.sub("-", record.id.rpartition("/")[2]).strip("-._")[:100]
-        return plain or f"model-{record.digest[:8]}"
-    if not _NAME.fullmatch(name):
-        raise click.BadParameter(
-            "letters, digits, dots, dashes and underscores, at most 100, beginning with a letter or a digit",
-            param_hint="--name",
-        )
-    return name
-
-
-def _asked(record: "ModelRecord", target: Path, dtype: str, *, replace: bool) -> "ConvertModel":
-    from inglenook.catalog.sidecar import sidecar_path
-    from inglenook.wire.mlx import ConvertModel, Source
-
-    notes = sidecar_path(record.path)
-    return ConvertModel(
-        job="convert",
-        path=str(record.path),
-        layout=record.layout,
-        family=record.family or "",
-        variant=record.variant,
-        target=str(target),
-        dtype=dtype,  # type: ignore[arg-type]  # click has seen to it
-        replace=replace,
-        notes=str(notes) if notes.is_file() else None,
-        source=Source(model=record.id, path=str(record.path), digest=record.digest),
-        title=record.title,
-        licence=record.licence,
-        description=record.description,
-    )
 
 
 async def _run(asked: "ConvertModel", record: "ModelRecord") -> "Converted":
     """Raises ChildFailed, ConversionFailed, NotConvertible, Cancelled."""
     from inglenook.engines.mlx import Converters
+    from inglenook.images.conversion import why
     from inglenook.wire.mlx import Converted, ConvertFailed, Converting
 
     with tempfile.TemporaryDirectory(prefix="inglenook-") as spool, Progress(sys.stderr) as progress:
@@ -170,7 +113,5 @@ async def _run(asked: "ConvertModel", record: "ModelRecord") -> "Converted":
     if isinstance(last, Converted):
         return last
     if isinstance(last, ConvertFailed):
-        message, _, hint = last.message.partition("\nhint: ")
-        kind = NotConvertible if last.code == "convert.unsupported" else ConversionFailed
-        raise kind(message, code=last.code, hint=hint or None)
+        raise why(last)
     raise Cancelled(f"The conversion of {record.id} was stopped; nothing was kept.")

@@ -522,6 +522,22 @@ class Predictions(Protocol):
     ) -> Prediction: ...
 
 
+class Conversions(Protocol):
+    async def submit(
+        self,
+        model: str,
+        engine: str,
+        *,
+        owner: PersonId,
+        name: str | None = None,
+        dtype: str = "float16",
+        replace: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Raises NotFound, Invalid, Conflict, Unavailable, Busy."""
+        ...
+
+
 class Catalog(Protocol):
     """Blocks."""
 
