@@ -3,12 +3,12 @@
 
 Seam error of two tiles side by side: the mean step across their seam over the mean step between neighbours
 inside both. A step is Euclid's distance in OKLab with alpha, as in `pixels.proof`. That a step is judged by
-those around it, and not by itself, is from "Graphcut Textures" (V. Kwatra and others, 2003: the cost of a seam
-is divided by the gradients along it) and "Jigsaw Puzzles with Pieces of Unknown Orientation" (A. Gallagher,
-2012: the gradient across two pieces is compared with the distribution of those inside). As there, the
-distribution counts too: `rank` is the share of the columns inside whose mean step is smaller than that over
-the seam. A seam that nobody finds has an error of about 1 and a rank of about 50 %; one that is sharper than
-whatever is inside has a rank of 100 %.
+those around it, and not by itself, is from "Graphcut Textures" (V. Kwatra and others, 2003: the cost of a
+seam is divided by the gradients along it) and "Jigsaw Puzzles with Pieces of Unknown Orientation" (A.
+Gallagher, 2012: the gradient across two pieces is compared with the distribution of those inside). As there,
+the distribution counts too: `rank` is the share of the columns inside whose mean step is smaller than that
+over the seam. A seam that nobody finds has an error of about 1 and a rank of about 50 %; one that is sharper
+than whatever is inside has a rank of 100 %.
 """
 
 import base64

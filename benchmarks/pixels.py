@@ -7,8 +7,9 @@
 *Truth*: sprites of `tests/sprite_truth.py`, whose pixels are known, are enlarged and spoiled as pictures are
 on their way through the world, and asked back with no more than their number of colours told; the plain way
 cannot find a size, so it is told, and ours once too. *The starter*: its drawings, cut out by the matting
-model and enlarged smoothly, with the size told to everybody; and their middles, which are no tiles, made into
-tiles. Seconds are CPU seconds, all ways in turn picture by picture.
+model and enlarged smoothly, with the size told to everybody; their middles, which are no tiles, made into
+tiles; and halves of them continued (`benchmarks.joins`). Seconds are CPU seconds, all ways in turn picture
+by picture.
 """
 
 import argparse
@@ -29,38 +30,46 @@ from PIL import Image
 from tests import sprite_truth as truth
 from tests import starters
 
-from benchmarks import pixel_ways
+from benchmarks import joins, pixel_ways
 from benchmarks.pixel_ways import Asked, Made, Rgba, Way
 from inglenook.base.errors import InglenookError
 from inglenook.pixels.border import border_matte
 from inglenook.pixels.model import Tile
 from inglenook.pixels.oklab import distances, to_oklab
-from inglenook.pixels.proof import prove
 
 SIDE = 32
 SPRITES = 2
 """Half of them patches from border to border, half a subject with an outline on a plain ground."""
 FACTORS = (4.0, 8.0, 7.37, 11.09)
+HELD_OUT = range(200, 202)
+"""Seeds of sprites of other kinds, which nobody looked at before."""
+OTHER_FACTORS = (4.0, 5.0, 6.5, 8.0, 10.3)
 NOTICEABLE = 0.02
 """OKLab distance."""
 JPEG = 75
 PROMPTS = ("a red car", "a fox", "a penguin", "a house", "an apple", "a tree")
 COLORS = 16
 DRAWN_CELL_PX = 8
+COUNTED = ("size", "colors", "alphas", "half", "seam", "rank", "off", "cpu_ms")
 MIDDLE = slice(SIDE // 4, SIDE - SIDE // 4)
 """Of a drawing, along each axis: the subject reaches to its border, so that it does not tile."""
 MATTED_SIDES = (512, 1024)
 MATTED = 3
 
+
+def _large(rgba: Rgba, cell_px: float, how: Image.Resampling = Image.Resampling.NEAREST) -> Rgba:
+    return truth.enlarged(rgba, round(rgba.shape[1] * cell_px), round(rgba.shape[0] * cell_px), how)
+
+
 SPOILS: Mapping[str, Callable[[Rgba, float], Rgba]] = {
-    "sharp": lambda rgba, cell: truth.enlarged(rgba, *_size(cell)),
-    "sharp, cut by 0.3 cells": lambda rgba, cell: _cut(truth.enlarged(rgba, *_size(cell)), round(cell * 0.3)),
-    "smooth (Lanczos)": lambda rgba, cell: truth.enlarged(rgba, *_size(cell), Image.Resampling.LANCZOS),
-    "blurred by 1/8 cell": lambda rgba, cell: truth.blurred(truth.enlarged(rgba, *_size(cell)), cell / 8),
-    "rows jittered by 1 px": lambda rgba, cell: truth.jittered(truth.enlarged(rgba, *_size(cell)), 1),
-    f"JPEG {JPEG}": lambda rgba, cell: truth.through_jpeg(truth.enlarged(rgba, *_size(cell)), JPEG),
+    "sharp": _large,
+    "sharp, cut by 0.3 cells": lambda rgba, cell: _cut(_large(rgba, cell), round(cell * 0.3)),
+    "smooth (Lanczos)": lambda rgba, cell: _large(rgba, cell, Image.Resampling.LANCZOS),
+    "blurred by 1/8 cell": lambda rgba, cell: truth.blurred(_large(rgba, cell), cell / 8),
+    "rows jittered by 1 px": lambda rgba, cell: truth.jittered(_large(rgba, cell), 1),
+    f"JPEG {JPEG}": lambda rgba, cell: truth.through_jpeg(_large(rgba, cell), JPEG),
     f"blurred, jittered, JPEG {JPEG}": lambda rgba, cell: truth.through_jpeg(
-        truth.jittered(truth.blurred(truth.enlarged(rgba, *_size(cell)), cell / 8), 1), JPEG
+        truth.jittered(truth.blurred(_large(rgba, cell), cell / 8), 1), JPEG
     ),
 }
 
@@ -71,10 +80,13 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="without the packages")
     chosen = parser.parse_args()
     model = Matting()
+    drawings = dict(zip(PROMPTS, _drawings(), strict=True))
     with nullcontext({}) if chosen.alone else pixel_ways.packages() as packages:
         found = {
             "truth": synthetic(packages, chosen.sprites),
-            "starter": drawn(packages, model),
+            "held_out": held_out(),
+            "starter": drawn(drawings, packages, model),
+            "joins": joins.continued(drawings),
             "matting": matting(model),
             "packages": {} if chosen.alone else pixel_ways.versions(),
         }
@@ -107,7 +119,7 @@ def synthetic(packages: Mapping[str, Way], sprites: int) -> dict[str, Any]:
 def _looked_at(ways: Mapping[str, tuple[Way, bool]], sprites: int) -> Iterator[dict[str, Any]]:
     """Of each picture: how it was made, and what each way made of it."""
     for way, _ in ways.values():  # the first picture of a process pays for imports
-        way(Asked(truth.enlarged(truth.field(99), *_size(8)), 8, side=SIDE))
+        way(Asked(_large(truth.field(99), 8), 8, side=SIDE))
     for seed in range(sprites):
         sprite = truth.field(seed, SIDE) if seed % 2 else truth.subject(seed, SIDE)
         colors = len(np.unique(sprite.reshape(-1, 4), axis=0))
@@ -121,10 +133,6 @@ def _looked_at(ways: Mapping[str, tuple[Way, bool]], sprites: int) -> Iterator[d
                 yield {"spoil": spoil, "factor": f"{factor:g}", "made": made}
 
 
-def _size(cell_px: float) -> tuple[int, int]:
-    return round(SIDE * cell_px), round(SIDE * cell_px)
-
-
 def _cut(rgba: Rgba, by_px: int) -> Rgba:
     return rgba[by_px:, by_px:]
 
@@ -134,7 +142,7 @@ def _judged(made: Made, sprite: Rgba) -> dict[str, float]:
     if made.rgba is None:
         return {"size": 0, "exact": 0, "cells": 0.0, "cpu_s": made.cpu_s, "gave_up": 1}
     right = made.rgba.shape == sprite.shape
-    found = made.rgba if right else truth.enlarged(made.rgba, SIDE, SIDE)
+    found = made.rgba if right else truth.enlarged(made.rgba, sprite.shape[1], sprite.shape[0])
     near = distances(to_oklab(found[..., :3]), to_oklab(sprite[..., :3])) <= NOTICEABLE
     alike = near & (found[..., 3] == sprite[..., 3])
     return {
@@ -167,10 +175,26 @@ def _figures(looked: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
     }
 
 
+def held_out() -> dict[str, Any]:
+    """Figures of ours over sprites of other kinds, by how they are made."""
+    makers: dict[str, Any] = {}
+    for maker in (truth.creature, truth.landscape, truth.icon):
+        made = []
+        for seed in HELD_OUT:
+            sprite = maker(seed)
+            colors = len(np.unique(sprite.reshape(-1, 4), axis=0))
+            for factor in OTHER_FACTORS:
+                for spoiled in SPOILS.values():
+                    asked = Asked(spoiled(sprite, factor), colors)
+                    made.append({"made": {"ours": _judged(pixel_ways.ours(asked), sprite)}})
+        makers[maker.__name__] = _figures(made, "ours") | {"pictures": len(made)}
+    return {"factors": OTHER_FACTORS, "makers": makers}
+
+
 # --- drawings of the starter ---
 
 
-def drawn(packages: Mapping[str, Way], model: "Matting") -> dict[str, Any]:
+def drawn(drawings: Mapping[str, Rgba], packages: Mapping[str, Way], model: "Matting") -> dict[str, Any]:
     """Means over the drawings. `ways` are given them cut out, `tiles` their middles; `before`: as drawn."""
     ways: dict[str, Way] = {"plain": pixel_ways.plain, "ours": pixel_ways.ours, **packages}
     tiles = {
@@ -180,11 +204,11 @@ def drawn(packages: Mapping[str, Way], model: "Matting") -> dict[str, Any]:
     }
     seen: dict[str, list[dict[str, float]]] = defaultdict(list)
     seen_tiles: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for drawing in _drawings():
+    for drawing in drawings.values():
         _look_at_a_drawing(model.cut_out(drawing), ways, seen)
         _look_at_a_drawing(drawing[MIDDLE, MIDDLE], tiles, seen_tiles)
     return {
-        "pictures": len(PROMPTS),
+        "pictures": len(drawings),
         "matted_by": model.name,
         "ways": {name: _means(some) for name, some in seen.items()},
         "tiles": {name: _means(some) for name, some in seen_tiles.items()},
@@ -220,20 +244,21 @@ def _drawings() -> Iterator[Rgba]:
 def _counted(made: Made, before: Rgba) -> dict[str, float]:
     """`off`: mean OKLab distance to the drawing where both are opaque. NaN where there is nothing to tell."""
     if made.rgba is None:
-        return dict.fromkeys(("size", "colors", "alphas", "half", "seam", "off", "cpu_ms"), float("nan"))
+        return dict.fromkeys(COUNTED, float("nan"))
     rgba = made.rgba
-    proof, alpha = prove(rgba, None), rgba[..., 3]
+    alpha = rgba[..., 3]
     off = float("nan")
     if rgba.shape == before.shape:
         both = (alpha >= 128) & (before[..., 3] >= 128)
         off = float(distances(to_oklab(rgba[both][:, :3]), to_oklab(before[both][:, :3])).mean())
-    seams = [seam for seam in (proof.seam_x, proof.seam_y) if seam is not None]
+    seam = joins.worst(rgba)
     return {
         "size": float(rgba.shape == before.shape),
         "colors": len(np.unique(rgba[alpha > 0][:, :3], axis=0)),
         "alphas": len(np.unique(alpha)),
         "half": float(((alpha > 0) & (alpha < 255)).mean()),
-        "seam": max(seams, default=float("nan")),
+        "seam": seam.error,
+        "rank": seam.rank,
         "off": off,
         "cpu_ms": made.cpu_s * 1000,
     }

@@ -647,6 +647,7 @@ def pixels(found: Found) -> list[str]:
         "",
         *_table(("what was done", *known["ways"]), _by(known["by_spoil"])),
         *_table(("enlarged by", *known["ways"]), _by(known["by_factor"])),
+        *_held_out(found["held_out"]),
         f"Drawings of the starter ({starter['pictures']}, 32 x 32, by the worker), cut out by {starter['matted_by']}, enlarged 8 times with Lanczos;",
         "everybody is told the size (the packages that of a cell) and 16 colours. Means; `off` is the mean OKLab distance to the",
         "drawing. Expected of ours: at most 16 colours, alpha 0 and 255 alone, no farther off than the plain way.",
@@ -667,19 +668,22 @@ def pixels(found: Found) -> list[str]:
             ],
         ),
         "The middles of the same drawings (16 x 16, with the background), which are no tiles: the step over the seam over the",
-        "mean step inside, the worse of both axes, means. Expected: under 1.25 as a tile.",
+        "mean step inside, the worse of both axes, and the share of the columns inside whose step is smaller; means. Expected: under",
+        "1.25 as a tile.",
         "",
         *_table(
-            ("way", "seam", "off"),
+            ("way", "seam", "sharper than so many inside", "off"),
             [
                 (
                     "the drawing" if name == "before" else name,
                     f"**{one['seam']:.2f}**",
+                    f"{one['rank']:.0%}",
                     f"{one['off']:.4f}",
                 )
                 for name, one in starter["tiles"].items()
             ],
         ),
+        *_joins(found["joins"]),
         "Matting a picture, CPU milliseconds on one thread: the model from file to file, the border in memory. Expected: 300 ms",
         "whatever the size, the border a tenth of that.",
         "",
@@ -692,6 +696,48 @@ def pixels(found: Found) -> list[str]:
                     f"{one['border_ms']:.1f} ms",
                 )
                 for side, one in found["matting"].items()
+            ],
+        ),
+    ]
+
+
+def _held_out(found: Found) -> list[str]:
+    return [
+        "Sprites of other kinds, sizes and palettes (`tests/sprite_truth.py`), from seeds that nobody looked at before, ours with only the",
+        f"number of colours told; enlarged by {', '.join(f'{factor:g}' for factor in found['factors'])}. Expected: the size of 95 %, and 95 % of the cells.",
+        "",
+        *_table(
+            ("sprites", "pictures", "size right", "bit for bit", "cells right"),
+            [
+                (
+                    name,
+                    one["pictures"],
+                    f"{one['size']:.0%}",
+                    f"{one['exact']:.0%}",
+                    f"**{one['cells']:.1%}**",
+                )
+                for name, one in found["makers"].items()
+            ],
+        ),
+    ]
+
+
+def _joins(found: Found) -> list[str]:
+    """How well tiles join that were drawn beside others."""
+    told = {
+        "drawn": "what `continue_tile` draws",
+        "itself": "the tile itself, cut as it is",
+        "other half": "what belongs there",
+    }
+    return [
+        f"Halves of the drawings (16 x 16, {found['pictures']}), which cut the subject, continued to the right and downwards by the starter: how well",
+        "what lies beside them joins. Expected: what belongs there about 1, what is drawn 1.5 at most, the tile itself above 2.",
+        "",
+        *_table(
+            ("beside the half", "seam", "sharper than so many inside"),
+            [
+                (told[name], f"**{one['error']:.2f}**", f"{one['rank']:.0%}")
+                for name, one in found["beside"].items()
             ],
         ),
     ]

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 Rgba = npt.NDArray[np.uint8]
 
@@ -27,6 +27,85 @@ def subject(seed: int, side: int = 32, background: tuple[int, int, int, int] = (
     away = np.hypot(x, y)
     found[away > side * 0.38 - 1.2] = (20, 20, 30, 255)
     found[away > side * 0.38] = background
+    return found
+
+
+def creature(seed: int) -> Rgba:
+    """Mirrored, two hues in three shades each, an outline, a plain ground; 16 to 48 pixels a side."""
+    random = np.random.default_rng(10_000 + seed)
+    side = int(random.choice([16, 24, 32, 48]))
+    y, x = np.mgrid[:side, : side // 2] / side - 0.5
+    rough = _smoothed(random.normal(size=y.shape))
+    body = np.hypot(x, y) + 0.25 * rough < 0.42
+    hues = random.random(2)[(_smoothed(random.normal(size=y.shape)) > 0).astype(int)]
+    light = np.clip(3 * (0.5 - y) + random.normal(0, 0.35, y.shape), 0, 2).astype(int)
+    out = np.full((side, side, 4), 255, np.uint8)
+    out[..., :3] = [(255, 255, 255), (0, 0, 0), (90, 140, 200), (120, 120, 120)][random.integers(4)]
+    half = out[:, : side // 2]
+    half[body, :3] = _rgb((hues + 0.03 * light) % 1, 0.75 - 0.15 * light, 0.45 + 0.22 * light)[body]
+    near = np.pad(body, 1)
+    ring = (near[:-2, 1:-1] | near[2:, 1:-1] | near[1:-1, :-2] | near[1:-1, 2:]) & ~body
+    half[ring, :3] = (16, 12, 24) if half[0, 0, 0] else (230, 230, 240)
+    out[:, side // 2 :] = half[:, ::-1]
+    return out
+
+
+def landscape(seed: int) -> Rgba:
+    """Bands that blend by ordered dithering, and squares, border to border; 16 to 64 pixels a side."""
+    random = np.random.default_rng(20_000 + seed)
+    side, count = int(random.choice([16, 32, 64])), int(random.integers(3, 7))
+    step = np.arange(count)
+    hue, high = (random.random() + 0.1 * step) % 1, 0.2 + 0.75 * step / count
+    palette = np.concatenate([_rgb(hue, 0.5 + 0.1 * (step % 3), high), _rgb(random.random(1), 0.8, 0.8)])
+    y, x = np.mgrid[:side, :side]
+    hills = 0.08 * np.sin(6.3 * x / side * random.integers(1, 3) + 6 * random.random())
+    dots = 0.9 * np.array([[0.0, 0.5], [0.75, 0.25]])[y % 2, x % 2]
+    bands = np.clip(np.floor((y / side + hills) * (count - 1) + dots), 0, count - 1).astype(int)
+    for _ in range(random.integers(3, 9)):
+        top, left, width = *random.integers(0, side, 2), random.integers(1, max(2, side // 8))
+        bands[top : top + width, left : left + width] = count
+    return np.dstack([palette[bands], np.full((side, side), 255)]).astype(np.uint8)
+
+
+def icon(seed: int) -> Rgba:
+    """Thin lines, frames, discs and dots on a plain ground; 16 to 48 pixels a side."""
+    random = np.random.default_rng(30_000 + seed)
+    side = int(random.choice([16, 24, 32, 48]))
+
+    def ink() -> tuple[int, ...]:
+        return (*(int(level) for level in random.integers(0, 256, 3)), 255)
+
+    image = Image.new("RGBA", (side, side), ink())
+    draw = ImageDraw.Draw(image)
+    for kind in random.integers(0, 4, random.integers(4, 9)):
+        left, right = sorted(int(one) for one in random.integers(1, side - 1, 2))
+        top, bottom = sorted(int(one) for one in random.integers(1, side - 1, 2))
+        if kind == 0:
+            draw.line((left, top, right, bottom), fill=ink())
+        elif kind == 1:
+            draw.rectangle((left, top, right, bottom), outline=ink())
+        elif kind == 2:
+            draw.ellipse((left, top, right, bottom), outline=ink(), fill=ink())
+        else:
+            draw.point([int(one) for one in random.integers(0, side, 20)], fill=ink())
+    return np.asarray(image)
+
+
+def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    around = np.pad(values, 1, mode="edge")
+    rows, columns = values.shape
+    found: npt.NDArray[np.float64] = np.mean(
+        [around[y : y + rows, x : x + columns] for y in range(3) for x in range(3)], axis=0
+    )
+    return found
+
+
+def _rgb(hue: npt.ArrayLike, saturation: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """0 to 255, (..., 3), of HSV, each 0 to 1."""
+    turn, s, v = np.broadcast_arrays(6 * np.asarray(hue), saturation, value)
+    away = (np.array([5, 3, 1]) + turn[..., None]) % 6
+    part = np.clip(np.minimum(away, 4 - away), 0, 1)
+    found: npt.NDArray[np.float64] = 255 * v[..., None] * (1 - s[..., None] * part)
     return found
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from benchmarks import __main__ as all_parts
-from benchmarks import page, tables
+from benchmarks import joins, leaves, page, tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +54,39 @@ def test_the_page_says_so_when_no_gpu_was_measured() -> None:
     assert "Not measured: anything on a GPU" in all_parts.page({}, None)
 
 
+HANDMADE = """# Benchmarks
+
+## The server
+
+| a |
+
+## In runs of their own
+
+### Sprites
+
+old
+
+## Models of real size on a GPU
+
+| b |"""
+
+
+def test_a_part_replaces_its_own_section_at_its_depth_and_nothing_else() -> None:
+    found = leaves.with_sections(HANDMADE, ["## Sprites", "", "new", ""], "Measured alone.")
+    assert found == HANDMADE.replace("old\n", "Measured alone.\n\nnew\n")
+
+
+def test_a_part_that_the_page_lacks_comes_before_what_a_gpu_did() -> None:
+    found = leaves.with_sections(HANDMADE, ["## New", "", "1", "", "## Newer", "", "2", ""], "Alone.")
+    parts = found.split("## ")
+    assert [part.split("\n")[0] for part in parts[1:]] == [
+        "The server", "In runs of their own", "Sprites", "New", "Newer", "Models of real size on a GPU"
+    ]  # fmt: skip
+    assert found.endswith(
+        "## New\n\nAlone.\n\n1\n\n## Newer\n\nAlone.\n\n2\n\n## Models of real size on a GPU\n\n| b |"
+    )
+
+
 PAGE = """
 <link rel="stylesheet" href="/a.css"> <link rel="canonical" href="/no"> <script defer src="/b.js"></script>
 <a href="/no"></a> <img src="/c.svg"> <img src="/no" loading="lazy">
@@ -75,6 +109,18 @@ def test_what_a_browser_fetches_by_itself_is_found(kind: str, text: str, named: 
     assert list(page.named_in(answer(kind, text))) == named
 
 
+def test_a_seam_between_the_halves_of_a_picture_is_none_and_one_between_strangers_is() -> None:
+    ramp = np.zeros((8, 32, 4), np.uint8)
+    ramp[..., :3] = np.arange(0, 256, 8, dtype=np.uint8)[:, None]
+    ramp[..., 3] = 255
+    left, right = ramp[:, :16], ramp[:, 16:]
+    assert joins.join(left, right).error == pytest.approx(1, abs=0.5)
+    assert joins.join(left, right).rank < 1
+    assert joins.join(right, left).error > 10
+    assert joins.join(right, left).rank == 1
+    assert joins.worst(ramp).error == joins.join(ramp, ramp).error  # below itself it joins
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["lora", "prompts"])
 def test_a_part_measures_what_its_table_shows(part: str) -> None:
@@ -93,6 +139,9 @@ def test_known_sprites_come_back_and_drawings_keep_what_is_promised() -> None:
     assert after["half"] == 0
     assert after["alphas"] <= 2
     assert after["colors"] <= 16
+    beside = found["joins"]["beside"]
+    assert beside["other half"]["error"] < beside["itself"]["error"]
+    assert all(one["pictures"] == 70 for one in found["held_out"]["makers"].values())
     shown = "\n".join(tables.SECTIONS["pixels"](found))
     assert "no package in this run" in shown
     assert "| ours, told the size | told | " in shown
