@@ -222,7 +222,7 @@ class CatalogService:
             f"There is no {kind} {name[:200]!r}.",
             hint="nearest: " + ", ".join(near)
             if near
-            else f"there are {len(known)} of this kind; `inglenook models` lists them",
+            else f"{_how_many(len(known))} of this kind; `inglenook models` lists all models",
             field=field,
         )
 
@@ -294,6 +294,10 @@ def _matches(name: str, records: Sequence[ModelRecord]) -> Sequence[ModelRecord]
         if found:  # a name that stood for a model still does when it was converted
             return [one for one in found if one.engine != MLX] or found
     return []
+
+
+def _how_many(count: int) -> str:
+    return {0: "there is none", 1: "there is one"}.get(count, f"there are {count}")
 
 
 def _find(root: Path) -> list[Found]:
