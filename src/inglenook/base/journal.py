@@ -35,7 +35,7 @@ _SIGNS = (
     *("authorization:", "sk-", "sk_", "sd-", "sd_", "hf-", "hf_", "ghp-", "ghp_", "civitai-", "civitai_"),
 )
 """Without one of these there is no secret to be found: looking for them takes a twentieth of the expression's
-time, and llama.cpp prints nine lines a request."""
+time."""
 
 
 def without_secrets(text: str) -> str:

@@ -42,6 +42,21 @@ def test_the_letter_after_the_time_is_the_level(line: str, level: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("0.00.077.743 I slot launch_slot_: id  3 | task 0 | processing task, is_child = 0", logging.DEBUG),
+        ("0.00.107.237 I slot print_timing: id  2 | task 2 | graphs reused = 2", logging.DEBUG),
+        ("0.00.157.352 W slot   operator(): id  2 | task 6 | n_past was set to 20", logging.DEBUG),
+        ("0.00.157.352 W slot   operator(): id  2 | task 6 | input truncated", logging.WARNING),
+        ("0.00.157.352 E slot   operator(): id  2 | task 6 | failed to decode", logging.ERROR),
+        ("0.00.157.352 I srv    load_model: initializing, n_slots = 4", logging.INFO),
+    ],
+)
+def test_what_is_said_of_every_request_does_not_fill_the_journal(line: str, level: int) -> None:
+    assert words.level_of(line) == level
+
+
+@pytest.mark.parametrize(
     ("line", "requested"),
     [
         ("ggml_backend_cuda_buffer_type_alloc_buffer: allocating 24576.00 MiB on device 0: cudaMalloc failed: out of memory", 24576 * MIB),
