@@ -3,7 +3,9 @@
 something is mistyped.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,7 +91,9 @@ def trained(terminal: Terminal, pets: Path) -> str:
     done = terminal.run("studio", "train", "pets", *TRAIN, "--name", "one", "--spec", str(spec))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("exp-")
-    assert "epoch 2" in done.stderr
+    assert re.search(
+        r"epoch 2.*: train_loss \S+, val_loss \S+, .*, val_accuracy \S+ \(0\.\d+ to [01]\.\d+\)", done.stderr
+    )
     assert "completed" in terminal.out("studio", "list", "pets")
     return "pets"
 
@@ -124,12 +128,36 @@ def test_from_a_folder_to_predictions_one_command_after_another(
     assert "list.txt: " in broken, "of several files, the one that is meant"
 
 
+def test_pictures_are_divided_in_every_way_from_the_terminal(
+    terminal: Terminal, trained: str, tmp_path: Path
+) -> None:
+    kfold = ("--method", "kfold", "--folds", "2", "--test", "0", "--train", "0.5", "--val", "0.5")
+    seen = terminal.out("studio", "split", trained, "folds", *kfold, "--preview").splitlines()
+    assert [line.split()[0] for line in seen] == ["folds", "cats", "dogs", "all"] * 2
+    assert "folds 1" not in terminal.out("studio", "list", trained), "a preview keeps nothing"
+    made = terminal.out("studio", "split", trained, "folds", *kfold).splitlines()
+    assert [line.split()[:2] for line in made[1:]] == [["folds", "1"], ["folds", "2"]]
+    table = tmp_path / "parts.csv"
+    table.write_text("cats 0.png,val\ndogs 0.png,test\n")
+    hand = ("--method", "manual", "--assignments", str(table), "--rest", "train", "--json")
+    stats = json.loads(terminal.out("studio", "split", trained, "by hand", *hand))["stats"]
+    assert (stats["val"], stats["test"], stats["none"]) == (1, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("studio", "list", "pots"), ("no project 'pots'", "did you mean Pets?")),
         (("studio", "split", "pets", "second", "--train", "0.9"), ("add up to 1.1",)),
         (("studio", "split", "pets", "first"), ("already",)),
+        (
+            ("studio", "split", "pets", "x", "--method", "time", "--folds", "3"),
+            ("does not go with time", "kfold"),
+        ),
+        (
+            ("studio", "split", "pets", "x", "--method", "manual", "--assignments", __file__),
+            ("line 1: not a",),
+        ),
         (("studio", "train", "pets", "--backbone", "resnet81"), ("Did you mean resnet18?",)),
         (("studio", "train", "pets", "--split", "frist"), ("no split 'frist'",)),
         (("studio", "export", "pets", "two"), ("no experiment 'two'", "there are one")),

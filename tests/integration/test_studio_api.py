@@ -490,6 +490,8 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest_name(client: Test
         ("POST", f"/api/datasets/{pets}/checks", {"zzzzzz": 3}, "there are distance, tiny_px"),
         ("POST", f"/api/datasets/{pets}/relabel", {"ids": [], "clas_name": "a"}, "did you mean class_name?"),
         ("POST", "/api/projects", {"name": "A", "task": "classification", "taks": 1}, "did you mean task?"),
+        ("POST", "/api/projects", {"name": "A", "task": "clasification"}, "Did you mean classification?"),
+        ("POST", f"/api/training/{pets}/experiments", {"hyperparams": {}}, "did you mean hyperparameters?"),
         ("POST", f"/api/splits/{pets}", {"name": "A", "ratio": THIRDS}, "did you mean ratios?"),
         ("POST", f"/api/splits/{pets}/preview", {"ratios": THIRDS, "sead": 1}, "did you mean seed?"),
         ("POST", f"/api/splits/{pets}/preview", {"options": {"fold_s": 3}}, "did you mean folds?"),

@@ -6,7 +6,8 @@ import click
 from inglenook.cli.studio_evaluate import evaluate_model
 from inglenook.cli.studio_export import export_model
 from inglenook.cli.studio_import import import_pictures
-from inglenook.cli.studio_train import listing, restart, resume, split, stop, train, watch
+from inglenook.cli.studio_split import split
+from inglenook.cli.studio_train import listing, restart, resume, stop, train, watch
 
 
 @click.group()

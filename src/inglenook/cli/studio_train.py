@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`inglenook studio list/split/train/watch/stop/resume/restart`: experiments of the running server."""
+"""`inglenook studio list/train/watch/stop/resume/restart`: experiments of the running server."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ def listing(project: str | None, as_json: bool, config: Path | None, data: Path 
         splits = (await client.get(f"/api/splits/{found}"))["data"]
         return splits | (await client.get(f"/api/training/{found}/experiments"))["data"]
 
-    found = _with_server(config, data, ask)
+    found = with_server(config, data, ask)
     if as_json:
         put_json(found)
     elif project is None:
@@ -66,56 +66,6 @@ def _show_lists(found: Json) -> None:
 def _best(summary: Json) -> str:
     value = summary["best_metric_value"]
     return "-" if value is None else f"{value:.4f}"
-
-
-@click.command()
-@click.argument("project")
-@click.argument("name")
-@click.option(
-    "--train", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Share to learn from."
-)
-@click.option(
-    "--val", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share to validate with."
-)
-@click.option(
-    "--test", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share to test with."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=42,
-    show_default=True,
-    help="The same seed splits alike.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@settings_options
-def split(
-    project: str,
-    name: str,
-    train: float,
-    val: float,
-    test: float,
-    seed: int,
-    as_json: bool,
-    config: Path | None,
-    data: Path | None,
-) -> None:
-    """Divide the pictures of PROJECT into parts, each class alike, under NAME."""
-    body = {"name": name, "ratios": {"train": train, "val": val, "test": test}, "seed": seed}
-
-    async def ask(client: "ServerClient") -> Any:
-        found = await project_named(client, project)
-        return (await client.post(f"/api/splits/{found}", body))["data"]
-
-    made = _with_server(config, data, ask)
-    if as_json:
-        put_json(made)
-    else:
-        put(
-            table(
-                [[made["name"], *(str(made["stats"][part]) for part in SUBSETS)]], header=["split", *SUBSETS]
-            )
-        )
 
 
 @click.command()
@@ -183,7 +133,7 @@ def train(
             await _watched(client, path, made["id"])
         return made["id"]
 
-    put(_with_server(config, data, ask))
+    put(with_server(config, data, ask))
 
 
 def _asked(spec: Any, texts: Mapping[str, str | None], **parts: Mapping[str, Any]) -> Json:
@@ -215,7 +165,7 @@ def watch(project: str, experiment: str, config: Path | None, data: Path | None)
         path, found = await _experiment(client, project, experiment)
         await _watched(client, path, found)
 
-    _with_server(config, data, ask)
+    with_server(config, data, ask)
 
 
 @click.command()
@@ -229,7 +179,7 @@ def stop(project: str, experiment: str, config: Path | None, data: Path | None) 
         path, found = await _experiment(client, project, experiment)
         return (await client.post(f"{path}/{found}/stop"))["data"]["status"]
 
-    put(_with_server(config, data, ask))
+    put(with_server(config, data, ask))
 
 
 @click.command()
@@ -246,7 +196,7 @@ def resume(project: str, experiment: str, detach: bool, config: Path | None, dat
         if not detach:
             await _watched(client, path, found)
 
-    _with_server(config, data, ask)
+    with_server(config, data, ask)
 
 
 @click.command()
@@ -264,13 +214,13 @@ def restart(project: str, experiment: str, detach: bool, config: Path | None, da
         if not detach:
             await _watched(client, path, found)
 
-    _with_server(config, data, ask)
+    with_server(config, data, ask)
 
 
 # -- asking ------------------------------------------------------------------------------------------------
 
 
-def _with_server(
+def with_server(
     config: Path | None, data: Path | None, ask: Callable[["ServerClient"], Awaitable[Any]]
 ) -> Any:
     """Raises Unavailable where no server runs."""
@@ -340,11 +290,22 @@ def _show(progress: Progress, event: str, told: Json) -> None:
             label = f"epoch {told['epoch']} of {told['epochs']}, {what}"
             progress.update(told["progress"], label, estimate_s=told["estimate_s"])
         case "epoch_end":
-            shown = {name: value for name, value in told.items() if isinstance(value, float) and name != "lr"}
-            words = ", ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
-            progress.message(f"epoch {told['epoch']}{' (best)' if told['best'] else ''}: {words}")
+            progress.message(f"epoch {told['epoch']}{' (best)' if told['best'] else ''}: {_figures(told)}")
         case "notice" | "parking" if told.get("text"):
             progress.message(str(told["text"]))
+
+
+def _figures(record: Json) -> str:
+    """Of an epoch, those by which people judge it; the experiment's metrics.csv has all."""
+    words = []
+    for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_f1_macro"):
+        if isinstance(record.get(name), float):
+            low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
+            sure = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+            words.append(f"{name} {record[name]:.4g}{sure}")
+    if isinstance(record.get("duration_s"), float):
+        words.append(f"{record['duration_s']:.3g} s")
+    return ", ".join(words)
 
 
 async def _ended(client: "ServerClient", path: str, experiment: str, status: str) -> None:

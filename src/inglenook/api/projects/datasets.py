@@ -382,7 +382,7 @@ async def _writing(studio: Studio, who: Caller, project_id: str, work: Callable[
     try:
         return await asyncio.to_thread(allowed)
     except Invalid as error:
-        raise error if error.field is None else invalid_field(error) from None
+        raise invalid_field(error) from None
 
 
 def _chosen(studio: Studio, project_id: str, selection: Selection) -> list[str]:

@@ -9,7 +9,7 @@ import functools
 import html
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from inglenook.api.bodies import MAX_FIELD_BYTES, MAX_FIELDS, json_object, media_type
 from inglenook.api.errors import json_response
-from inglenook.base.errors import InglenookError, Invalid, begun
+from inglenook.base.errors import Invalid, begun
 from inglenook.door.caller import Caller
 from inglenook.door.fragments import Fragment, Fragments
 from inglenook.door.problem import Problem, problem_of, shown
@@ -223,9 +223,19 @@ def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def invalid_field(error: InglenookError, *, where: str = "body") -> BodyInvalid:
-    """An `Invalid` of a service, about one field of the body, as the list that clients expect."""
-    return BodyInvalid([{"loc": [where, error.field or "body"], "msg": error.message, "type": "value_error"}])
+def invalid_field(error: Invalid) -> Invalid:
+    """An `Invalid` of a service that names a field of the body, as the list that clients expect, with what to
+    do; another one (a corrupt document) stays itself.
+    """
+    if error.field is None:
+        return error
+    told = f"{error.message} {sentence(error.hint)}" if error.hint else error.message
+    return BodyInvalid([{"loc": ["body", *error.field.split(".")], "msg": told, "type": "value_error"}])
+
+
+def unknown_field(name: str, known: Collection[str]) -> Detail:
+    """What is said of a field of the body that there is not."""
+    return {"loc": ["body", name[:80]], "msg": _unknown(name, sorted(known)), "type": "extra_forbidden"}
 
 
 # -- requests --------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def _changing_routes(router: APIRouter, studio: Studio) -> None:
                 projects.create, who.person, body.name, body.task, body.description
             )
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         headers = {"HX-Redirect": f"/projects/{made.id}/dataset"}
         return await answer(request, who, "projects.create", as_json(made), fragment_headers=headers)
 
@@ -102,7 +102,7 @@ def _changing_routes(router: APIRouter, studio: Studio) -> None:
                 lambda: projects.update(who.person, project_id, name=body.name, description=body.description)
             )
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return await answer(request, who, "projects.update", as_json(changed))
 
     @router.put("/{project_id}/sharing", summary="Share it with these people and nobody else")
@@ -111,7 +111,7 @@ def _changing_routes(router: APIRouter, studio: Studio) -> None:
         try:
             changed = await asyncio.to_thread(projects.share, who.person, project_id, body.people)
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return await answer(request, who, "projects.share", as_json(changed))
 
     @router.delete("/{project_id}", summary="Delete it with all that is in it")
@@ -119,11 +119,6 @@ def _changing_routes(router: APIRouter, studio: Studio) -> None:
         await asyncio.to_thread(projects.delete, who.person, project_id)
         data = {"project_id": project_id, "deleted": True}
         return await answer(request, who, "projects.delete", data)
-
-
-def _about(error: Invalid) -> Invalid:
-    """One that names a field of the body is a validation error; another (a corrupt document) stays itself."""
-    return error if error.field is None else invalid_field(error)
 
 
 def as_json(project: Project) -> dict[str, Any]:

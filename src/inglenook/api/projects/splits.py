@@ -143,7 +143,7 @@ async def _allowed(
     try:
         return await asyncio.to_thread(allowed)
     except Invalid as error:
-        raise error if error.field is None else invalid_field(error) from None
+        raise invalid_field(error) from None
 
 
 async def _new_split(request: Request) -> NewSplit:

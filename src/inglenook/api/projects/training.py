@@ -11,7 +11,16 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.projects.envelope import REFUSALS, BodyInvalid, EnvelopeRoute, answer, fields, ok, sentence
+from inglenook.api.projects.envelope import (
+    REFUSALS,
+    BodyInvalid,
+    EnvelopeRoute,
+    answer,
+    fields,
+    invalid_field,
+    ok,
+    unknown_field,
+)
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import FromCaller, caller
@@ -60,7 +69,7 @@ def _documents(router: APIRouter, studio: WorkingStudio) -> None:
         try:
             made = await asyncio.to_thread(experiments.create, who.person, project_id, asked)
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return await answer(request, who, "training.create", as_json(made))
 
     @router.get("/compare", summary="What differs between experiments, and their curves")
@@ -87,7 +96,7 @@ def _documents(router: APIRouter, studio: WorkingStudio) -> None:
                 experiments.update, who.person, project_id, experiment_id, asked
             )
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return await answer(request, who, "training.update", as_json(changed))
 
     @router.delete("/{experiment_id}", summary="Delete it with its checkpoints and evaluations")
@@ -104,7 +113,7 @@ def _documents(router: APIRouter, studio: WorkingStudio) -> None:
                 experiments.duplicate, who.person, project_id, experiment_id, name or None
             )
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return await answer(request, who, "training.duplicate", as_json(made))
 
 
@@ -169,7 +178,7 @@ def _queue(router: APIRouter, studio: WorkingStudio) -> None:
         try:
             shown = await while_connected(request.receive, look, on_gone=gone)
         except Invalid as error:
-            raise _about(error) from None
+            raise invalid_field(error) from None
         return ok(shown)
 
     @router.get("/{experiment_id}/stream", summary="What it does, as it happens (server-sent events)")
@@ -224,10 +233,9 @@ def _results(router: APIRouter, studio: WorkingStudio) -> None:
 async def _asked(request: Request, known_fields: frozenset[str] = FIELDS) -> dict[str, Any]:
     """The fields of an experiment. Raises BodyInvalid: one that is none, or a text that is no text."""
     asked, _ = await fields(request)
-    for name in asked:
-        if name not in known_fields:
-            known = ", ".join(sorted(known_fields))
-            raise _invalid(name, f"There is no field {name[:60]!r}; there are {known}.")
+    unknown = [unknown_field(name, known_fields) for name in asked if name not in known_fields]
+    if unknown:
+        raise BodyInvalid(unknown)
     for name in _TEXTS:
         if name in asked:
             asked[name] = _text(asked, name)
@@ -239,13 +247,6 @@ def _text(asked: dict[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise _invalid(name, f"{name} must be a text; got {value!r:.60}.")
     return value
-
-
-def _about(error: Invalid) -> Invalid:
-    """One that names a field of the body is a validation error; another (a corrupt document) stays itself."""
-    if error.field is None:
-        return error
-    return _invalid(error.field, f"{error.message} {sentence(error.hint)}" if error.hint else error.message)
 
 
 def _invalid(field: str, message: str) -> BodyInvalid:

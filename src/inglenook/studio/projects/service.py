@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import msgspec
 
@@ -103,9 +104,9 @@ class ProjectsService:
     def create(self, person: str, name: str, task: str, description: str | None = None) -> Project:
         """Raises Invalid: a field cannot be accepted."""
         if task not in TASK_NAMES:
-            raise Invalid(
-                f"There is no task {task[:60]!r}.", field="task", hint=f"one of {', '.join(TASK_NAMES)}"
-            )
+            near = get_close_matches(task, TASK_NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(TASK_NAMES)}"
+            raise Invalid(f"There is no task {task[:60]!r}.", field="task", hint=hint)
         now = stamp(self.clock.now())
         project = msgspec.convert(
             {

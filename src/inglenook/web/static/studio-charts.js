@@ -32,8 +32,9 @@ function shortNumber(value) {
 
 // `series`: [{name, points: [[x, y], …]}]; nothing is drawn where nothing was measured. `band`: [[x, low, high], …]
 // around a line, the interval of its values; `guide`: a line to compare with, not something measured.
-function drawChart(figure, { title, series, xTitle = "Epoch", format = shortNumber, wholeX = true, range = null }) {
-  figure.chart = { title, series, xTitle, format, wholeX, range };
+// `domain` and `range`: what the axes reach from and to, where that is not what was measured.
+function drawChart(figure, { title, series, xTitle = "Epoch", format = shortNumber, wholeX = true, domain = null, range = null }) {
+  figure.chart = { title, series, xTitle, format, wholeX, domain, range };
   const open = figure.querySelector("details")?.open ?? false;
   const focused = figure.querySelector("svg") === document.activeElement;
   const points = series.filter((one) => !one.guide).flatMap((one) => one.points);
@@ -69,13 +70,12 @@ function svgDash(at, guide) {
 }
 
 function chartPicture(figure, points) {
-  const { title, series, xTitle, format, range } = figure.chart;
+  const { title, series, xTitle, format, domain, range } = figure.chart;
   const width = Math.max(260, Math.round(figure.clientWidth) || 480);
   const key = figure.dataset.chart;
   const xs = points.map((it) => it[0]);
   const ys = [...points.map((it) => it[1]), ...series.flatMap((one) => (one.band ?? []).flatMap(([, low, high]) => [low, high]))];
-  const guided = series.filter((one) => one.guide).flatMap((one) => one.points.map((it) => it[0]));
-  const [x0, x1] = [Math.min(...xs, ...guided), Math.max(...xs, ...guided)];
+  const [x0, x1] = domain ?? [Math.min(...xs), Math.max(...xs)];
   let [y0, y1] = range ?? [Math.min(...ys), Math.max(...ys)];
   const share = !range && y0 >= 0 && y1 <= 1;
   if (y0 === y1) [y0, y1] = [y0 - (Math.abs(y0) * 0.1 || 0.5), y1 + (Math.abs(y1) * 0.1 || 0.5)];

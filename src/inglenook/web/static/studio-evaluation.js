@@ -50,7 +50,7 @@ async function drawCurves(report) {
   const { aggregate } = await askStudio("GET", `${report.dataset.api}?evaluation=${report.dataset.id}`);
   const series = (curves) => Object.entries(curves).map(([name, { x, y }]) => ({ name, points: x.map((it, at) => [it, y[at]]) }));
   const guide = (name) => ({ name, points: [[0, 0], [1, 1]], guide: true });
-  const common = { wholeX: false, range: [0, 1] };
+  const common = { wholeX: false, domain: [0, 1], range: [0, 1] };
   drawChart(report.querySelector("[data-chart=roc]"), { ...common, title: "ROC: true against false positives", series: [...series(aggregate.roc), guide("by chance")], xTitle: "False positives" });
   drawChart(report.querySelector("[data-chart=recall]"), { ...common, title: "Precision against recall", series: series(aggregate.precision_recall), xTitle: "Recall" });
   const bins = aggregate.calibration.bins.filter((it) => it.count);

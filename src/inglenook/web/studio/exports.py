@@ -133,8 +133,8 @@ def _validation(one: ExportRecord) -> list[Fact]:
             "Same class as the checkpoint",
             f"{found.agreement:.1%} of {found.images} pictures ({found.subset})",
         ),
-        Fact("Largest difference of a logit", f"{found.max_diff:.2g} (at most {found.tolerance:g})"),
-        Fact("Mean difference", f"{found.mean_diff:.2g} (at most {found.mean_tolerance:g})"),
+        Fact("Largest difference of a logit", f"{found.max_diff:.2g} (at most {found.tolerance:.2g})"),
+        Fact("Mean difference", f"{found.mean_diff:.2g} (at most {found.mean_tolerance:.2g})"),
         Fact("Batches that were tried", ", ".join(map(str, found.batches))),
     ]
 
