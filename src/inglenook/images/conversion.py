@@ -138,7 +138,10 @@ def asked_of(record: ModelRecord, target: Path, dtype: str, *, replace: bool, jo
 def why(last: ConvertFailed) -> Invalid | Conflict | Failed:
     """The child's words as an error."""
     message, _, hint = last.message.partition("\nhint: ")
-    kinds = {"convert.unsupported": NotConvertible, "convert.exists": ConversionExists}
+    kinds: dict[str, type[NotConvertible | ConversionExists]] = {
+        "convert.unsupported": NotConvertible,
+        "convert.exists": ConversionExists,
+    }
     return kinds.get(last.code, ConversionFailed)(message, code=last.code, hint=hint or None)
 
 
