@@ -27,7 +27,7 @@ from tests.tiny_models import write_folder
 pytestmark = pytest.mark.slow
 
 ENVIRON = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SD1_TEXT = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+SD1_SELF = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 XL_TEXT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
@@ -38,20 +38,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, matting_model: Path) -> Ite
     models.mkdir()
     write_folder("sd1", models / "tiny")
     for name in ("wool", "ink"):
-        write_lora(models / f"{name}.safetensors", SD1_TEXT, 768, 32)
-    write_lora(models / "pixel-art-xl.safetensors", XL_TEXT, 2048, 640)
+        write_lora(models / f"{name}.safetensors", SD1_SELF, 32, 32, "sd_v1")
+    write_lora(models / "pixel-art-xl.safetensors", XL_TEXT, 2048, 640, "sdxl_base_v1-0")
     with RunningServer.start(data, environ=ENVIRON) as running:
         yield running
 
 
-def write_lora(path: Path, layer: str, reads: int, writes: int) -> None:
+def write_lora(path: Path, layer: str, reads: int, writes: int, trained_on: str) -> None:
     """A LoRA in kohya's form that changes nothing."""
     tensors = {
         f"{layer}.lora_down.weight": torch.zeros(4, reads),
         f"{layer}.lora_up.weight": torch.zeros(writes, 4),
         f"{layer}.alpha": torch.tensor(4.0),
     }
-    save_file(tensors, path)
+    save_file(tensors, path, {"ss_base_model_version": trained_on})
 
 
 @pytest.fixture
