@@ -27,7 +27,7 @@ from tests.tiny_models import write_folder
 pytestmark = pytest.mark.slow
 
 ENVIRON = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SD1_TEXT = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+SD1_SELF = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 XL_TEXT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
@@ -38,20 +38,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, matting_model: Path) -> Ite
     models.mkdir()
     write_folder("sd1", models / "tiny")
     for name in ("wool", "ink"):
-        write_lora(models / f"{name}.safetensors", SD1_TEXT, 768, 32)
-    write_lora(models / "pixel-art-xl.safetensors", XL_TEXT, 2048, 640)
+        write_lora(models / f"{name}.safetensors", SD1_SELF, 32, 32, "sd_v1")
+    write_lora(models / "pixel-art-xl.safetensors", XL_TEXT, 2048, 640, "sdxl_base_v1-0")
     with RunningServer.start(data, environ=ENVIRON) as running:
         yield running
 
 
-def write_lora(path: Path, layer: str, reads: int, writes: int) -> None:
+def write_lora(path: Path, layer: str, reads: int, writes: int, trained_on: str) -> None:
     """A LoRA in kohya's form that changes nothing."""
     tensors = {
         f"{layer}.lora_down.weight": torch.zeros(4, reads),
         f"{layer}.lora_up.weight": torch.zeros(writes, 4),
         f"{layer}.alpha": torch.tensor(4.0),
     }
-    save_file(tensors, path)
+    save_file(tensors, path, {"ss_base_model_version": trained_on})
 
 
 @pytest.fixture
@@ -161,6 +161,12 @@ def pull(page: Page, box: Any, *ways: tuple[float, float, float, float], side: i
         page.mouse.up()
 
 
+def use_mask(page: Page) -> None:
+    page.get_by_role("button", name="Use this mask").click()
+    expect(page.locator("#mask-kept img").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#mask-editor")).to_be_hidden()
+
+
 def marked(page: Page) -> set[tuple[int, int]]:
     """Pixels that are marked in the editor. None is half marked."""
     width, levels = page.locator("#mask-canvas").evaluate(
@@ -209,8 +215,7 @@ def test_a_part_is_drawn_anew_and_every_other_pixel_stays(nook: Watched, page: P
     box = open_mask(page)
     page.get_by_role("button", name="Rectangle", exact=True).click()
     pull(page, box, (5.5, 5.5, 9.5, 8.5))
-    page.get_by_role("button", name="Use this mask").click()
-    expect(page.locator("#mask-editor")).to_be_hidden()
+    use_mask(page)
     expect(page.locator("#mask-kept")).to_contain_text("20 of 256 pixels")
     expect(page.locator("#make-how")).to_contain_text("20 marked pixels")
     page.fill("#prompt", "a red apple")
@@ -240,8 +245,7 @@ def test_a_mask_that_is_missing_or_no_longer_fits_is_said(nook: Watched, page: P
     expect(page.locator("#error-mask")).to_contain_text("Nothing is marked")
     box = open_mask(page)
     pull(page, box, (4, 4, 9, 9))
-    page.get_by_role("button", name="Use this mask").click()
-    expect(page.locator("#mask-kept img").first).to_be_visible()
+    use_mask(page)
     changed(page, "width", "12")
     expect(page.locator("#mask-kept img")).to_have_count(0)
     expect(page.locator("#say")).to_contain_text("another size")
@@ -265,8 +269,8 @@ def test_the_mask_is_made_and_left_out_with_the_keyboard_alone(page: Page) -> No
     page.keyboard.press("Enter")
     page.locator("#mask-done").focus()
     page.keyboard.press("Enter")
+    expect(page.locator("#mask-kept")).to_contain_text("20 of 256", timeout=PATIENCE_MS)
     expect(page.locator("#mask-editor")).to_be_hidden()
-    expect(page.locator("#mask-kept")).to_contain_text("20 of 256")
     page.get_by_role("button", name="Leave it out").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#mask-kept img")).to_have_count(0)
@@ -502,7 +506,6 @@ def test_axe_finds_nothing_serious_with_the_mask_open(
         assert violations(page) == []
         inside = page.locator("#mask-editor").evaluate("it => [it.scrollWidth, it.clientWidth]")
         assert inside[0] <= inside[1]
-        page.get_by_role("button", name="Use this mask").click()
-        expect(page.locator("#mask-kept img").first).to_be_visible()
+        use_mask(page)
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width

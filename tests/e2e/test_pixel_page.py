@@ -353,11 +353,11 @@ def test_the_whole_drawing_form_reaches_the_job(nook: Watched, page: Page) -> No
         "make_seed": "5", "steps": "2", "guidance_scale": "2.5", "frames": "3", "motion": "walk",
         "frame_strength": "0.5", "strength": "0.7", "negative_prompt": "snow", "prompt": "a cat",
     }  # fmt: skip
+    page.select_option("#over", "all")
     for name, value in typed.items():
         page.fill(f"#{name}", value)
     page.select_option("#style", "four-tones")
     expect(page.locator("#colors")).to_have_value("4")
-    page.check("#over")
     body = json.loads(page.evaluate("JSON.stringify(spriteRequest())"))
     assert body["image"].startswith("data:image/png;base64,")
     wanted = {
@@ -376,7 +376,7 @@ def test_what_cannot_be_drawn_is_told_at_its_field(nook: Watched, page: Page) ->
     expect(page.locator("#error-prompt")).to_be_visible()
     unfold(page, "over")
     page.fill("#prompt", "a fox")
-    page.check("#over")
+    page.select_option("#over", "all")
     page.get_by_role("button", name="Draw", exact=True).click()
     expect(page.locator("#make-form")).to_contain_text("No sprite is open")
     nook.errors.clear()

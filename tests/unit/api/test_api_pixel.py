@@ -375,3 +375,25 @@ async def test_the_description_knows_the_recipe(door: Door) -> None:
 async def test_what_is_made_belongs_to_the_caller(door: Door) -> None:
     await door.http.post("/v1/pixel/sprites?wait=true", json={"prompt": "a fox"})
     assert len(door.studio.gallery.list(OWNER, limit=10)) == 1
+
+
+async def test_a_sprite_is_kept_where_that_is_asked_for(door: Door) -> None:
+    files = [("image", ("a.png", canvas(), "image/png")), ("image", ("b.png", canvas(48, 48), "image/png"))]
+    fields = {"recipe": json.dumps({"width": 8, "height": 8}), "animation": "true", "keep": "true"}
+    answer = await door.http.post("/v1/pixel/convert", files=files, data=fields | {"frame_ms": "40"})
+    assert answer.status_code == 200, answer.text
+    kept = door.studio.gallery.get(answer.json()["picture_id"], caller=OWNER)
+    assert kept.parameters["sprite"]["durations_ms"] == [40, 40]
+    fields |= {"picture_id": kept.id}
+    answer = await door.http.post("/v1/pixel/convert", files=texts(fields))
+    assert len(answer.json()["frames"]) == 2
+    assert answer.json()["picture_id"] != kept.id
+    for wrong, field in (
+        ({"frame_ms": "0.5"}, "frame_ms"),
+        ({"keep": "maybe"}, "keep"),
+        ({"animation": "no"}, "animation"),
+    ):
+        error = await door.refused("/v1/pixel/convert", files=files, data=fields | wrong)
+        assert error["param"] == field
+    error = await door.refused("/v1/pixel/convert", files=files, data={"keep": "true"})
+    assert error["param"] == "keep"

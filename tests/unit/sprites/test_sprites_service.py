@@ -11,12 +11,13 @@ from PIL import Image
 from inglenook.base.cancel import StopToken
 from inglenook.base.errors import InglenookError, Invalid, NotFound
 from inglenook.base.ids import OWNER, BlobId, JobId, ModelId, PersonId
-from inglenook.engines.pixels import WriteOrder
+from inglenook.engines.pixels import MadePicture, WriteOrder
 from inglenook.gallery.model import Source
 from inglenook.images import metadata
 from inglenook.images.model import Engine, LoraChoice
 from inglenook.jobs.model import Job, JobState
-from inglenook.pixels.model import Background, Recipe
+from inglenook.pixels.model import Background, Proof, Recipe
+from inglenook.sprites.keeping import moving_format
 from inglenook.sprites.model import Side, SpriteRequest
 from inglenook.testing.pixels import opened, png_of
 from tests.sprite_bench import Studio, sprite_studio
@@ -248,3 +249,49 @@ async def test_the_matrix_names_every_engine(studio: Studio) -> None:
     assert rows["torch"].models == ("starter-339",)
     assert rows["mlx"].models == ()
     assert not rows["sdcpp"].available
+
+
+async def test_a_sprite_of_a_picture_is_kept_with_its_frames_and_what_they_were_made_of(
+    studio: Studio,
+) -> None:
+    recipe, pictures = Recipe(width=8, height=8), [canvas(), canvas(48, 48)]
+    stop = StopToken()
+    made = await studio.service.convert(pictures, recipe, person=OWNER, stop=stop, whole_animation=True)
+    kept = await studio.service.keep(made, pictures, recipe, frame_ms=70, of=None, person=OWNER, stop=stop)
+    assert (kept.source, kept.job, kept.media_type) == (Source.MADE, None, "image/gif")
+    assert kept.parameters["sprite"]["recipe"]["width"] == 8
+    again = await studio.service.kept(kept.id, person=OWNER)
+    assert again.frames == tuple(one.png for one in made)
+    assert again.durations_ms == (70, 70)
+    assert [opened(one).size for one in again.drawings] == [(64, 64), (48, 48)]
+
+
+async def test_a_sprite_that_is_made_anew_of_a_drawn_one_keeps_its_words(studio: Studio) -> None:
+    job = await done(studio, SpriteRequest("a fox", seed=7))
+    drawn = job.result["parts"][0]["picture_id"]
+    before = await studio.service.kept(drawn, person=OWNER)
+    recipe, stop = Recipe(width=8, height=8), StopToken()
+    made = await studio.service.convert(before.drawings, recipe, person=OWNER, stop=stop)
+    kept = await studio.service.keep(
+        made, before.drawings, recipe, frame_ms=100, of=drawn, person=OWNER, stop=stop
+    )
+    assert (kept.prompt, kept.seed, kept.model) == ("a fox", 7, "starter-339")
+    assert (kept.width, kept.media_type) == (8, "image/png")
+    assert kept.parameters["sprite"]["drawings"] == job.result["parts"][0]["drawings"]
+    with pytest.raises(NotFound):
+        await studio.service.keep(
+            made, before.drawings, recipe, frame_ms=100, of=drawn, person=PersonId("somebody"), stop=stop
+        )
+
+
+def test_frames_are_shown_as_a_gif_where_their_colours_fit_into_one() -> None:
+    def frame(colors: int, alphas: tuple[int, ...]) -> MadePicture:
+        proof = Proof(16, 16, colors, None, 0, alphas, None, None, None)
+        return MadePicture(b"", 16, 16, None, proof, None, (0, 0), (0, 0), ())
+
+    assert moving_format([frame(256, (255,)), frame(255, (0, 255))]) == "gif"
+    assert moving_format([frame(4, (255,)), frame(256, (0, 255))]) == "webp"
+
+
+async def test_the_default_model_is_the_one_that_auto_draws_with(studio: Studio) -> None:
+    assert studio.service.default_model() == "starter-339"

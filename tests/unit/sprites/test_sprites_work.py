@@ -259,6 +259,7 @@ async def test_outside_the_selection_no_pixel_changes(bench: Bench) -> None:
             else:
                 assert sprite.getpixel((x, y))[3] == 0  # type: ignore[index]
     assert any("canvas keeps its own" in note for note in part["notes"])
+    assert part["drawings"] == part["frames"], "whoever wants another recipe gets the whole sprite"
 
 
 @pytest.mark.parametrize("side", list(Side))
@@ -271,6 +272,7 @@ async def test_the_next_tile_is_drawn_in_two_halves_from_the_one_before(bench: B
     sprite = bench.frames(part)[0].convert("RGB")
     assert sprite.size == (16, 16)
     assert sprite.getcolors() == [(256, (120, 90, 200))], "all of it is new"
+    assert len(part["drawings"]) == 1, "the tile, not the halves that it was drawn in"
 
 
 @pytest.mark.parametrize("stage", ["matte", "pixels"])

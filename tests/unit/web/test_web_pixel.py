@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls of the Pixels page are the fields of a recipe, no more and no fewer, with values it takes."""
+"""The controls of the Pixels page are the fields of a recipe, no more and no fewer, with values it takes;
+LoRAs and engines say what is known of them."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from inglenook.base.ids import ModelId
+from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.pixels.checking import read_recipe
 from inglenook.pixels.model import Recipe, known_fields
+from inglenook.sprites.engines import EngineStatus
+from inglenook.sprites.model import Engine
+from inglenook.web.pixel.choices import engine_choices, lora_choices
 from inglenook.web.pixel.controls import COLORS, GROUPS, Control
 
 CONTROLS = [*(one for group in GROUPS for one in group.controls), COLORS]
@@ -37,3 +46,43 @@ def test_a_control_offers_what_the_recipe_takes(control: Control) -> None:
 
 def number(value: float) -> float:
     return int(value) if value == int(value) else value
+
+
+def engine(**fields: Any) -> EngineStatus:
+    usual: dict[str, Any] = {
+        "name": Engine.MLX, "title": "MLX", "available": True, "why_not": None, "hint": None,
+        "needs_conversion": True, "modes": ("text", "inpaint"), "loras": False, "previews": True,
+        "negative_prompt": True, "families": (), "devices": ("cpu",), "models": ("a",),
+    }  # fmt: skip
+    return EngineStatus(**usual | fields)
+
+
+def test_an_engine_says_what_it_can_and_how_a_model_is_made_to_fit() -> None:
+    (here,) = engine_choices([engine()])
+    assert here.words == (
+        "Draws from words, inside a mask; with previews, a negative prompt; no LoRAs. "
+        "Can draw with one of your models on cpu."
+    )
+    assert (here.masks, here.loras, here.convert) == (True, False, "inglenook models convert MODEL --to mlx")
+
+
+def test_an_engine_that_is_not_here_says_why_and_what_to_do() -> None:
+    missing = engine(available=False, why_not="mlx is not installed.", hint="pip install mlx")
+    (gone,) = engine_choices([missing])
+    assert gone.words == "mlx is not installed. Pip install mlx."
+
+
+def test_a_lora_that_is_known_brings_its_weight_and_its_family() -> None:
+    known, other = lora_choices([lora("nerijs/pixel-art-xl"), lora("z", fits=("sd1", "sd2"))])
+    assert (known.families, known.weight) == (("sdxl",), 1.0)
+    assert "8 drawn pixels" in known.about
+    assert (other.families, other.about) == (("sd1", "sd2"), "")
+    assert lora_choices([lora("broken", problem="it is cut off")]) == []
+
+
+def lora(name: str, **fields: Any) -> ModelRecord:
+    usual: dict[str, Any] = {
+        "id": ModelId(name), "kind": ModelKind.LORA, "family": None, "path": Path(name), "layout": "single",
+        "weights_bytes": 1, "parameters": 1, "dtype": "float16", "digest": "d", "root": Path(),
+    }  # fmt: skip
+    return ModelRecord(**usual | fields)

@@ -132,7 +132,7 @@ def _can(status: EngineStatus) -> str:
         f"no {', no '.join(lacks)}" if lacks else "",
     ]
     on = f" on {', '.join(status.devices)}" if status.devices else ""
-    models = f"{count} of your models" if count != 1 else "one of your models"
+    models = f"{count or 'none'} of your models" if count != 1 else "one of your models"
     return f"{'; '.join(filter(None, said))}. Can draw with {models}{on}."
 
 

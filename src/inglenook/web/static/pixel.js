@@ -148,5 +148,5 @@ for (const kind of ["input", "change"]) document.addEventListener(kind, () => ke
 // Dialogs
 document.addEventListener("click", (event) => {
   if (event.target.closest("dialog [data-close]")) event.target.closest("dialog").close();
-  else if (event.target instanceof HTMLDialogElement) event.target.close();
+  else if (event.target instanceof HTMLDialogElement && event.target.id !== "mask-editor") event.target.close(); // a mask is work
 });
