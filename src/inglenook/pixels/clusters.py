@@ -18,8 +18,7 @@ _NEAR: Final = 0.06  # from the centre of a cluster: noise and JPEG stay within 
 _TELLS: Final = 0.25  # share of a cell from which its second colour may win
 _STANDS_OUT: Final = 0.08  # OKLab: by so much more than the first must it differ from what is around
 _ROUNDS: Final = 6  # of two-means; nearly all cells stand still after three
-_AGREES: Final = 0.005  # OKLab; a level or two of 255
-_STRAYS: Final = 0.01  # OKLab; what is nearer to the middle than that does not pull harder
+_AGREES: Final = 0.01  # OKLab; half of what is just noticeable. What is nearer does not pull harder
 _STEPS: Final = 6  # of Weiszfeld's iteration; what moves after that is below a level of 255
 
 
@@ -62,9 +61,11 @@ def central(lab: Labs, valid: Mask) -> Labs:
     as in a mean, and what strayed in from a neighbour moves it hardly, as with a median. Where more than half
     of the samples agree it is the one in their middle, to the bit.
     """
-    centre = mean(lab, valid)
+    ordered, count = np.sort(np.where(valid[..., None], lab, np.float32(np.inf)), axis=-2), valid.sum(axis=-1)
+    low, high = (np.take_along_axis(ordered, (at // 2)[..., None, None], -2) for at in (count - 1, count))
+    centre = ((low + high) / 2)[..., 0, :]
     for _ in range(_STEPS):
-        away = np.maximum(distances(lab, centre[..., None, :]), np.float32(_STRAYS))
+        away = np.maximum(distances(lab, centre[..., None, :]), np.float32(_AGREES))
         centre = mean(lab, valid / away)
     agree = valid & (distances(lab, centre[..., None, :]) <= _AGREES)
     most = (2 * agree.sum(axis=-1) > valid.sum(axis=-1))[..., None]

@@ -315,7 +315,7 @@ def test_a_sprite_larger_than_the_largest_icon_is_refused():
     assert caught.value.field == "frames"
 
 
-@pytest.mark.parametrize("side", [1, 16, 33, 200, 256])
+@pytest.mark.parametrize("side", [1, 33, 256])
 def test_an_icon_set_has_what_web_android_and_apple_ask_for(side):
     sprite = np.full((side, side, 4), 255, np.uint8)
     sprite[..., :3] = PALETTE[0]

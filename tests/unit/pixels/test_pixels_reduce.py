@@ -106,6 +106,24 @@ def test_dominant_takes_the_mean_of_the_most_frequent_colours_and_median_one_tha
     )
 
 
+def test_with_a_grid_what_strayed_into_a_cell_leaves_its_colour_to_the_bit() -> None:
+    picture = np.full((10, 10, 4), 255, np.uint8)
+    picture[..., :3] = (90, 140, 200)
+    picture[3:5, 3:7, :3] = (30, 10, 10)  # eight of the sixteen pixels in the cell's core, less one
+    picture[3, 3, :3] = (90, 140, 200)
+    found = reduce(picture, 1, 1, Reduction.DOMINANT, Grid(10.0, 10.0, 0.0, 0.0, 1.0))
+    assert found.tolist() == [[[90, 140, 200, 255]]]
+
+
+def test_with_a_grid_what_rings_to_all_sides_cancels_out() -> None:
+    """Four samples, none of which has the colour and no two of which are alike: one alone would be off."""
+    picture = np.full((4, 4, 4), 255, np.uint8)
+    ringing = np.array([[-16, -6], [6, 16]])
+    picture[1:3, 1:3, :3] = (120 + ringing)[..., None]
+    (found,) = reduce(picture, 1, 1, Reduction.DOMINANT, Grid(4.0, 4.0, 0.0, 0.0, 1.0))[0]
+    assert np.abs(found[:3].astype(int) - 120).max() <= 2
+
+
 def test_edge_keeps_what_differs_from_its_surroundings() -> None:
     picture = np.full((24, 24, 4), 255, np.uint8)
     picture[8:16, 12:16] = (0, 0, 0, 255)  # three eighths of the middle cell, too few to be dominant

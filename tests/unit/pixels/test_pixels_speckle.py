@@ -16,7 +16,7 @@ shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 sprites = hnp.arrays(np.int32, shapes, elements=st.integers(-1, 2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(sprites, st.booleans())
 def test_regions_are_those_that_another_program_finds(values: Indices, diagonal: bool) -> None:
     labels, sizes = regions(values, diagonal=diagonal)
@@ -112,7 +112,7 @@ def test_a_line_of_single_pixels_of_many_colours_ends_as_one() -> None:
     assert len(np.unique(with_islands_joined(drawn("0120121"), 3))) == 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(sprites, st.integers(1, 6))
 def test_afterwards_whatever_touches_another_colour_is_larger_than_an_island(
     indices: Indices, most: int

@@ -63,7 +63,7 @@ def test_all_frames_are_cut_alike() -> None:
     assert (np.where(found[0] == 3, 4, found[0]) == found[1]).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(sprites, st.booleans())
 def test_the_seam_never_gets_sharper_and_no_colour_comes_up(indices: Indices, closed: bool) -> None:
     found = tile(indices, closed=closed)
