@@ -449,6 +449,14 @@ def test_info_is_found_with_slashes_encoded_or_not(http: httpx.Client) -> None:
     assert http.get("/v1/models/sd/none/info").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["bootstrap", "register?name=x", "keys/generate", "sessions", "invites"])
+def test_no_door_hands_out_keys_as_long_as_there_are_no_accounts(http: httpx.Client, path: str) -> None:
+    """ALICE's opens again when its file of keys is lost."""
+    answer = http.post(f"/v1/auth/{path}", json={"name": "x", "is_admin": True})
+    assert answer.status_code == 404
+    assert "sd-" not in answer.text
+
+
 def test_defaults_can_be_sent_back(http: httpx.Client) -> None:
     defaults = http.get("/v1/generation/defaults").json()
     assert {"steps", "guidance_scale", "scheduler", "width", "height"} <= set(defaults)

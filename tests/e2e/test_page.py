@@ -150,8 +150,8 @@ def test_a_picture_opens_is_used_again_and_is_deleted(nook: Watched) -> None:
     page.on("dialog", lambda dialog: dialog.accept())
     page.locator(f"#{job}").get_by_role("button", name="Delete").click()
     expect(page.locator(f"[data-picture={made}]")).to_have_count(0)
-    nook.open("/gallery?trashed=true")
-    expect(page.locator(f"[data-picture={made}]")).to_have_count(1)
+    trash = nook.open("/gallery?trashed=true")
+    expect(trash.locator(f"[data-picture={made}]")).to_have_count(1)
 
 
 def test_a_script_in_a_prompt_is_never_run(nook: Watched) -> None:

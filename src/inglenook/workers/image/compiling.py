@@ -33,6 +33,8 @@ class Compiled:
         self._network: Any = network
         self._device = device
         self._trouble: str | None = None
+        self._mode = mode
+        self._begun = False
         network.compile(mode=mode)
         self._call = self._network._compiled_call_impl
         self._network._compiled_call_impl = self._attempt
@@ -43,6 +45,9 @@ class Compiled:
         return trouble
 
     def _attempt(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._begun:  # nothing else tells why the first step takes minutes
+            self._begun = True
+            log.info("the network is being compiled (%s); the first step waits for it", self._mode)
         try:
             return self._call(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:

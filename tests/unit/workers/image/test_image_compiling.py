@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A compiled network, and what happens where it cannot be compiled."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def test_without_a_compiler_it_is_drawn_uncompiled_and_a_notice_says_so_once(
 
 
 @pytest.mark.slow
-def test_a_compiled_network_draws_the_same_picture_and_its_code_is_kept(one: Bench, tmp_path: Path) -> None:
+def test_a_compiled_network_draws_the_same_picture_says_so_once_and_its_code_is_kept(
+    one: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     require(shutil.which("g++"), "a C++ compiler")
     plain = one.ours(scheduler="euler")
     cache = tmp_path / "compiled"
@@ -48,6 +52,10 @@ def test_a_compiled_network_draws_the_same_picture_and_its_code_is_kept(one: Ben
     assert one.said(Notice) == []
     assert np.abs(one.pictures()[0] - plain).max() <= 1
     assert any(place.is_file() for place in cache.rglob("*"))
+    assert [line for line in caplog.messages if "is being compiled (default)" in line] != []
+    caplog.clear()
+    one.ours(scheduler="euler")
+    assert not any("is being compiled" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize(("asked", "begun", "ends"), [(0, 0, 0), (2, 0, 2), (1, 2, 2)])
