@@ -53,6 +53,7 @@ _SPLIT_BYTES: Final = 64
 """Of the part before the last: what ends a stream may arrive in two."""
 _BAD_REQUEST: Final = 400
 _KNOWN_PROPS: Final = 256
+_BEGIN_BYTES: Final = 4096
 _LAST_PARTS: Final = 4
 """Of an answer: in the last of them its cost stands."""
 
@@ -184,11 +185,12 @@ class Held:
 
     async def _counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same, and what it says of its cost goes to the model's counters."""
-        last: deque[bytes] = deque(maxlen=_LAST_PARTS)
+        first, last = b"", deque[bytes](maxlen=_LAST_PARTS)
         async for part in content:
             yield part
+            first = first or part[:_BEGIN_BYTES]
             last.append(part)
-        used = usage_of(b"".join(last))
+        used = usage_of(b"".join(last), first)
         if used is not None:
             self._exchange.used(used)
 
@@ -228,8 +230,9 @@ _TIMINGS = re.compile(rb'"timings":\s*(\{[^{}]*\})')
 _USAGE = re.compile(rb'"usage":\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 
-def usage_of(end: bytes) -> Usage | None:
-    """What the end of an answer says of its cost, in any of the dialects that llama.cpp speaks."""
+def usage_of(end: bytes, begin: bytes = b"") -> Usage | None:
+    """What the end of an answer says of its cost, in any of the dialects that llama.cpp speaks; in streams of
+    Anthropic's the prompt's stands in the beginning."""
     timings = _last(_TIMINGS, end)
     if timings:
         return Usage(
@@ -237,11 +240,12 @@ def usage_of(end: bytes) -> Usage | None:
             completion_tokens=int(timings.get("predicted_n") or 0),
             seconds=float(timings.get("predicted_ms") or 0.0) / 1000,
         )
-    usage = _last(_USAGE, end)
+    usage = {**(_last(_USAGE, begin) or {}), **(_last(_USAGE, end) or {})}
     if not usage:
         return None
+    read = int(usage.get("input_tokens") or 0) + int(usage.get("cache_read_input_tokens") or 0)
     return Usage(
-        prompt_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
+        prompt_tokens=int(usage.get("prompt_tokens") or read),
         completion_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
     )
 

@@ -90,7 +90,12 @@ def ended(reason: str = "stop", prompt: int = 7, answer: int = 3) -> tuple[dict[
         {
             "choices": [],
             "usage": {"prompt_tokens": prompt, "completion_tokens": answer},
-            "timings": {"prompt_ms": 20.5, "predicted_ms": 40.25},
+            "timings": {
+                "prompt_n": prompt,
+                "predicted_n": answer,
+                "prompt_ms": 20.5,
+                "predicted_ms": 40.25,
+            },
         },
     )
 

@@ -203,6 +203,28 @@ def test_the_cost_of_an_answer_is_counted_whole_and_streamed(
     assert language.used == [Usage(3, 1), Usage(7, 5, 0.5)]
 
 
+def test_the_cost_is_counted_where_a_schema_makes_the_call_too(
+    client: TestClient, language: ScriptedLanguage
+) -> None:
+    language.answers = lambda _: writes(CALL)
+    for body in ({}, {"stream": True}):
+        chat(client, tools=[WEATHER], tool_choice="required", **body)
+    function = {"type": "function", **WEATHER["function"]}
+    client.post("/v1/responses", json={"input": "Hello", "tools": [function], "tool_choice": "required"})
+    assert language.used == [Usage(7, 5, 0.5)] * 3
+
+
+def test_the_cost_of_a_streamed_message_stands_at_its_beginning_and_at_its_end(
+    client: TestClient, language: ScriptedLanguage
+) -> None:
+    begin = b'{"message":{"usage":{"cache_read_input_tokens":20,"input_tokens":1,"output_tokens":0}}}'
+    words = [b'event: content_block_delta\ndata: {"delta":{"text":"Hi"}}\n\n'] * 6
+    end = b'event: message_delta\ndata: {"usage":{"output_tokens":5}}\n\nevent: message_stop\ndata: {}\n\n'
+    language.answers = lambda _: stream(b"event: message_start\ndata: " + begin + b"\n\n", *words, end)
+    client.post("/v1/messages", json={"model": "auto", "messages": HELLO, "stream": True})
+    assert language.used == [Usage(21, 5)]
+
+
 @pytest.mark.parametrize(
     ("status", "said", "code", "words"),
     [

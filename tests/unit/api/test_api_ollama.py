@@ -413,7 +413,7 @@ COMPLETION = (
         "stop_type": "limit",
         "tokens_evaluated": 4,
         "tokens_predicted": 2,
-        "timings": {"prompt_ms": 1, "predicted_ms": 2},
+        "timings": {"prompt_n": 4, "predicted_n": 2, "prompt_ms": 1, "predicted_ms": 2},
     },
 )
 
@@ -423,6 +423,7 @@ def test_raw_prompts_go_as_they_are(client: TestClient, house: House) -> None:
     body = generate(client, raw=True, format="json", options={"num_predict": 2})
     assert (body["response"], body["done_reason"], body["eval_count"]) == ("is blue", "length", 2)
     assert "context" not in body
+    assert [usage.completion_tokens for usage in house.language.usages] == [2], "it is counted, and once"
     asked = house.child.body_of("/completion")
     assert (asked["prompt"], asked["n_predict"], asked["json_schema"]) == ("The sky", 2, {"type": "object"})
 

@@ -29,7 +29,7 @@ async def events(held: Held, path: str, body: bytes) -> AsyncIterator[dict[str, 
                 if line.startswith(_DATA):
                     data = line.removeprefix(_DATA).strip()
                     if data == _DONE:
-                        return
+                        continue  # to the very end of the answer: there its cost is counted
                     event = msgspec.json.decode(data)
                     if event.get("error"):
                         raise refusal(held.model, int(event["error"].get("code") or _FAILED), data)

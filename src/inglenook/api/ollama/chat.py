@@ -65,7 +65,7 @@ def chat_routes(desk: Desk) -> APIRouter:
         async def objects(wait: Wait) -> AsyncGenerator[dict[str, Any], None]:
             async with holding(desk, who.person, common, model, wait) as held:
                 writer.load_ns = held.load_ns
-                async for one in writer.objects(chat_pieces(await answered(held, talk)), held.used):
+                async for one in writer.objects(chat_pieces(await answered(held, talk))):
                     yield one
 
         return await respond(request, common, objects)

@@ -142,7 +142,7 @@ class _Asked:
 
     async def _answered(self, held: Held, writer: Writer) -> AsyncGenerator[dict[str, Any], None]:
         said: list[str] = []
-        async for one in writer.objects(chat_pieces(await answered(held, self._talk)), held.used):
+        async for one in writer.objects(chat_pieces(await answered(held, self._talk))):
             said.append(one["response"])
             if one["done"] and not self._talk.pictures:  # a picture has no tokens that could be sent again
                 one["context"] = await self._context(held, "".join(said))
@@ -160,7 +160,7 @@ class _Asked:
                     tokens.extend(piece.tokens)
                 yield piece
 
-        async for one in writer.objects(pieces(), held.used):
+        async for one in writer.objects(pieces()):
             if one["done"] and before:
                 one["context"] = [*before, *tokens]
             yield one
@@ -172,7 +172,7 @@ class _Asked:
             "input_suffix": self._wanted.suffix,
         }
         try:
-            async for one in writer.objects(completion_pieces(held.stream("/infill", body)), held.used):
+            async for one in writer.objects(completion_pieces(held.stream("/infill", body))):
                 yield one
         except Invalid as error:
             if error.code != "model.wrong_task":

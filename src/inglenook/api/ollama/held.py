@@ -20,7 +20,6 @@ from inglenook.base.errors import Failed
 from inglenook.base.ids import PersonId
 from inglenook.catalog.model import LanguageTask, ModelRecord
 from inglenook.chat.errors import NotLoaded
-from inglenook.chat.exchange import Exchange, Usage
 from inglenook.door.services import Catalog, Language, Runtime
 
 
@@ -32,10 +31,9 @@ class Held:
         load_ns: how long it was waited for.
     """
 
-    def __init__(self, exchange: Exchange, relayed: Relayed, load_ns: int) -> None:
+    def __init__(self, relayed: Relayed, load_ns: int) -> None:
         self.relayed = relayed
         self.load_ns = load_ns
-        self._exchange = exchange
 
     @property
     def model(self) -> ModelRecord:
@@ -56,10 +54,6 @@ class Held:
             return msgspec.json.decode(told)
         except msgspec.DecodeError:
             raise Failed(f"{self.model.id} answered what is no JSON.", code="model.nonsense") from None
-
-    def used(self, *, prompt_tokens: int, answer_tokens: int, answer_ns: int) -> None:
-        """For the model's counters."""
-        self._exchange.used(Usage(prompt_tokens, answer_tokens, answer_ns / 1e9 if answer_ns else None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +97,7 @@ class Desk:
         ) as exchange:
             wait.served(exchange)
             waited_ns = round((self.clock.monotonic() - began_s) * 1e9)
-            yield Held(exchange, Relayed(exchange, self._known), waited_ns)
+            yield Held(Relayed(exchange, self._known), waited_ns)
 
     async def unload(self, model: ModelRecord) -> None:
         """Now when it is idle, when its work is done when it is not; nothing where it is not loaded."""

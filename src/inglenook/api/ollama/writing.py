@@ -2,7 +2,7 @@
 """Pieces of an answer → Ollama's objects, one JSON line each; or all of them as one object."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC
 from typing import Any, Final, Protocol
@@ -68,28 +68,17 @@ class Writer:
         self._calls: dict[int, dict[str, Any]] = {}
         self.load_ns = 0
 
-    async def objects(
-        self, pieces: AsyncIterator[Piece | End], used: Callable[..., None]
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def objects(self, pieces: AsyncIterator[Piece | End]) -> AsyncIterator[dict[str, Any]]:
         """One for each piece, and the final one. Tool calls come whole, before the final one.
-
-        Args:
-            used: told `prompt_tokens`, `answer_tokens`, `answer_ns` at the end.
 
         Raises:
             Failed: the arguments of a call are no JSON.
         """
-        async for one in pieces:
+        end: End | None = None
+        async for one in pieces:  # to their very end: there the cost is counted
             if isinstance(one, End):
-                if self._calls:
-                    yield self._object(self._shape.of_piece(Piece(), self._whole_calls()), done=False)
-                used(
-                    prompt_tokens=one.prompt_tokens,
-                    answer_tokens=one.answer_tokens,
-                    answer_ns=one.answer_ns,
-                )
-                yield self.final(one)
-                return
+                end = one
+                continue
             for call in one.calls:
                 self._gather(call)
             if one.text or one.thinking or one.logprobs:
@@ -97,6 +86,11 @@ class Writer:
                 if one.logprobs:
                     made["logprobs"] = list(one.logprobs)
                 yield made
+        if end is None:
+            return
+        if self._calls:
+            yield self._object(self._shape.of_piece(Piece(), self._whole_calls()), done=False)
+        yield self.final(end)
 
     def final(self, end: End) -> dict[str, Any]:
         return {
