@@ -75,6 +75,8 @@ def test_an_experiment_is_configured_started_watched_stopped_and_resumed(nook: W
     expect(pill(page)).to_have_text("training", timeout=PATIENCE_MS)
     expect(points(page)).to_have_attribute("data-points", re.compile(r"^([2-9]|\d\d+)$"), timeout=PATIENCE_MS)
     expect(page.locator("[data-run-words]")).to_contain_text(f"of {LONG_EPOCHS}")
+    for chart in ("speed", "memory"):
+        expect(page.locator(f"[data-chart={chart}] svg[role=img]")).to_be_visible(timeout=PATIENCE_MS)
     page.reload()
     expect(points(page)).to_have_attribute("data-points", re.compile(r"^([3-9]|\d\d+)$"), timeout=PATIENCE_MS)
     page.get_by_role("button", name="Stop", exact=True).click()
