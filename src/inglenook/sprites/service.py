@@ -280,7 +280,8 @@ class SpritesService:
 
         def put() -> Picture:
             about = self._about(of, recipe, person)
-            drawings = [self._safe(one, at) for at, one in enumerate(pictures)]
+            # Those of the gallery were looked at when they came.
+            drawings = pictures if of is not None else [self._safe(one, at) for at, one in enumerate(pictures)]
             return keeping.keep(
                 about, made, shown, drawings, durations, gallery=self._gallery, blobs=self._blobs
             ).picture
