@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inglenook.base.clock import Clock
-from inglenook.base.errors import Conflict, Failed, Invalid
+from inglenook.base.errors import Conflict, Failed, InglenookError, Invalid
 from inglenook.base.ids import JobId, ModelId, PersonId
 from inglenook.base.work import WorkClass
 from inglenook.catalog.errors import unusable
@@ -135,7 +135,7 @@ def asked_of(record: ModelRecord, target: Path, dtype: str, *, replace: bool, jo
     )
 
 
-def why(last: ConvertFailed) -> Invalid | Conflict | Failed:
+def why(last: ConvertFailed) -> InglenookError:
     """The child's words as an error."""
     message, _, hint = last.message.partition("\nhint: ")
     kinds: dict[str, type[NotConvertible | ConversionExists]] = {

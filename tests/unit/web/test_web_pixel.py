@@ -10,9 +10,9 @@ import pytest
 from inglenook.base.ids import ModelId
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.images.engines import EngineStatus
+from inglenook.images.model import Engine
 from inglenook.pixels.checking import read_recipe
 from inglenook.pixels.model import Recipe, known_fields
-from inglenook.sprites.model import Engine
 from inglenook.web.pixel.choices import engine_choices, lora_choices
 from inglenook.web.pixel.controls import COLORS, GROUPS, Control
 
