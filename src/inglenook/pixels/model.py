@@ -24,7 +24,7 @@ class Fit(StrEnum):
 class Reduction(StrEnum):
     """How the many pixels of a cell become one."""
 
-    DOMINANT = "dominant"  # the mean of the most frequent colour cluster of the cell
+    DOMINANT = "dominant"  # the most frequent colour cluster; with a grid the geometric median of the core
     MEDIAN = "median"  # the pixel nearest to the median in OKLab
     K_CENTROID = "k-centroid"  # the centre of the largest of k clusters
     EDGE = "edge"  # as dominant, but what differs from its surroundings (outlines) wins
