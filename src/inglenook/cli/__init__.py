@@ -33,7 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "config": "config",
     "doctor": "doctor",
 }
-"""In the order of the help: a command, and the module of this package that holds it under its own name."""
+"""A command, and the module of this package that holds it under its own name."""
 
 
 class Program(click.Group):
@@ -41,7 +41,7 @@ class Program(click.Group):
     the exit code that shells expect."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         module = COMMANDS.get(cmd_name)
