@@ -280,8 +280,9 @@ class SpritesService:
 
         def put() -> Picture:
             about = self._about(of, recipe, person)
-            # Those of the gallery were looked at when they came.
-            drawings = pictures if of is not None else [self._safe(one, at) for at, one in enumerate(pictures)]
+            drawings = pictures  # those of the gallery were looked at when they came
+            if of is None:
+                drawings = [self._safe(one, at) for at, one in enumerate(pictures)]
             return keeping.keep(
                 about, made, shown, drawings, durations, gallery=self._gallery, blobs=self._blobs
             ).picture
