@@ -252,7 +252,7 @@ def test_a_well_known_palette_locks_the_sprite_to_its_colours(page: Page) -> Non
     made = changed(page, "palette", "pico-8")
     known = page.locator("#palette option[value=pico-8]").get_attribute("data-colors")
     assert known is not None
-    assert set(made["palette"]) <= set(known.split())
+    assert set(made["palette"]) <= {f"#{known[at : at + 6]}" for at in range(0, len(known), 6)}
 
 
 # -- frames, files, the gallery --------------------------------------------------------------------------

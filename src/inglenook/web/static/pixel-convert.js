@@ -17,7 +17,7 @@ let lastAsked = ""; // the last recipe that was sent, as text
 
 function recipeOf() {
   const recipe = {};
-  for (const field of document.querySelectorAll("#recipe-form [data-recipe]")) {
+  for (const field of document.querySelectorAll("#recipe-form [data-kind]")) {
     const value = valueOf(field);
     if (value !== undefined) recipe[field.name] = value;
   }
@@ -29,7 +29,7 @@ function recipeOf() {
 // The controls as a recipe says; what it lacks is as at first.
 function fillRecipe(recipe) {
   const fields = firstRecipe();
-  for (const field of document.querySelectorAll("#recipe-form [data-recipe]")) {
+  for (const field of document.querySelectorAll("#recipe-form [data-kind]")) {
     const value = recipe[field.name];
     if (value === undefined) continue;
     if (field.dataset.kind === "optional-color") fields[`${field.id}-auto`] = value === null;
@@ -256,7 +256,7 @@ recipeForm.addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["input", "change"]) {
   recipeForm.addEventListener(kind, (event) => {
     // A field that is left tells its value once more.
-    if (event.target.matches("[data-recipe], [id$='-auto']") && JSON.stringify(recipeOf()) !== lastAsked) convertSoon();
+    if (event.target.matches("[data-kind], [id$='-auto']") && JSON.stringify(recipeOf()) !== lastAsked) convertSoon();
     if (event.target.matches("#width, #height")) showSizePick();
   });
 }

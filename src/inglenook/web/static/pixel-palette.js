@@ -7,10 +7,13 @@ const palette = { own: [], locked: new Set(), found: [] }; // own: "#rrggbb" in 
 
 const paletteMode = () => byId("palette").value;
 
+// Of a palette with a name, six digits each; undefined for any other choice.
+const namedColors = (option) => option?.dataset.colors?.match(/.{6}/g).map((digits) => `#${digits}`);
+
 function shownColors() {
   if (paletteMode() === "own") return palette.own;
-  const named = byId("palette").selectedOptions[0]?.dataset.colors;
-  return named === undefined ? palette.found : named.split(" ");
+  const named = namedColors(byId("palette").selectedOptions[0]);
+  return named ?? palette.found;
 }
 
 // The palette of a recipe: a name, a list, or undefined for the picture's own colours.
@@ -37,7 +40,7 @@ function setPalette(colors) {
   if (colors === null) field.value = "";
   else if (paletteMode() !== "" && same(shownColors())) return;
   else {
-    const named = [...field.options].find((option) => option.dataset.colors !== undefined && same(option.dataset.colors.split(" ")));
+    const named = [...field.options].find((option) => same(namedColors(option) ?? []));
     if (named === undefined) palette.own = colors;
     field.value = named?.value ?? "own";
   }
