@@ -37,6 +37,9 @@ LEAST_PERIOD: Final = 1.9
 """Pixels. A cell of one pixel is a pixel; nothing can be seen of it."""
 LEAST_CELLS: Final = 4
 """Along an axis; fewer lines agree with anything."""
+_LEAST_LINES: Final = 4
+"""So many lines must hold edges: both sides of one ball lie on some comb, and so does a horizon between them."""
+_HELD: Final = 0.1  # of what the line with most of them holds
 
 _OBLONG: Final = 1.6
 """Pixels are about square: the more both periods differ beyond this ratio, the less is believed."""
@@ -227,7 +230,12 @@ class _Axis:
         comb = self._fitted(1 / float(frequencies[best]))
         while coarser and (longer := self._multiple(comb, most)) is not None:
             comb = longer
-        return comb
+        return comb if self._lines_held(comb) >= _LEAST_LINES else None
+
+    def _lines_held(self, comb: _Comb) -> int:
+        number = np.rint((self.places - comb.phase) / comb.period).astype(np.int64)
+        held = np.bincount(number - number.min(), self.weights)
+        return int((held > _HELD * held.max()).sum())
 
     def _spectrum(self) -> tuple[Floats, Floats]:
         """Frequencies in 1 / pixel, ascending, and the coherence at each, 0 to 1."""

@@ -93,6 +93,18 @@ def test_drawn_shapes_have_no_grid(seed: int, kind: str) -> None:
     assert find_grid(discs(seed, kind=kind)) is None
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_one_ball_before_a_sky_has_no_grid(seed: int) -> None:
+    """Its two sides lie on some comb; a comb of two lines is none."""
+    random = np.random.default_rng(seed)
+    width, height = (int(one) for one in random.integers(200, 500, 2))
+    sky = np.linspace((40, 60, 160, 255), (220, 235, 255, 255), height).astype(np.uint8)
+    image = Image.fromarray(np.repeat(sky[:, None], width, axis=1))
+    x, y, side = (int(one) for one in random.integers(40, 100, 3))
+    ImageDraw.Draw(image).ellipse((x, y, x + side, y + side), fill=(200, 30, 30))
+    assert find_grid(np.asarray(image)) is None
+
+
 def test_a_ramp_and_noise_and_a_sprite_at_its_own_size_have_no_grid() -> None:
     ramp = np.tile(np.linspace(0, 255, 256).astype(np.uint8), (256, 1))
     opaque = np.full_like(ramp, 255)
