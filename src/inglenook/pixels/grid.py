@@ -38,7 +38,7 @@ LEAST_PERIOD: Final = 1.9
 LEAST_CELLS: Final = 4
 """Along an axis; fewer lines agree with anything."""
 _LEAST_LINES: Final = 4
-"""So many lines must hold edges: both sides of one ball lie on some comb, and so does a horizon between them."""
+"""So many lines must hold edges: both sides of one ball lie on some comb, and so does a horizon between."""
 _HELD: Final = 0.1  # of what the line with most of them holds
 
 _OBLONG: Final = 1.6

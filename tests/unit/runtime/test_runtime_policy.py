@@ -48,6 +48,16 @@ def test_fifty_first_requests_at_once_start_one_child() -> None:
     assert [r.id for r in machine.served] == [r.id for r in requests]
 
 
+def test_who_waits_for_a_load_is_told_how_long_it_lasts_and_when_that_is_longer_than_expected() -> None:
+    machine = one_gpu()
+    request = machine.ask(A)
+    kind, text, _ = machine.reason_of(request)
+    assert kind is WaitKind.LOADING
+    assert "is being loaded, for 0.0 s of about " in text
+    machine.advance(3600)
+    assert "is being loaded, for 1 h 0 min, longer than the " in machine.reason_of(request)[1]
+
+
 def test_a_model_with_room_for_three_serves_three_at_once() -> None:
     machine = one_gpu()
     for _ in range(5):

@@ -60,8 +60,9 @@ def loading(ledger: Ledger, resident_id: ResidentId, now_s: float) -> WaitReason
     kind = ledger.devices[resident.device].kind
     since = now_s - resident.started_s
     expected = ledger.expected_load_s(resident.plan, kind)
-    spent = f"for {format_seconds(since)} of about {format_seconds(expected)}"
-    text = f"{resident.plan.model} is being loaded, {spent}"
+    most = format_seconds(expected)
+    spent = f" of about {most}" if since <= expected else f", longer than the {most} that were expected"
+    text = f"{resident.plan.model} is being loaded, for {format_seconds(since)}{spent}"
     return WaitReason(WaitKind.LOADING, text, resident.device)
 
 
