@@ -29,14 +29,32 @@ DEADLINE_S = 300.0
 CHAT = "/v1/chat/completions"
 WATCH = """
 import sys
+def note(event, what):
+    with open({file!r}, "a") as out:
+        out.write(f"{{event}} {{what}}\\n")
 def hook(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
-        what = arguments[1] if event == "socket.connect" else arguments[0]
-        with open({file!r}, "a") as out:
-            out.write(f"{{event}} {{what}}\\n")
+        note(event, arguments[1] if event == "socket.connect" else arguments[0])
 sys.addaudithook(hook)
+import uvloop
+class Watched(uvloop.Loop):
+    async def create_connection(self, factory, host=None, port=None, **more):
+        if host is not None:
+            note("socket.connect", (host, port))
+        return await super().create_connection(factory, host, port, **more)
+    async def create_datagram_endpoint(self, factory, local=None, remote=None, **more):
+        note("socket.connect", remote or more.get("remote_addr"))
+        return await super().create_datagram_endpoint(factory, local, remote, **more)
+    async def sock_connect(self, sock, address):
+        note("socket.connect", address)
+        return await super().sock_connect(sock, address)
+    async def getaddrinfo(self, host, port, **more):
+        note("socket.getaddrinfo", host)
+        return await super().getaddrinfo(host, port, **more)
+uvloop.new_event_loop = Watched
 """
-"""Put into every Python process of the server: it writes down each look-up of a name and each connection."""
+"""Put into every Python process of the server: it writes down each look-up of a name and each connection.
+uvloop makes them in C, where Python's audit does not see them."""
 
 
 def png(size: tuple[int, int] = (64, 64), mode: str = "RGB", colour: Any = "red") -> bytes:

@@ -410,5 +410,5 @@ class LongPromises(Promises):
 
 
 TestLongPromises = pytest.mark.slow(LongPromises.TestCase)
-TestLongPromises.settings = settings(SETTINGS, max_examples=1000, stateful_step_count=60)
+TestLongPromises.settings = settings(SETTINGS, max_examples=500, stateful_step_count=60)
 TestLongPromises = pytest.mark.timeout(1200)(TestLongPromises)

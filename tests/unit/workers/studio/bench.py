@@ -57,7 +57,7 @@ class Bench:
         """As `train`, by the worker's main loop, which tells of whatever is raised."""
         worker = Worker(channel=None, inbox=None, gate=self.gate, clock=self.context.clock)  # type: ignore[arg-type]
         asked = self.asked(Train, manifest, spec, **{"folder": str(self.folder / "run")} | fields)
-        return worker._do(asked, self.context)
+        return worker._last_word(asked, self.context)
 
     def asked(self, kind: type, manifest: Path, spec: TrainSpec, **fields: Any) -> Any:
         given: dict[str, Any] = {
