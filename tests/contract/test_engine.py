@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 from tests.gguf_files import write_llama
-from tests.integration.processes import halt, is_gone, linux, survivors
+from tests.integration.processes import halt, is_gone, linux, printed, survivors
 from tests.onnx_files import write_colours
 from tests.starters import SPEECH, installed
 
@@ -146,7 +146,7 @@ class ScriptedBench:
     async def stubborn(self) -> tuple[Child, list[int]]:
         child = await self._start(Behaviour.GRANDCHILD)
         await child.ready()
-        grandchild = next(int(line.split()[1]) for line in child.log() if line.startswith("grandchild"))
+        grandchild = int((await printed(child, "grandchild")).split()[1])
         (pid,) = child.pids
         await halt(pid)
         return child, [pid, grandchild]

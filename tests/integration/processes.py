@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -53,6 +54,23 @@ async def halt(pid: int, within_s: float = 60.0) -> None:
     os.kill(pid, signal.SIGSTOP)
     async with asyncio.timeout(within_s):
         while thread_states(pid) != {"T"}:
+            await asyncio.sleep(0.001)
+
+
+class Logged(Protocol):
+    def log(self) -> tuple[str, ...]: ...
+
+
+async def printed(child: Logged, word: str, within_s: float = 60.0) -> str:
+    """The first line of its log that begins with `word`.
+
+    What a child prints and what it says over its wire come by different ways: neither waits for the other.
+    """
+    async with asyncio.timeout(within_s):
+        while True:
+            for line in child.log():
+                if line.startswith(word):
+                    return line
             await asyncio.sleep(0.001)
 
 

@@ -16,6 +16,7 @@ from tests.integration.processes import (
     is_gone,
     linux,
     parent_of,
+    printed,
     python,
     survivors,
 )
@@ -39,16 +40,6 @@ async def started(program: str | list[str], cwd: Path, environ: dict[str, str] |
         cwd=cwd,
         grace_s=GRACE_S,
     )
-
-
-async def said(child: ChildProcess, word: str) -> str:
-    """The first line that begins with `word`."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            for line in child.log():
-                if line.startswith(word):
-                    return line
-            await asyncio.sleep(0.005)
 
 
 # -- ends -----------------------------------------------------------------------------------------------
@@ -142,7 +133,7 @@ def test_a_child_has_the_signals_of_a_fresh_process(tmp_path: Path) -> None:
 def test_a_stop_ends_it_and_says_how(tmp_path: Path) -> None:
     async def main() -> None:
         child = await started(QUIET, tmp_path)
-        await said(child, "ready")
+        await printed(child, "ready")
         assert child.alive
         stopping = asyncio.create_task(child.stop(WAIT_S))
         await asyncio.sleep(0)
@@ -184,7 +175,7 @@ def test_a_stop_during_start_leaves_no_child(tmp_path: Path) -> None:
 def test_a_child_that_ignores_sigterm_is_killed_with_its_whole_group(tmp_path: Path) -> None:
     async def main() -> None:
         child = await started(WITH_GRANDCHILD, tmp_path)
-        grandchild = int((await said(child, "grandchild")).split()[1])
+        grandchild = int((await printed(child, "grandchild")).split()[1])
         assert child.pid is not None
         guard = parent_of(child.pid)
         receipt = await child.stop(WAIT_S)
@@ -192,7 +183,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_whole_group(tmp_path: P
         assert survivors([child.pid, grandchild, guard], WAIT_S) == []
 
         stubborn = await started(STUBBORN, tmp_path)
-        await said(stubborn, "ready")
+        await printed(stubborn, "ready")
         receipt = await stubborn.stop(GRACE_S)
         assert receipt.how == "killed"
         assert receipt.seconds >= GRACE_S
@@ -205,7 +196,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_whole_group(tmp_path: P
 def test_what_a_child_leaves_behind_in_its_group_ends_with_it(tmp_path: Path) -> None:
     async def main() -> None:
         child = await started(WITH_GRANDCHILD.replace("signal.pause()\n", "sys.exit(5)\n"), tmp_path)
-        grandchild = int((await said(child, "grandchild")).split()[1])
+        grandchild = int((await printed(child, "grandchild")).split()[1])
         assert (await child.exited()).code == 5
         assert survivors([grandchild], WAIT_S) == []
 
@@ -223,7 +214,7 @@ def test_a_process_that_escaped_with_our_pipe_does_not_hold_up_the_end(tmp_path:
     async def main() -> None:
         before = descriptors()
         child = await started(program, tmp_path)
-        escaped = int((await said(child, "escaped")).split()[1])
+        escaped = int((await printed(child, "escaped")).split()[1])
         try:
             assert (await child.exited()).code == 0
             assert not is_gone(escaped)
@@ -245,7 +236,7 @@ def test_a_guard_that_is_killed_takes_its_child_and_grandchild_with_it(
 ) -> None:
     async def main() -> tuple[Exit, list[int]]:
         child = await started(WITH_GRANDCHILD, tmp_path)
-        grandchild = int((await said(child, "grandchild")).split()[1])
+        grandchild = int((await printed(child, "grandchild")).split()[1])
         assert child.pid is not None
         os.kill(parent_of(child.pid), number)
         return await child.exited(), survivors([child.pid, grandchild], WAIT_S)
@@ -267,7 +258,7 @@ def test_secrets_of_ours_are_not_in_the_childs_environment(
     async def main() -> tuple[bytes, bytes]:
         environ = clean_environment(os.environ, {"EXTRA": "1"})
         child = await started(QUIET, tmp_path, environ)
-        await said(child, "ready")
+        await printed(child, "ready")
         assert child.pid is not None
         guard = parent_of(child.pid)
         seen = tuple(Path(f"/proc/{pid}/environ").read_bytes() for pid in (child.pid, guard))

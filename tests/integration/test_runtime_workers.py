@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.processes import descriptors, is_gone, linux, survivors
+from tests.integration.processes import descriptors, is_gone, linux, printed, survivors
 
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Failed
@@ -320,7 +320,7 @@ def test_one_that_talks_much_and_in_long_lines_is_heard(tmp_path: Path) -> None:
 def test_a_grandchild_that_ignores_sigterm_goes_with_its_parent(tmp_path: Path) -> None:
     async def main() -> None:
         async with ready_child(tmp_path, Behaviour.GRANDCHILD) as child:
-            grandchild = next(int(line.split()[1]) for line in child.log() if line.startswith("grandchild"))
+            grandchild = int((await printed(child, "grandchild")).split()[1])
             await child.stop(5.0)
             assert survivors([grandchild], WAIT_S) == []
 
@@ -331,7 +331,7 @@ def test_a_grandchild_that_ignores_sigterm_goes_with_its_parent(tmp_path: Path) 
 def test_a_worker_with_an_escaped_grandchild_can_be_stopped(tmp_path: Path) -> None:
     async def main() -> None:
         async with ready_child(tmp_path, Behaviour.ESCAPED_GRANDCHILD) as child:
-            escaped = next(int(line.split()[1]) for line in child.log() if line.startswith("grandchild"))
+            escaped = int((await printed(child, "grandchild")).split()[1])
             try:
                 await child.stop(5.0)
                 assert await child.exited() is None
@@ -407,7 +407,7 @@ def test_a_worker_sees_its_own_device_alone_and_loads_in_what_suits_it(
         await child.ready()
         (pid,) = child.pids
         environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
-        said = next(line for line in child.log() if line.startswith("load "))
+        said = await printed(child, "load ")
         await child.stop(0.3)
         await child.discard()
         return dict(entry.split("=", 1) for entry in environ if "=" in entry), json.loads(said[5:])
