@@ -4,8 +4,10 @@
 import asyncio
 import base64
 import binascii
+import difflib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,3 +189,20 @@ def decoded(text: str) -> bytes:
     if not data:
         raise Invalid("The picture is empty.", code="picture.base64")
     return data
+
+
+def unknown_field(
+    name: str, known: Collection[str], *, among: Collection[str] | None = None, hint: str | None = None
+) -> Invalid:
+    """The refusal of a field that nobody would read.
+
+    Args:
+        known: what there is instead, in the order in which it is told.
+        among: where the nearest name is looked for; None is `known`.
+        hint: in place of that.
+    """
+    near = difflib.get_close_matches(name[:64], list(known if among is None else among), n=1)
+    told = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return Invalid(
+        f"Unknown field {shown(name)}.", field=name[:64], hint=hint or told, code="request.unknown_field"
+    )

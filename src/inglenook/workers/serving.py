@@ -72,6 +72,11 @@ class ServingWorker(ABC, Generic[OpenT, WorkT]):
             return EXIT_PEER_GONE
         return EXIT_DONE
 
+    def _opened(self, *, seconds: float = 0.0, weights_bytes: int = 0) -> None:
+        """From now on a Shutdown is this thread's, and the server may ask for work."""
+        self._inbox.loaded()
+        self._channel.send(Loaded(seconds=seconds, weights_bytes=weights_bytes))
+
     def _serve(self) -> None:
         while not isinstance(work := self._inbox.next(), Shutdown):
             last_word = self.do(cast("WorkT", work))  # the inbox refuses a second one that opens
@@ -105,8 +110,7 @@ class FilesWorker(ServingWorker[OpenT, WorkT], Generic[OpenT, WorkT]):
         memory_bytes = request.memory_bytes  # type: ignore[attr-defined]  # what opens such a worker says it
         if memory_bytes is not None:
             self._bound(memory_bytes)
-        self._inbox.loaded()
-        self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
+        self._opened()
         return True
 
 
@@ -136,10 +140,9 @@ class ModelWorker(ServingWorker[OpenT, WorkT], Generic[OpenT, WorkT, ModelT]):
         except Exception as error:  # noqa: BLE001 - the one place that turns whatever loading raises into words
             self._channel.send(self._load_failure(error, device))
             return False
-        self._inbox.loaded()
         seconds = self._clock.monotonic() - began
         log.info("loaded in %.1f s, %d bytes of weights on %s", seconds, weights_bytes, device)
-        self._channel.send(Loaded(seconds=seconds, weights_bytes=weights_bytes))
+        self._opened(seconds=seconds, weights_bytes=weights_bytes)
         self.ready(model, request)
         return True
 

@@ -5,7 +5,7 @@ import logging
 import traceback
 from typing import Final
 
-LONGEST: Final = 2000
+LONGEST: Final = 4000
 """Characters of a library's error that are told."""
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from inglenook.api.bodies import unknown_field
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
 from inglenook.images.model import (
@@ -240,9 +241,7 @@ def check_name(name: str, fields: type[PictureFields]) -> None:
         raise Invalid(
             f"{name} cannot be honoured here.", field=name, hint=reason, code="request.not_supported"
         )
-    near = difflib.get_close_matches(name, [*fields.model_fields, *ALIASES], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(fields.model_fields))}"
-    raise Invalid(f"Unknown field {shown(name)}.", field=name[:64], hint=hint, code="request.unknown_field")
+    raise unknown_field(name, sorted(fields.model_fields), among=[*fields.model_fields, *ALIASES])
 
 
 _WORDS: Mapping[str, str] = {

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fields of requests under /v1/pixel: types, bounds, and words for what is wrong."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from inglenook.api.bodies import unknown_field
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
@@ -187,16 +187,9 @@ def read(fields: type[F], sent: Mapping[str, Any]) -> F:
     values = {name: value for name, value in sent.items() if value is not None}
     for name, value in values.items():
         if name not in fields.model_fields:
-            near = difflib.get_close_matches(name, list(fields.model_fields), n=1)
-            known = f"known are {', '.join(fields.model_fields)}"
-            if "recipe" in fields.model_fields and name in known_fields():
-                near, known = [], f'it belongs into recipe: {{"recipe": {{"{name}": …}}}}'
-            raise Invalid(
-                f"Unknown field {shown(name)}.",
-                field=name[:64],
-                hint=f"did you mean {near[0]}?" if near else known,
-                code="request.unknown_field",
-            )
+            inner = "recipe" in fields.model_fields and name in known_fields()
+            hint = f'it belongs into recipe: {{"recipe": {{"{name}": …}}}}' if inner else None
+            raise unknown_field(name, fields.model_fields, hint=hint)
         if isinstance(value, str) and "\x00" in value:
             raise Invalid(f"{name} holds a NUL character.", field=name)
     try:
@@ -243,10 +236,4 @@ def only(texts: Mapping[str, str], files: Mapping[str, Any], *, known: tuple[str
     """Raises Invalid where a form has a field of another name."""
     for name in (*texts, *files):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise Invalid(
-                f"Unknown field {shown(name)}.",
-                field=name[:64],
-                hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}",
-                code="request.unknown_field",
-            )
+            raise unknown_field(name, known)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values out of a client's JSON: each with its type and its bounds, and none that nobody reads."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from inglenook.api.bodies import unknown_field
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
 
@@ -28,13 +28,7 @@ class Fields:
         names = sorted(known)
         for name in self._sent:
             if name not in names:
-                near = difflib.get_close_matches(name[:64], names, n=1)
-                raise Invalid(
-                    f"Unknown field {shown(name)}.",
-                    code="request.unknown_field",
-                    field=name[:64],
-                    hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}",
-                )
+                raise unknown_field(name, names)
 
     def has(self, name: str) -> bool:
         return self._sent.get(name) is not None

@@ -4,13 +4,13 @@
 Nothing is accepted and ignored. A field is honoured, or refused with a message that names it.
 """
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from inglenook.api.bodies import unknown_field
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
@@ -193,9 +193,7 @@ def _check_name(name: str, fields: type[TranslationFields]) -> None:
     if reason is not None:
         message = f"{name} cannot be honoured here."
         raise Invalid(message, field=name, hint=reason, code="request.not_supported")
-    near = difflib.get_close_matches(name, list(fields.model_fields), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(fields.model_fields))}, file"
-    raise Invalid(f"Unknown field {shown(name)}.", field=name[:64], hint=hint, code="request.unknown_field")
+    raise unknown_field(name, [*sorted(fields.model_fields), "file"], among=fields.model_fields)
 
 
 def _check(fields: TranscriptionFields) -> None:

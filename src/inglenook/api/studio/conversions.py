@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import json_object
+from inglenook.api.bodies import json_object, unknown_field
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.openai.headers import idempotency_key
 from inglenook.base.errors import Invalid
@@ -48,12 +48,7 @@ def conversions_router(*, conversions: Conversions, jobs: Jobs) -> APIRouter:
         body = await json_object(request)
         for name in body:
             if name not in _FIELDS:
-                raise Invalid(
-                    f"Unknown field {shown(name)}.",
-                    field=str(name)[:64],
-                    hint=f"known are {', '.join(_FIELDS)}",
-                    code="request.unknown_field",
-                )
+                raise unknown_field(name, _FIELDS)
         engine = _text(body, "to")
         if engine is None:
             hint = f"one of {', '.join(TARGETS)}"

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fields of a request for a prediction: types, bounds, and words for what is wrong."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from inglenook.api.bodies import unknown_field
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
-from inglenook.door.problem import shown
 from inglenook.prediction.model import MAX_PICTURES, MAX_TOP, USUAL_TOP
 
 Picture = Annotated[str, Field(min_length=1)]
@@ -54,14 +53,7 @@ def _read(sent: Mapping[str, Any], *, strict: bool) -> PredictFields:
     values = {name: value for name, value in sent.items() if value is not None}
     for name, value in values.items():
         if name not in PredictFields.model_fields:
-            near = difflib.get_close_matches(name, list(PredictFields.model_fields), n=1)
-            known = f"known are {', '.join(PredictFields.model_fields)}"
-            raise Invalid(
-                f"Unknown field {shown(name)}.",
-                field=name[:64],
-                hint=f"did you mean {near[0]}?" if near else known,
-                code="request.unknown_field",
-            )
+            raise unknown_field(name, PredictFields.model_fields)
         if isinstance(value, str) and "\x00" in value:
             raise Invalid(f"{name} holds a NUL character.", field=name)
     try:

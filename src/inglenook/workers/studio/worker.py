@@ -11,7 +11,7 @@ import torch
 from inglenook.base.clock import Clock
 from inglenook.base.errors import InglenookError
 from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, LoadFailed, Message
+from inglenook.wire.message import LoadFailed, Message
 from inglenook.wire.studio.training import OpenStudio
 from inglenook.workers.image.memory import evidence_of
 from inglenook.workers.inbox import Inbox
@@ -21,11 +21,10 @@ from inglenook.workers.studio.data.loading import loader_died, tells_of_a_dead_l
 from inglenook.workers.studio.device import StudioDevice
 from inglenook.workers.studio.gate import Gate
 from inglenook.workers.studio.handlers import HANDLERS, Handler
-from inglenook.workers.telling import in_words, log_failure
+from inglenook.workers.telling import LONGEST, in_words, log_failure
 
 log = logging.getLogger(__name__)
 
-LONGEST_MESSAGE = 4000
 MEMORY_HINT = "use a smaller batch_size with a batch_multiplier, smaller pictures, or precision bf16-mixed"
 
 
@@ -62,10 +61,9 @@ class Worker(ServingWorker[OpenStudio, Any]):
                 LoadFailed(code="load.failed", message=f"{request.device} does not work: {in_words(error)}")
             )
             return False
-        self._inbox.loaded()
         seconds = self._clock.monotonic() - began
         log.info("ready on %s after %.1f s", request.device, seconds)
-        self._channel.send(Loaded(seconds=seconds, weights_bytes=0))
+        self._opened(seconds=seconds)
         self._context = Context(
             send=self._channel.send,
             should_stop=self._inbox.should_stop,
@@ -103,9 +101,7 @@ def job_of(work: Message) -> str:
 
 
 def _told(handler: Handler, work: Message, error: InglenookError) -> Message:
-    return handler.failed(
-        job=job_of(work), code=error.code, message=error.message[:LONGEST_MESSAGE], hint=error.hint
-    )
+    return handler.failed(job=job_of(work), code=error.code, message=error.message[:LONGEST], hint=error.hint)
 
 
 def _in_words(handler: Handler, work: Message, error: Exception, context: Context) -> Message:
@@ -114,14 +110,14 @@ def _in_words(handler: Handler, work: Message, error: Exception, context: Contex
         return handler.failed(
             job=job_of(work),
             code=f"{handler.prefix}.out_of_memory",
-            message=f"Memory ran out on {context.device.title}: {error}"[:LONGEST_MESSAGE],
+            message=f"Memory ran out on {context.device.title}: {error}"[:LONGEST],
             hint=MEMORY_HINT,
             out_of_memory=evidence,
         )
     return handler.failed(
         job=job_of(work),
         code=f"{handler.prefix}.failed",
-        message=in_words(error)[:LONGEST_MESSAGE],
+        message=in_words(error),
         hint=None,
     )
 

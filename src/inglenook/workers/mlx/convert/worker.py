@@ -14,7 +14,7 @@ import msgspec
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled, InglenookError
 from inglenook.wire.channel import PeerGone
-from inglenook.wire.message import Loaded, Message
+from inglenook.wire.message import Message
 from inglenook.wire.mlx import (
     DTYPES,
     FAMILIES,
@@ -50,8 +50,7 @@ class Worker(ServingWorker[OpenConverter, ConvertModel]):
 
     def open(self, request: OpenConverter) -> bool:  # noqa: ARG002 - it says nothing
         mx.set_default_device(mx.Device(mx.cpu))  # nothing is computed; the GPU may be at work for somebody
-        self._inbox.loaded()
-        self._channel.send(Loaded(seconds=0.0, weights_bytes=0))
+        self._opened()
         return True
 
     def do(self, work: ConvertModel) -> ConvertLastWord:

@@ -11,8 +11,8 @@ from inglenook.base.errors import InglenookError
 from inglenook.wire.message import Message
 from inglenook.wire.studio.evaluation import WorkFailed
 from inglenook.workers.studio.errors import DiskFull
+from inglenook.workers.telling import LONGEST
 
-LONGEST_MESSAGE = 4000
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -25,7 +25,7 @@ def told(job: str, run: Callable[[], Message]) -> Message:
         return WorkFailed(
             job=job,
             code=code if "." in code else f"studio.{code}",
-            message=error.message[:LONGEST_MESSAGE],
+            message=error.message[:LONGEST],
             hint=error.hint,
         )
 
