@@ -23,6 +23,8 @@ CHROMIUM_ARGUMENTS = [
 ]
 PATIENCE_MS = 240_000
 """For a picture on a busy machine."""
+expect.set_options(timeout=30_000)  # for all the rest: Playwright's five seconds pass on a busy machine
+
 LONG = {"n": "8", "steps": "100"}
 """A job that does not end by itself while a test looks at it."""
 

@@ -50,6 +50,9 @@ function tellTrouble(text) {
   place.replaceChildren(box);
 }
 
+// What base64 stands for.
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+
 // One sentence for those who hear the page instead of seeing it.
 function announce(text) {
   document.getElementById("say").textContent = text;

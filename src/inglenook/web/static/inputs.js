@@ -95,8 +95,10 @@ async function addMask(file) {
 function paintMask() {
   const first = document.querySelector("#inputs .input img");
   if (first === null) return announce("Choose a picture first");
-  const use = async (_, blob) => {
-    const accepted = await addMask(new File([blob], "mask.png", { type: "image/png" }));
+  const use = async (canvas) => {
+    // Not toBlob: it waits for a browser that has nothing else to do, for up to seconds on a busy machine.
+    const png = bytesOf(canvas.toDataURL("image/png").split(",")[1]);
+    const accepted = await addMask(new File([png], "mask.png", { type: "image/png" }));
     return accepted ? "" : byId("error-mask").textContent;
   };
   maskEditor.open({ source: first.src, kept: document.querySelector("#mask-kept img"), use });

@@ -41,7 +41,7 @@ class MaskEditor {
 
   // source: the address of the picture. kept: an image of the mask that was there, white on black, or null.
   // crisp: the picture is a sprite: whole pixels, enlarged by whole factors.
-  // use(canvas, blob): takes the finished mask; the promise of why it cannot be, or of "".
+  // use(canvas): takes the finished mask; the promise of why it cannot be, or of "".
   async open({ source, kept = null, crisp = false, use }) {
     this.picture.src = source;
     try {
@@ -250,8 +250,7 @@ class MaskEditor {
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = "#000000";
     context.fillRect(0, 0, canvas.width, canvas.height);
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-    const why = await this.use(canvas, blob);
+    const why = await this.use(canvas);
     if (why === "") this.dialog.close();
     else byId("mask-said").textContent = why;
   }

@@ -211,8 +211,7 @@ async function keepPictures(files) {
 
 function fileOf({ name, address }) {
   const [head, data] = address.split(",");
-  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-  return new File([bytes], name, { type: head.slice(5).split(";")[0] });
+  return new File([bytesOf(data)], name, { type: head.slice(5).split(";")[0] });
 }
 
 function restoreSource() {

@@ -4,10 +4,6 @@
 
 const PICTURES_AT_ONCE = 24;
 
-function blobOf(base64) {
-  return new Blob([Uint8Array.from(atob(base64), (one) => one.charCodeAt(0))], { type: "image/png" });
-}
-
 const levelsOf = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
 
 // Whether a file of that format has a place for a field; what has none is refused.
@@ -17,7 +13,7 @@ const holds = (format, field) =>
 function exportForm(format, more = {}) {
   const form = new FormData();
   const frames = framesOpen();
-  for (const [at, frame] of frames.entries()) form.append("frames", blobOf(frame.png), `${at + 1}.png`);
+  for (const [at, frame] of frames.entries()) form.append("frames", new Blob([bytesOf(frame.png)], { type: "image/png" }), `${at + 1}.png`);
   const spec = { format, name: byId("file_name").value.trim() || "sprite", scale: Number(byId("scale").value || 1), ...more };
   if (frames.length > 1 && holds(format, "durations_ms")) spec.durations_ms = frames.map(() => Number(byId("frame_ms").value));
   if (sprite.palette !== null && holds(format, "palette")) spec.palette = sprite.palette.map(levelsOf);

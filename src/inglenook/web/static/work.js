@@ -80,8 +80,7 @@ class Work {
   }
 
   async preview({ job, picture, media_type: type, b64 }) {
-    const bytes = Uint8Array.from(atob(b64), (char) => char.charCodeAt(0));
-    const bitmap = await createImageBitmap(new Blob([bytes], { type }));
+    const bitmap = await createImageBitmap(new Blob([bytesOf(b64)], { type }));
     this.previews.get(job)?.bitmap.close();
     this.previews.set(job, { bitmap, picture });
     this.paint(job);
