@@ -38,7 +38,7 @@ from inglenook.wire.studio.spec import (
     Step,
     TrainSpec,
 )
-from inglenook.wire.studio.training import Batch, Began, Epoch, Train, Trained
+from inglenook.wire.studio.training import MEASURED, Batch, Began, Epoch, Train, Trained
 
 PEOPLE = 3
 HOUR_S = 3600
@@ -53,8 +53,6 @@ BATCH_SIZE = 16
 EPOCHS = 4
 PARKED = 4
 MIB = 2**20
-NOT_LEARNED = ("duration_s",)
-"""What an epoch's record says beside what was learned."""
 
 
 def main() -> None:
@@ -221,7 +219,7 @@ async def _run(folder: Path, manifest: Path, parks: int) -> _Run:
         if isinstance(message, Batch):
             more.set()
         if isinstance(message, Epoch):
-            found.epochs.append({k: v for k, v in message.values.items() if k not in NOT_LEARNED})
+            found.epochs.append({k: v for k, v in message.values.items() if k not in MEASURED})
 
     try:
         await child.ready()

@@ -106,7 +106,11 @@ def address(server: RunningServer, path: str) -> str:
 ASKED = (
     ("GET", "/admin/config"), ("GET", "/admin/sessions"), ("PUT", "/admin/config/model_idle_timeout"),
     ("POST", "/admin/models/x/load"), ("DELETE", "/admin/models/x"), ("POST", "/admin/shutdown"),
-    ("GET", "/v1/runtime/log"), ("DELETE", "/api/delete"),
+    ("GET", "/v1/runtime/log"), ("DELETE", "/api/delete"), ("POST", "/v1/runtime/residents/x/unload"),
+    ("POST", "/v1/models/starter-339/convert"), ("POST", "/v1/models/starter-339/load"),
+    ("POST", "/v1/models/starter-339/unload"), ("POST", "/v1/models/starter-339/pin"),
+    ("PATCH", "/v1/models/starter-339/options"), ("DELETE", "/v1/models/starter-339/options"),
+    ("DELETE", "/v1/models/starter-339"), ("DELETE", "/v1/loras/x"), ("POST", "/api/export/x/y/register"),
 )  # fmt: skip
 
 

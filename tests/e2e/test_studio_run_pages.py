@@ -186,6 +186,25 @@ def test_intervals_stand_beside_their_value_and_as_a_band(nook: Watched, bench: 
     expect(chart.locator("tbody tr").first).to_contain_text(" to ")
 
 
+def test_speed_and_memory_of_a_run_that_nobody_watched_are_kept_by_epoch(nook: Watched, bench: Bench) -> None:
+    made = bench.http.make("Unwatched", max_epochs=3)
+    bench.http.act(made, "train")
+    bench.http.until(made)
+    page = bench.open(nook, made)
+    for chart, title in (("speed", "Pictures a second"), ("memory", "Memory in MiB")):
+        figure = page.locator(f"[data-chart={chart}]")
+        expect(figure.locator("figcaption strong")).to_have_text(title)
+        expect(figure.locator("path.curve")).to_have_count(2)  # the line, and its dash in the legend
+        expect(figure.locator("path[data-points]")).to_have_attribute("data-points", "3")
+    page.get_by_text("All epochs", exact=True).click()
+    table = page.locator("[data-epoch-table]")
+    heads = table.locator("thead th").all_inner_texts()
+    cells = table.locator("tbody tr").first.locator("th, td")
+    expect(cells.nth(heads.index("memory"))).to_have_text(re.compile(r"^[0-9.]+ [MG]iB$"))
+    rate = float(cells.nth(heads.index("examples per s")).inner_text())
+    assert rate == pytest.approx(bench.http.epochs(made)[0]["examples_per_s"], rel=1e-3)
+
+
 def exported(nook: Watched, bench: Bench, **options: str) -> Page:
     page = nook.open(f"/projects/{bench.http.project}/export")
     page.get_by_role("button", name="New", exact=True).click()

@@ -248,7 +248,7 @@ class _Run:
         values = {"train_loss": loss_of(epoch), "val_loss": loss_of(epoch), MONITOR: accuracy_of(epoch)}
         if self._behaviour is StudioBehaviour.NOT_FINITE:
             del values["train_loss"]
-        return {**values, "lr": 0.1, "duration_s": 0.5}
+        return {**values, "lr": 0.1, "duration_s": 0.5, "examples_per_s": 100.0, "memory_bytes": 1000.0}
 
     def _end(self, epoch: int) -> None:
         job = self._train.job

@@ -2,7 +2,9 @@
 // A run as it is looked at: its news, curves, epochs, pictures and log. Epochs are kept by their number, so none counts twice.
 "use strict";
 
-const bytesText = (bytes) => (bytes >= 1e9 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
+const MIB = 2 ** 20;
+const MOMENTS = 1000; // as many points as a chart can show
+const bytesText = (bytes) => (bytes >= 1e9 ? `${(bytes / (1024 * MIB)).toFixed(1)} GiB` : `${Math.round(bytes / MIB)} MiB`);
 
 function secondsText(seconds) {
   if (seconds < 90) return `${seconds < 10 ? Number(seconds.toPrecision(2)) : Math.round(seconds)} s`;
@@ -89,6 +91,7 @@ class RunView {
     drawChart(this.find("[data-chart=loss]"), { title: "Loss", series: two("loss") });
     drawChart(this.find("[data-chart=metric]"), { title: monitorTitle, series: two(monitor) });
     drawChart(this.find("[data-chart=rate]"), { title: "Learning rate", series: [{ name: "learning rate", points: this.curve("lr") }] });
+    this.drawMeasured();
     this.drawTable();
     this.drawTiles(monitor, monitorTitle);
   }
@@ -117,7 +120,7 @@ class RunView {
     const names = [...all].filter((it) => records.some((record) => typeof record[it] === "number") && it !== "epoch" && !isEnd(it)).sort();
     const table = this.find("[data-epoch-table]");
     const head = document.createElement("tr");
-    for (const name of ["epoch", ...names]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: name.replaceAll("_", " ") }));
+    for (const name of ["epoch", ...names]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: name.replace(/_bytes$/, "").replaceAll("_", " ") }));
     table.tHead.replaceChildren(head);
     table.tBodies[0].replaceChildren(...records.map((record) => {
       const row = document.createElement("tr");
@@ -131,6 +134,7 @@ class RunView {
   cell(record, name) {
     const [value, low, high] = [record[name], record[`${name}_low`], record[`${name}_high`]];
     if (!Number.isFinite(value)) return "–";
+    if (name.endsWith("_bytes")) return bytesText(value);
     const range = Number.isFinite(low) && Number.isFinite(high) ? ` (${shortNumber(low)} to ${shortNumber(high)})` : "";
     return `${shortNumber(value)}${range}`;
   }
@@ -155,16 +159,28 @@ class RunView {
     this.measure(said);
   }
 
-  // Speed and memory are told as it goes and kept by nobody: curves since the page was opened.
   measure(said) {
     const x = Number((said.epoch - 1 + said.batch / Math.max(1, said.batches)).toFixed(3));
     if (said.stage === "train" && said.examples_per_s) this.speed.push([x, said.examples_per_s]);
-    if (said.memory_bytes) this.memory.push([x, said.memory_bytes / 2 ** 20]);
-    for (const [key, title, points] of [["speed", "Pictures a second (since this page was opened)", this.speed], ["memory", "Memory in MiB (since this page was opened)", this.memory]]) {
-      if (points.length > 1000) points.splice(0, points.length - 1000);
+    if (said.memory_bytes) this.memory.push([x, said.memory_bytes / MIB]);
+    for (const points of [this.speed, this.memory]) if (points.length > MOMENTS) points.splice(0, points.length - MOMENTS);
+    this.drawMeasured();
+  }
+
+  // Of each epoch a value is kept; of moments only what came since the page was opened.
+  drawMeasured() {
+    const inMiB = this.curve("memory_bytes").map(([epoch, bytes]) => [epoch, bytes / MIB]);
+    const charts = [
+      ["speed", "Pictures a second", "mean of the epoch", this.curve("examples_per_s"), this.speed],
+      ["memory", "Memory in MiB", "most of the epoch", inMiB, this.memory],
+    ];
+    for (const [key, title, name, kept, moments] of charts) {
       const figure = this.find(`[data-chart=${key}]`);
-      figure.hidden = points.length < 2;
-      if (points.length > 1) drawChart(figure, { title, series: [{ name: key, points: [...points] }], wholeX: false });
+      figure.hidden = kept.length === 0 && moments.length < 2;
+      if (figure.hidden) continue;
+      const series = [{ name, points: kept }];
+      if (moments.length > 1) series.push({ name: "since this page was opened", points: [...moments] });
+      drawChart(figure, { title, series, wholeX: moments.length < 2 });
     }
   }
 

@@ -25,7 +25,7 @@ document of the workspace. Numbers that are not finite do not travel: a record l
 in `not_finite`.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -120,13 +120,18 @@ class Batch(Message, frozen=True, kw_only=True, tag="train_batch"):
     memory_bytes: int | None = None
 
 
+MEASURED: Final = ("duration_s", "examples_per_s", "memory_bytes")
+"""What an epoch's record says of the machine: the same learning at another time differs in these alone."""
+
+
 class Epoch(Message, frozen=True, kw_only=True, tag="train_epoch"):
     """One epoch is done.
 
     Attributes:
         values: of this epoch and no other: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`,
             `val_f1` …, `val_accuracy_low` and `val_accuracy_high` (95 %),
-            with `lr` and `duration_s`; finite.
+            with `lr`, `duration_s`, `examples_per_s` (of the training part) and `memory_bytes` (the most that
+            was seen, where the device tells); finite.
         not_finite: names that were not.
         best: whether it is the best so far by the monitored metric.
     """

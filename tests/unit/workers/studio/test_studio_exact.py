@@ -13,7 +13,15 @@ from tests.unit.workers.studio.bench import Bench, same, weights
 
 from inglenook.wire.message import Message
 from inglenook.wire.studio.spec import Step, TrainSpec
-from inglenook.wire.studio.training import Batch, Parked, Trained, TrainFailed, TrainStopped, Unparked
+from inglenook.wire.studio.training import (
+    MEASURED,
+    Batch,
+    Parked,
+    Trained,
+    TrainFailed,
+    TrainStopped,
+    Unparked,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +62,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
 
 
 def _of_the_run(values: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if name != "duration_s"}
+    return {name: value for name, value in values.items() if name not in MEASURED}
 
 
 def at(stage: str, epoch: int, batch: int, act: Callable[[Bench], None]) -> Callable[[Message, Bench], None]:

@@ -13,7 +13,7 @@ from tests.unit.workers.studio.bench import Bench, same, weights
 
 from inglenook.wire.message import Message
 from inglenook.wire.studio.spec import Hardware, Step, TrainSpec
-from inglenook.wire.studio.training import Batch, Began, Checkpoint, Samples, Trained
+from inglenook.wire.studio.training import MEASURED, Batch, Began, Checkpoint, Samples, Trained
 from inglenook.workers.studio.data.pictures import read_picture
 from inglenook.workers.studio.kept import load_kept
 
@@ -54,9 +54,11 @@ def test_every_record_is_whole_and_of_its_own_epoch(plain: Bench) -> None:
     names = set(plain.epochs[0].values)
     parts = ("loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "precision", "recall", "f1")
     of_both = {f"{part}_{name}" for part in ("train", "val") for name in parts}
-    assert names == of_both | {"val_accuracy_low", "val_accuracy_high", "lr", "duration_s"}
+    assert names == of_both | {"val_accuracy_low", "val_accuracy_high", "lr", *MEASURED}
     for record in plain.epochs:
         assert set(record.values) == names
+        assert 12 < record.values["examples_per_s"] * record.values["duration_s"] <= 36 * 1.5
+        assert record.values["memory_bytes"] > 2**20
         losses = [loss for epoch, _, loss in plain.losses if epoch == record.epoch]
         assert record.values["train_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-6)
     assert plain.epochs[-1].values["val_accuracy"] == 1.0

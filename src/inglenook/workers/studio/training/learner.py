@@ -187,12 +187,12 @@ class Learner(LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)
 
     def on_train_epoch_end(self) -> None:
-        values = {**self.sums.values("train")}
+        values = {**self.sums.values("train"), **self._speed()}
         samples = self._validate()
         values |= self.val_sums.values("val")
         self._reporter.flush(self.progress.epoch)
         self.progress.seconds = self._clock.monotonic() - self._since
-        values |= {"lr": self.rate, "duration_s": self.progress.seconds}
+        values |= {"lr": self.rate, "duration_s": self.progress.seconds, **self._reporter.epoch_memory()}
         best = self._judge(values)
         self._keeper.after_epoch(self, values, samples, best=best)
         self._turn()
@@ -320,6 +320,11 @@ class Learner(LightningModule):
                 outputs[key.index] = found[place].cpu()
 
     # Epochs
+
+    def _speed(self) -> dict[str, float]:
+        """Of the training part of the epoch, without its validation."""
+        seconds = self.progress.seconds
+        return {"examples_per_s": float(self.sums.examples) / seconds} if seconds > 0 else {}
 
     def _judge(self, values: dict[str, float]) -> bool:
         """Whether this epoch is the best so far; counts how long there was none."""

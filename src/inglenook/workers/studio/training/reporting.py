@@ -21,7 +21,7 @@ from inglenook.workers.studio.errors import Diverged
 
 class Reporter:
     """Args:
-    every_s: how often a `Batch` is sent, at most.
+    every_s: how often a `Batch` is sent, and memory looked at, at most.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Reporter:
         self._examples = 0
         self._last = clock.monotonic()
         self.peak_bytes: int | None = None
+        self._epoch_bytes: int | None = None
 
     def train(
         self, *, epoch: int, batch: int, batches: int, loss: torch.Tensor | None, examples: int, rate: float
@@ -79,6 +80,19 @@ class Reporter:
         self._examples = 0
         self._last = self._clock.monotonic()
 
+    def epoch_memory(self) -> dict[str, float]:
+        """The most that was seen since the last time, by the name that an epoch's record has for it."""
+        self._measure()
+        most, self._epoch_bytes = self._epoch_bytes, None
+        return {} if most is None else {"memory_bytes": float(most)}
+
+    def _measure(self) -> int | None:
+        memory = self._device.memory_bytes()
+        if memory is not None:
+            self.peak_bytes = max(memory, self.peak_bytes or 0)
+            self._epoch_bytes = max(memory, self._epoch_bytes or 0)
+        return memory
+
     def _due(self) -> bool:
         return self._clock.monotonic() - self._last >= self._every_s
 
@@ -93,9 +107,7 @@ class Reporter:
     ) -> None:
         now = self._clock.monotonic()
         passed = now - self._last
-        memory = self._device.memory_bytes()
-        if memory is not None:
-            self.peak_bytes = max(memory, self.peak_bytes or 0)
+        memory = self._measure()
         self._send(
             Batch(
                 job=self._job,
