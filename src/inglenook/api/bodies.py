@@ -7,7 +7,7 @@ import binascii
 import difflib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,6 +189,13 @@ def decoded(text: str) -> bytes:
     if not data:
         raise Invalid("The picture is empty.", code="picture.base64")
     return data
+
+
+def known_only(sent: Iterable[str], known: Collection[str]) -> None:
+    """Raises `unknown_field` for the first name that is not known: nothing is accepted and ignored."""
+    for name in sent:
+        if name not in known:
+            raise unknown_field(name, known)
 
 
 def unknown_field(

@@ -14,14 +14,6 @@ from inglenook.door.problem import shown
 MAX_MODEL_CHARS = 500
 
 
-def only(body: Mapping[str, Any], *names: str) -> None:
-    for name in body:
-        if name not in names:
-            raise Invalid(
-                f"There is no field {shown(name)} here.", field=name, hint=f"there are: {', '.join(names)}"
-            )
-
-
 def text(body: Mapping[str, Any], name: str, *, most: int | None = None) -> str:
     """ "" where it is not given."""
     value = body.get(name)

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import json_object
+from inglenook.api.bodies import json_object, known_only
 from inglenook.api.conversations.fields import (
     conversation_id_of,
     message_id_of,
-    only,
     settings_of,
     truth,
 )
@@ -80,7 +79,7 @@ def listing_router(*, conversations: Conversations) -> APIRouter:
     )
     async def create(who: FromCaller, request: Request) -> Response:
         body = await json_object(request)
-        only(body, *_SETTINGS)
+        known_only(body, _SETTINGS)
         settings = settings_of(body)
         made = await asyncio.to_thread(conversations.create, owner=who.person, **settings)
         return json_response(conversation_json(made))
@@ -150,7 +149,7 @@ def _change(
     conversations: Conversations, found: ConversationId, body: dict[str, Any], person: PersonId
 ) -> Conversation:
     """Everything is checked before anything is changed."""
-    only(body, *_SETTINGS, "pinned", "archived", "shown")
+    known_only(body, (*_SETTINGS, "pinned", "archived", "shown"))
     values = settings_of(body) | {name: truth(body, name) for name in ("pinned", "archived") if name in body}
     message = message_id_of(body["shown"]) if "shown" in body else None
     if message is not None:

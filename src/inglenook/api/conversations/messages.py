@@ -11,13 +11,12 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import form, json_object
+from inglenook.api.bodies import form, json_object, known_only
 from inglenook.api.conversations.fields import (
     MAX_MODEL_CHARS,
     conversation_id_of,
     is_blob,
     message_id_of,
-    only,
     parts_of,
     text,
 )
@@ -140,7 +139,7 @@ def messages_router(*, conversations: Conversations, answers: Answers, images: I
     async def say(who: FromCaller, conversation_id: str, request: Request) -> Response:
         found = conversation_id_of(conversation_id)
         body = await json_object(request)
-        only(body, "content", "parent")
+        known_only(body, ("content", "parent"))
         parts = parts_of(body.get("content"))
         if "parent" in body:
             parent = None if body["parent"] is None else message_id_of(body["parent"])
@@ -165,7 +164,7 @@ def messages_router(*, conversations: Conversations, answers: Answers, images: I
     async def respond(who: FromCaller, conversation_id: str, request: Request) -> Response:
         found = conversation_id_of(conversation_id)
         body = await json_object(request)
-        only(body, "message", "model")
+        known_only(body, ("message", "model"))
         model = text(body, "model", most=MAX_MODEL_CHARS)
         writing = await answers.begin(
             found, message_id_of(body.get("message")), person=who.person, model=model

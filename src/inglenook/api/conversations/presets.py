@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import json_object
-from inglenook.api.conversations.fields import only, text
+from inglenook.api.bodies import json_object, known_only
+from inglenook.api.conversations.fields import text
 from inglenook.api.conversations.shapes import DELETED, PRESET, preset_json
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.studio.pages import is_id
@@ -56,7 +56,7 @@ def presets_router(*, conversations: Conversations) -> APIRouter:
     )
     async def keep(who: FromCaller, request: Request) -> Response:
         body = await json_object(request)
-        only(body, "name", "text")
+        known_only(body, ("name", "text"))
         name, words = text(body, "name"), text(body, "text")
         kept = await asyncio.to_thread(conversations.keep_preset, name, words, caller=who.person)
         return json_response(preset_json(kept))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inglenook.api.bodies import unknown_field
+from inglenook.api.bodies import known_only, unknown_field
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
@@ -234,6 +234,4 @@ def whole(texts: Mapping[str, str], name: str, default: int, low: int, high: int
 
 def only(texts: Mapping[str, str], files: Mapping[str, Any], *, known: tuple[str, ...]) -> None:
     """Raises Invalid where a form has a field of another name."""
-    for name in (*texts, *files):
-        if name not in known:
-            raise unknown_field(name, known)
+    known_only((*texts, *files), known)

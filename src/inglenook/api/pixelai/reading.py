@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from inglenook.api.bodies import unknown_field
+from inglenook.api.bodies import known_only
 from inglenook.base.errors import Invalid
 from inglenook.door.problem import shown
 
@@ -25,10 +25,7 @@ class Fields:
 
     def require_known(self, known: Iterable[str]) -> None:
         """Raises Invalid for a field that nobody would read; the hint names the nearest."""
-        names = sorted(known)
-        for name in self._sent:
-            if name not in names:
-                raise unknown_field(name, names)
+        known_only(self._sent, sorted(known))
 
     def has(self, name: str) -> bool:
         return self._sent.get(name) is not None

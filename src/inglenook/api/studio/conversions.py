@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import json_object, unknown_field
+from inglenook.api.bodies import json_object, known_only
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.openai.headers import idempotency_key
 from inglenook.base.errors import Invalid
@@ -46,9 +46,7 @@ def conversions_router(*, conversions: Conversions, jobs: Jobs) -> APIRouter:
     )
     async def convert(who: FromCaller, model_id: str, request: Request) -> Response:
         body = await json_object(request)
-        for name in body:
-            if name not in _FIELDS:
-                raise unknown_field(name, _FIELDS)
+        known_only(body, _FIELDS)
         engine = _text(body, "to")
         if engine is None:
             hint = f"one of {', '.join(TARGETS)}"

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from inglenook.api.bodies import json_object, media_type
+from inglenook.api.bodies import json_object, known_only, media_type
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.api.studio.pages import is_id
 from inglenook.api.studio.pictures import PICTURE, as_json, picture_id_of
@@ -65,7 +65,7 @@ def marks_router(*, gallery: Gallery, public_hours: int) -> APIRouter:
     async def change(who: FromCaller, picture_id: str, request: Request) -> Response:
         picture = picture_id_of(picture_id)
         body = await json_object(request)
-        _only(body, "favourite", "tags", "public", "public_hours")
+        known_only(body, ("favourite", "tags", "public", "public_hours"))
         changed = await asyncio.to_thread(_change, gallery, picture, body, who.person, public_hours)
         return json_response(as_json(changed))
 
@@ -76,7 +76,7 @@ def marks_router(*, gallery: Gallery, public_hours: int) -> APIRouter:
     )
     async def mark(who: FromCaller, request: Request) -> Response:
         body = await json_object(request)
-        _only(body, "ids", "favourite", "add_tags", "remove_tags")
+        known_only(body, ("ids", "favourite", "add_tags", "remove_tags"))
         changed = await asyncio.to_thread(_mark, gallery, body, who.person)
         return json_response({"changed": changed})
 
@@ -181,15 +181,6 @@ def _mark(gallery: Gallery, body: dict[str, Any], person: PersonId) -> int:
     if favourite is not None:
         changed = gallery.favour(wanted, favourite, caller=person)
     return changed
-
-
-def _only(body: dict[str, Any], *names: str) -> None:
-    """Raises Invalid for a field that is not known: nothing is accepted and ignored."""
-    for name in body:
-        if name not in names:
-            raise Invalid(
-                f"There is no field {shown(name)} here.", field=name, hint=f"there are: {', '.join(names)}"
-            )
 
 
 def _truth(body: dict[str, Any], name: str) -> bool | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from inglenook.api.bodies import json_object, media_type
+from inglenook.api.bodies import json_object, known_only, media_type
 from inglenook.api.errors import answer, errors, json_response
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import InglenookError, Invalid
@@ -251,13 +251,7 @@ async def _body(request: Request, *known: str) -> Mapping[str, Any]:
     if not media_type(request) and request.headers.get("content-length", "0") == "0":
         return {}
     body = await json_object(request)
-    for name in body:
-        if name not in known:
-            raise Invalid(
-                f"There is no field {shown(name)}.",
-                field=str(name)[:64],
-                hint=f"there are: {', '.join(known)}",
-            )
+    known_only(body, known)
     return body
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inglenook.api.bodies import unknown_field
+from inglenook.api.bodies import known_only
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
 from inglenook.prediction.model import MAX_PICTURES, MAX_TOP, USUAL_TOP
@@ -51,9 +51,8 @@ def from_form(sent: Mapping[str, str]) -> PredictFields:
 
 def _read(sent: Mapping[str, Any], *, strict: bool) -> PredictFields:
     values = {name: value for name, value in sent.items() if value is not None}
+    known_only(values, PredictFields.model_fields)
     for name, value in values.items():
-        if name not in PredictFields.model_fields:
-            raise unknown_field(name, PredictFields.model_fields)
         if isinstance(value, str) and "\x00" in value:
             raise Invalid(f"{name} holds a NUL character.", field=name)
     try:
