@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from inglenook.store import schema
 from inglenook.store.database import Database, sqlite_url
@@ -21,6 +22,10 @@ from tests.starters import chat_model, embedding_model, matting_model, speech_mo
 GC_THRESHOLDS = (20_000, 20, 100)
 """Python's own are 700, 10 and 10; with them a quarter of the time goes into looking for garbage."""
 ALL_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+# An example takes a millisecond, and on a busy machine now and then a second: that is no finding.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 __all__ = ["chat_model", "embedding_model", "matting_model", "speech_model"]
 

@@ -112,6 +112,11 @@ class Bench:
     async def start(self, experiment: Experiment, person: PersonId = OWNER) -> Experiment:
         return await self.runs.start(person, self.project, experiment.id)
 
+    async def stop(self, experiment: Experiment) -> Experiment:
+        """When it has stopped: on a busy machine that takes longer than the answer waits for it."""
+        await self.runs.stop(OWNER, self.project, experiment.id)
+        return await self.until(experiment, Status.CANCELLED)
+
     async def until(self, experiment: Experiment, *statuses: Status) -> Experiment:
         """When it has one of these statuses, or has ended."""
         async with asyncio.timeout(60):

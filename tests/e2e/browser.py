@@ -138,6 +138,30 @@ def draw(page: Page, prompt: str, **fields: str) -> str:
     return send(page)
 
 
+@contextmanager
+def passes_by(page: Page, selector: str, text: str = "") -> Iterator[None]:
+    """What is done inside makes something appear, if only for a moment: each change of the page is looked at.
+
+    Args:
+        text: a regular expression for what is written in it.
+    """
+    page.evaluate(
+        """([selector, text]) => {
+            window.passedBy = false;
+            const wanted = new RegExp(text);
+            const fits = (it) => it.checkVisibility() && wanted.test(it.textContent);
+            new MutationObserver((_, observer) => {
+                if (![...document.querySelectorAll(selector)].some(fits)) return;
+                window.passedBy = true;
+                observer.disconnect();
+            }).observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+        }""",
+        [selector, text],
+    )
+    yield
+    page.wait_for_function("() => window.passedBy", timeout=PATIENCE_MS)
+
+
 def is_loaded(page: Page, selector: str) -> bool:
     return bool(page.locator(selector).first.evaluate("img => img.decode().then(() => img.naturalWidth > 0)"))
 

@@ -182,7 +182,7 @@ def planned(http: httpx.Client, **config: Any) -> dict[str, Any]:
 
 def seen(url: str) -> Image.Image:
     """A picture by its address, asked for without anything that says who asks."""
-    data = httpx.get(url, trust_env=False).raise_for_status().content
+    data = httpx.get(url, trust_env=False, timeout=60).raise_for_status().content
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
@@ -296,7 +296,7 @@ def test_quick_test_script(http: httpx.Client, scheduler: str) -> None:
     model = http.get("/v1/models").json()["data"][0]["id"]
     config = {"steps": 4, "width": 512, "height": 512, "scheduler": scheduler}
     message = drawn(http, "a cute cat", model=model, sam_config=config)
-    data = httpx.get(message["image_urls"][0], trust_env=False)
+    data = httpx.get(message["image_urls"][0], trust_env=False, timeout=60)
     assert data.status_code == 200
     assert len(data.content) > 1000
     assert message["metadata"]["scheduler"] == scheduler
@@ -671,7 +671,8 @@ class Sam:
         message = choice["message"]
         assert isinstance(message["content"], str)
         [url] = message["image_urls"]
-        return httpx.get(url, trust_env=False).raise_for_status().content, message["metadata"]
+        data = httpx.get(url, trust_env=False, timeout=60).raise_for_status().content
+        return data, message["metadata"]
 
 
 def test_the_sam_client_works_and_its_settings_count(server: RunningServer) -> None:

@@ -140,6 +140,7 @@ def test_closing_the_dialog_ends_the_job(extension: Path, server: RunningServer)
             bridge.until(
                 lambda: any("step" in str(entry[1]) for entry in aseprite.painted() if entry[0] == "text"),
                 what="a step in the progress bar",
+                timeout_s=240,
             )
             aseprite.close()
             bridge.act()
@@ -167,6 +168,7 @@ def test_a_server_that_is_killed_in_mid_job(extension: Path, tmp_path: Path) -> 
                         "step" in str(entry[1]) for entry in aseprite.painted() if entry[0] == "text"
                     ),
                     what="a step in the progress bar",
+                    timeout_s=240,
                 )
                 running.kill()
                 bridge.until_status("in the middle of the work; nothing was placed. Offline")

@@ -163,7 +163,7 @@ def test_a_second_server_on_the_same_folder_is_refused_with_the_first_ones_addre
     assert server.base_url in second.stderr
     assert str(server.pid) in second.stderr
     assert "hint:" in second.stderr
-    assert httpx.get(f"{server.base_url}/readyz", trust_env=False).status_code == 200
+    assert httpx.get(f"{server.base_url}/readyz", trust_env=False, timeout=60).status_code == 200
 
 
 def test_a_port_that_is_taken_is_named(server: RunningServer, tmp_path: Path) -> None:
@@ -184,13 +184,13 @@ def test_a_full_disk_fails_the_job_clearly_and_what_was_kept_stays(small_disk: P
         # Enough for the small writes of the database, too little for a picture of 2048 pixels a side.
         with filler.open("wb") as file:
             file.write(b"\0" * (free - 400_000))
-        job = bench.order(size="2048x2048", n=10, prompt="a castle")
+        job = bench.order(size="2048x2048", n=10, steps=4, prompt="a castle")
         bench.until(job["id"], lambda kind, data: kind == "progress")
 
         def ended() -> bool:  # the end itself may find no room: then it is written when there is some
             return "the end of" in server.output or bench.job(job["id"])["state"] == "failed"
 
-        eventually(ended, "the full disk did not end the drawing")
+        eventually(ended, "the full disk did not end the drawing", timeout_s=180)  # for one large picture
         filler.unlink()
         eventually(lambda: bench.job(job["id"])["state"] == "failed", "the end was not written")
         after = bench.job(job["id"])

@@ -15,8 +15,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from inglenook.testing.server import RunningServer
-from tests.e2e.browser import Watched, violations, watched
+from tests.e2e.browser import Watched, passes_by, violations, watched
 from tests.e2e.test_page_budget import weigh
+from tests.e2e.workbench import eventually
 from tests.gguf_files import write_llama
 from tests.starters import with_starters
 
@@ -185,6 +186,15 @@ def test_shift_enter_breaks_the_line_and_an_empty_message_is_not_sent(chats: Cha
     assert texts(page, "mine") == ["one\ntwo"]
 
 
+def test_pressed_twice_a_message_is_said_once(chats: Chats) -> None:
+    talk = chats.create()
+    page = chats.open(talk)
+    page.fill("#message", "hello")
+    page.evaluate("for (const _ of [1, 2]) document.getElementById('composer').requestSubmit()")
+    answered(page)
+    assert [one["role"] for one in chats.messages(talk)] == ["user", "assistant"]
+
+
 def test_escape_and_the_button_stop_an_answer_and_what_was_said_is_kept(chats: Chats) -> None:
     talk = chats.create(model=SMOL, parameters={"max_tokens": 600, "temperature": 0.0})
     page = chats.open(talk)
@@ -258,6 +268,22 @@ def test_an_edit_can_be_left_as_it_was(chats: Chats) -> None:
     assert texts(page, "mine") == ["one"]
 
 
+def test_what_is_said_in_another_page_does_not_take_away_a_message_that_is_being_edited(
+    chats: Chats,
+) -> None:
+    talk = chats.bring(("user", "one"), ("assistant", "yes"))
+    left, right = chats.open(talk), chats.open(talk)
+    left.locator("[data-edit]").click()
+    field = left.get_by_label("Your message, edited")
+    field.fill("two")
+    say(right, "three")
+    answered(right, 2)
+    left.wait_for_function("() => threadWaits")
+    expect(field).to_have_value("two")
+    left.get_by_role("button", name="Leave as it was").click()
+    expect(left.locator("#thread")).to_contain_text("three")
+
+
 def test_a_refusal_before_the_answer_shows_its_reason_and_a_way_to_try_again(chats: Chats) -> None:
     talk = chats.create()
     page = chats.open(talk)
@@ -308,6 +334,7 @@ def test_two_pages_on_one_conversation_both_see_everything(chats: Chats) -> None
     say(left, "from the left")
     answered(left, 2)
     expect(right.locator("#thread")).to_contain_text("from the left", timeout=30_000)
+    answered(right, 2)  # said before the answer is there, it would stand beside what was said on the left
     say(right, "from the right")
     answered(right, 3)
     expect(left.locator("#thread")).to_contain_text("from the right", timeout=30_000)
@@ -347,8 +374,7 @@ def test_what_a_model_writes_is_shown_as_markdown_and_code_has_colours_and_a_but
     expect(page.locator("#say")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "def f():\n    return 'x'  # why"
     page.locator(".said-model [data-copy]").click()
-    page.wait_for_function("navigator.clipboard.readText().then(text => text.startsWith('# Title'))")
-    assert page.evaluate("navigator.clipboard.readText()") == text
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == text, "it is copied")
 
 
 def test_nothing_that_stands_in_a_conversation_runs_or_asks_another_host(chats: Chats) -> None:
@@ -432,15 +458,40 @@ def test_settings_are_kept_with_the_conversation_and_reach_the_model(chats: Chat
     expect(page.locator(".said-model")).to_contain_text("the most tokens that it may have are used up")
     page.fill("#set-temperature", "1.5")
     page.locator("[data-setting=json_mode]").check()
-    page.wait_for_function(
-        "talk => fetch(`/v1/conversations/${talk}`).then(a => a.json()).then(c => c.parameters.json_mode)",
-        arg=talk,
-    )
+    eventually(lambda: chats.get(talk)["parameters"].get("json_mode") is True, "the setting is kept")
     page.reload()
     page.locator("[data-settings]").click()
     expect(page.locator("#set-temperature")).to_have_value("1.5")
     expect(page.locator("[data-setting=json_mode]")).to_be_checked()
     expect(page.locator("#system")).to_have_value("Be brief.")
+
+
+def test_of_two_changes_of_a_setting_the_later_one_counts_and_for_the_next_answer_too(chats: Chats) -> None:
+    talk = chats.create(parameters={"max_tokens": 9})
+    page = chats.open(talk)
+    page.locator("[data-settings]").click()
+    page.evaluate(
+        """() => {
+            const ask = window.fetch;
+            let first = true;
+            window.fetch = async (path, options) => {  // the first change is slow on its way
+                if (options?.method === "PATCH" && first) {
+                    first = false;
+                    await new Promise((go) => setTimeout(go, 500));
+                }
+                return ask(path, options);
+            };
+        }"""
+    )
+    page.fill("#set-max_tokens", "7")
+    page.locator("#set-max_tokens").press("Tab")
+    page.fill("#set-max_tokens", "3")
+    page.locator("#set-max_tokens").press("Tab")
+    say(page, "hello")
+    answered(page)
+    found = chats.get(talk)
+    assert found["parameters"]["max_tokens"] == 3
+    assert found["messages"][1]["usage"]["completion_tokens"] <= 3
 
 
 def test_a_setting_out_of_range_is_told_at_its_field_and_nothing_is_sent(chats: Chats) -> None:
@@ -469,10 +520,7 @@ def test_the_picker_tells_how_each_model_stands_and_who_answers(chats: Chats, se
     expect(page.locator("#model-line")).to_have_text("ready", timeout=30_000)
     expect(page.locator("#model-line .dot-ready")).to_be_visible()
     page.select_option("#talk-model", SMOL)
-    page.wait_for_function(
-        f"talk => fetch(`/v1/conversations/${{talk}}`).then(a => a.json()).then(c => c.model === '{SMOL}')",
-        arg=talk,
-    )
+    eventually(lambda: chats.get(talk)["model"] == SMOL, "the model is kept")
     page.locator(".said-model [data-retry]").last.click()
     expect(page.locator(".said-model .branches")).to_contain_text("2/2", timeout=PATIENCE_MS)
     expect(page.locator(".said-model .said-who").last).to_have_text("SmolLM2 135M Instruct")
@@ -502,10 +550,7 @@ def test_system_prompts_are_kept_used_and_forgotten(chats: Chats) -> None:
     page.fill("#system", "")
     page.select_option("#preset", label="Pirate")
     expect(page.locator("#system")).to_have_value("Talk like a pirate.")
-    page.wait_for_function(
-        "talk => fetch(`/v1/conversations/${talk}`).then(a => a.json()).then(c => /pirate/.test(c.system))",
-        arg=talk,
-    )
+    eventually(lambda: "pirate" in chats.get(talk)["system"], "the system prompt is kept")
     page.locator("[data-preset-delete]").click()
     expect(page.locator("#preset option")).to_have_count(1)
     assert chats.http.get("/v1/presets").json()["data"] == []
@@ -582,8 +627,8 @@ def test_a_conversation_draws_and_the_picture_is_in_the_answer_and_in_the_galler
     page.locator("[data-settings]").click()
     page.locator("[data-tool=generate_image]").check()
     page.locator("[data-settings]").click()
-    say(page, "Please call generate_image to draw a picture of a red fox.")
-    expect(page.locator(".said-live .said-pictures img").first).to_be_visible(timeout=PATIENCE_MS)
+    with passes_by(page, ".said-live .said-pictures img"):
+        say(page, "Please call generate_image to draw a picture of a red fox.")
     answered(page)
     drawn = page.locator(".said-model .said-pictures a").first
     expect(page.locator(".said-model .tool").first).to_contain_text("Draws:")
@@ -608,6 +653,7 @@ def test_conversations_are_found_renamed_pinned_archived_and_come_back_from_the_
     page.fill("#talk-words", "nothing like it")
     expect(page.locator("#talks")).to_contain_text("Nothing fits")
     page.fill("#talk-words", "")
+    expect(page.locator("#talks a")).to_have_count(2)
     page.locator("[data-rename]").click()
     page.fill("#new-title", "Animals")
     page.keyboard.press("Enter")
@@ -620,6 +666,7 @@ def test_conversations_are_found_renamed_pinned_archived_and_come_back_from_the_
     page.select_option("#talk-view", "archived")
     expect(page.locator("#talks a")).to_have_count(1)
     page.locator("[data-archive]").click()
+    expect(page.locator("[data-archive]")).to_have_attribute("aria-pressed", "false")
     page.select_option("#talk-view", "")
     page.locator("[data-delete]").click()
     expect(page.locator("#toast")).to_contain_text("lies in the trash")
@@ -627,6 +674,7 @@ def test_conversations_are_found_renamed_pinned_archived_and_come_back_from_the_
     page.locator("[data-undo]").click()
     expect(page).to_have_url(re.compile(foxes))
     expect(page.locator("#talk-title")).to_have_text("Animals")
+    page.wait_for_load_state()  # its scripts run when all of it is there
     page.locator("[data-delete]").click()
     expect(page.locator("#talks a")).to_have_text(["Bread"])
     page.select_option("#talk-view", "trashed")
@@ -683,6 +731,7 @@ def test_a_new_conversation_begins_without_a_reload_and_back_goes_back(chats: Ch
     assert page.url.endswith("/chat")
     page.go_back()
     expect(page.locator("#talk-title")).to_have_text("Kept")
+    page.wait_for_load_state()
     assert texts(page, "mine") == ["one"]
 
 
@@ -793,6 +842,8 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
         expect(page.locator(".talks")).to_be_hidden()
         page.get_by_role("button", name="Conversations", exact=True).click()
         page.locator("#talks a").first.click()
+        expect(page.locator(".talks")).to_be_hidden()
+        page.wait_for_load_state()
         expect(page.locator("#message")).to_be_visible()
         assert violations(page) == []
 

@@ -133,7 +133,7 @@ def _interrupt_after_the_first_picture(child: "subprocess.Popen[str]") -> tuple[
     """What it said, and the processes that it had started when it was interrupted."""
     assert child.stderr is not None
     assert child.stdout is not None
-    guard = threading.Timer(120, child.kill)
+    guard = threading.Timer(240, child.kill)
     guard.start()
     said: list[str] = []
     family: list[psutil.Process] = []
@@ -172,7 +172,7 @@ def test_an_interrupt_without_a_server_leaves_no_process_behind(tmp_path: Path) 
     assert done.code == 130, done.err
     assert "cancelling …\nstopped in " in done.err
     assert family, "the picture was drawn by no process of its own"
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
     assert running(data) is None
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from safetensors.torch import save_file
 
 from inglenook.testing.server import RunningServer
-from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, send, unfold, watched
+from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, passes_by, send, unfold, watched
 from tests.tiny_models import build, write_folder
 
 pytestmark = pytest.mark.slow
@@ -199,7 +199,7 @@ def test_another_model_brings_its_fields_and_what_was_typed_stays(page: Page) ->
     expect(page.locator("#fold-hires")).to_contain_text("no second pass")
     expect(page.locator("#steps")).to_have_value("9")
     expect(page.locator("#parameters .notice")).to_contain_text("ddim does not go with this model")
-    assert page.locator("#fold-tuning").evaluate("fold => fold.open")
+    expect(page.locator("#fold-tuning")).to_have_attribute("open", "")
     expect(page.locator("#prompt")).to_have_value("a fox")
     expect(page.locator("#model-state")).to_contain_text(re.compile("ready|away|being loaded"))
 
@@ -341,6 +341,7 @@ def test_a_mask_is_made_with_the_keyboard_alone(nook: Watched, page: Page) -> No
     begin_with(page, picture())
     page.locator("#mask-paint").focus()
     page.keyboard.press("Enter")
+    expect(page.locator("#mask-editor")).to_be_visible()  # it opens when the picture is decoded
     for name, value in (("left", "10"), ("top", "8"), ("width", "20"), ("height", "16")):
         page.locator(f"#rect-{name}").focus()
         page.keyboard.type(value)
@@ -358,6 +359,7 @@ def test_a_mask_is_painted_with_a_finger(chromium: Browser, server: RunningServe
         page = nook.open()
         begin_with(page, picture())
         page.get_by_role("button", name="Paint a mask").tap()
+        expect(page.locator("#mask-editor")).to_be_visible()  # it opens when the picture is decoded
         box = page.locator("#mask-canvas").bounding_box()
         assert box is not None
         finger = nook.context.new_cdp_session(page)
@@ -416,9 +418,9 @@ def test_a_queue_survives_closing_the_browser(chromium: Browser, nook: Watched, 
 
 
 def test_several_pictures_stand_side_by_side_each_with_its_preview(nook: Watched, page: Page) -> None:
-    job = draw(page, "a red fox", n="3", steps="12", size="custom", width="64", height="64")
+    with passes_by(page, '#jobs > .card:first-child [data-preview="2"].has-preview'):
+        job = draw(page, "a red fox", n="3", steps="40", size="custom", width="64", height="64")
     card = page.locator(f"#{job}")
-    expect(card.locator("[data-preview]").first).to_be_visible(timeout=PATIENCE_MS)
     expect(card).to_have_class(re.compile("is-succeeded"), timeout=PATIENCE_MS)
     expect(card.locator(".part img")).to_have_count(3)
     compare = card.get_by_role("button", name="Compare")

@@ -184,7 +184,7 @@ def test_what_the_process_refuses_keeps_its_status(http: httpx.Client) -> None:
 
 
 def test_an_unload_while_streaming_cuts_nothing_off(server: RunningServer, http: httpx.Client) -> None:
-    body = {"model": CHAT, "messages": HI, "max_tokens": 60, "stream": True, "ignore_eos": True}
+    body = {"model": CHAT, "messages": HI, "max_tokens": 250, "stream": True, "ignore_eos": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as answer:
         lines = answer.iter_lines()
         next(line for line in lines if line.startswith("data: "))
@@ -291,8 +291,9 @@ def test_with_a_password_a_change_survives_a_restart_and_the_server_can_be_stopp
         assert server.wait() == 0
         assert PASSWORD not in server.output
     with RunningServer.start(data, environ=environ, timeout_s=180) as server:
-        told = httpx.get(f"{server.base_url}/admin/config", headers=bearer).json()
+        told = httpx.get(f"{server.base_url}/admin/config", headers=bearer, timeout=60).json()
         assert told["model_idle_timeout"] == 77
     other = environ | {"INGLENOOK_SERVER__ADMIN_PASSWORD": "another long word"}
     with RunningServer.start(data, environ=other, timeout_s=180) as server:
-        assert httpx.get(f"{server.base_url}/admin/config", headers=bearer).status_code == 401
+        told = httpx.get(f"{server.base_url}/admin/config", headers=bearer, timeout=60)
+        assert told.status_code == 401

@@ -22,6 +22,8 @@ SOUND = "sound"
 HI = [{"role": "user", "content": "hi"}]
 QUICKLY_S = 30.0
 """No answer takes longer, on a busy machine either; what reads what a header claims takes for ever."""
+LOADING_S = 180.0
+"""A sound model starts a process first."""
 TIB = 2**40
 
 
@@ -88,9 +90,9 @@ def http(models: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def ask(http: httpx.Client, model: str) -> httpx.Response:
+def ask(http: httpx.Client, model: str, *, timeout_s: float = QUICKLY_S) -> httpx.Response:
     body = {"model": model, "messages": HI, "max_tokens": 3}
-    return http.post("/v1/chat/completions", json=body)
+    return http.post("/v1/chat/completions", json=body, timeout=timeout_s)
 
 
 def write_huge(path: Path, *, tensor_tib: int = 2) -> None:
@@ -192,7 +194,7 @@ def test_a_model_larger_than_memory_is_refused_with_both_numbers(http: httpx.Cli
 def test_a_context_beyond_the_model_is_clamped_and_that_is_said(http: httpx.Client) -> None:
     changed = http.patch(f"/v1/models/{SOUND}/options", json={"context": 20_000})
     assert changed.status_code == 200, changed.text
-    state = http.post(f"/v1/models/{SOUND}/load").json()
+    state = http.post(f"/v1/models/{SOUND}/load", timeout=LOADING_S).json()
     assert state["context"] == 1024
     [choice] = [one for one in state["choices"] if one["name"] == "context"]
     assert choice["value"] == 1024
@@ -201,6 +203,6 @@ def test_a_context_beyond_the_model_is_clamped_and_that_is_said(http: httpx.Clie
 
 
 def test_the_sound_model_beside_them_answers(http: httpx.Client) -> None:
-    answer = ask(http, SOUND)
+    answer = ask(http, SOUND, timeout_s=LOADING_S)
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["finish_reason"] == "length"

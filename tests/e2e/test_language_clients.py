@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 CHAT = "smollm2-135m-instruct"
 PATIENCE_S = 240.0
+# Where a test looks for words the temperature is 0: else now and then a small model has none.
 CITY = {
     "type": "object",
     "properties": {
@@ -113,6 +114,7 @@ def test_openai_streams_and_is_told_the_cost(client: OpenAI) -> None:
             model=CHAT,
             messages=[{"role": "user", "content": "Hello"}],
             max_tokens=6,
+            temperature=0,
             stream=True,
             stream_options={"include_usage": True},
         )
@@ -134,6 +136,7 @@ def test_openai_parses_a_structured_answer(client: OpenAI) -> None:
         messages=[{"role": "user", "content": "Describe a fox."}],
         response_format=Fox,
         max_tokens=60,
+        temperature=0,
     )
     assert answer.choices[0].message.parsed is not None
     assert answer.choices[0].message.parsed.legs == 4
@@ -180,6 +183,7 @@ def test_tools_may_be_left_alone_and_their_results_are_read(client: OpenAI) -> N
         tools=[WEATHER],
         tool_choice="none",
         max_tokens=12,
+        temperature=0,
     )
     assert answer.choices[0].message.content
     assert not answer.choices[0].message.tool_calls
@@ -187,7 +191,11 @@ def test_tools_may_be_left_alone_and_their_results_are_read(client: OpenAI) -> N
 
 def test_tools_with_a_free_choice_give_words_or_a_valid_call(client: OpenAI) -> None:
     [choice] = client.chat.completions.create(
-        model=CHAT, messages=[{"role": "user", "content": "Hi"}], tools=[WEATHER], max_tokens=60
+        model=CHAT,
+        messages=[{"role": "user", "content": "Hi"}],
+        tools=[WEATHER],
+        max_tokens=60,
+        temperature=0,
     ).choices
     if choice.finish_reason == "tool_calls":
         [call] = choice.message.tool_calls or []
@@ -197,14 +205,16 @@ def test_tools_with_a_free_choice_give_words_or_a_valid_call(client: OpenAI) -> 
 
 
 def test_openai_responds(client: OpenAI) -> None:
-    answer = client.responses.create(model=CHAT, input="Hello", instructions="Be short.", max_output_tokens=6)
+    answer = client.responses.create(
+        model=CHAT, input="Hello", instructions="Be short.", max_output_tokens=6, temperature=0
+    )
     assert answer.output_text
     assert answer.usage is not None
     assert answer.usage.output_tokens > 0
 
 
 def test_openais_helper_reads_a_streamed_response(client: OpenAI) -> None:
-    with client.responses.stream(model=CHAT, input="Hello", max_output_tokens=6) as stream:
+    with client.responses.stream(model=CHAT, input="Hello", max_output_tokens=6, temperature=0) as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
     assert "response.output_text.delta" in kinds
@@ -234,7 +244,7 @@ def test_a_response_makes_a_required_call(client: OpenAI, streamed: bool) -> Non
 
 
 def test_openai_completes_a_text(client: OpenAI) -> None:
-    answer = client.completions.create(model=CHAT, prompt="The sky is", max_tokens=4)
+    answer = client.completions.create(model=CHAT, prompt="The sky is", max_tokens=4, temperature=0)
     assert answer.choices[0].text
 
 
@@ -311,7 +321,9 @@ CLAUDE_TOOL: Any = {"name": "get_weather", "description": "The weather in a city
 
 
 def test_anthropic_gets_a_message(claude: anthropic.Anthropic) -> None:
-    answer = claude.messages.create(model=CHAT, messages=ASKED, max_tokens=6, system="Be short.")
+    answer = claude.messages.create(
+        model=CHAT, messages=ASKED, max_tokens=6, system="Be short.", extra_body={"temperature": 0}
+    )
     assert answer.content[0].type == "text"
     assert answer.stop_reason in ("max_tokens", "end_turn")
     assert answer.usage.output_tokens > 0
@@ -319,7 +331,8 @@ def test_anthropic_gets_a_message(claude: anthropic.Anthropic) -> None:
 
 
 def test_anthropic_streams(claude: anthropic.Anthropic) -> None:
-    with claude.messages.stream(model=CHAT, messages=ASKED, max_tokens=6) as stream:
+    coldly = {"temperature": 0}
+    with claude.messages.stream(model=CHAT, messages=ASKED, max_tokens=6, extra_body=coldly) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text
@@ -382,7 +395,9 @@ def get_weather(city: str) -> str:
 
 def test_langchain_invokes_streams_calls_tools_and_embeds(server: RunningServer) -> None:
     address, key = f"{server.base_url}/v1", SecretStr("none")
-    model = ChatOpenAI(model=CHAT, base_url=address, api_key=key, max_retries=0, timeout=PATIENCE_S)
+    model = ChatOpenAI(
+        model=CHAT, base_url=address, api_key=key, max_retries=0, timeout=PATIENCE_S, temperature=0
+    )
     assert model.invoke("Hello", max_tokens=6).content
     chunks: list[Any] = list(model.stream("Hello", max_tokens=6))
     assert all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
@@ -407,9 +422,10 @@ def test_the_llm_command_chats(server: RunningServer, tmp_path: Path) -> None:
     )
     (tmp_path / "keys.json").write_text('{"nook": "none"}')
     environ = os.environ | {"LLM_USER_PATH": str(tmp_path)}
+    options = ["-o", "max_tokens", "6", "-o", "temperature", "0"]
     for more in ([], ["--no-stream"]):
         done = subprocess.run(
-            [sys.executable, "-m", "llm", "-m", "nook", "-o", "max_tokens", "6", *more, "Hello"],
+            [sys.executable, "-m", "llm", "-m", "nook", *options, *more, "Hello"],
             env=environ,
             capture_output=True,
             text=True,

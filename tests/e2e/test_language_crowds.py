@@ -149,11 +149,11 @@ ENDS = ("[DONE]", '"finish_reason":"stop"', "message_stop", "response.completed"
 def test_a_stream_whose_process_is_killed_ends_with_an_error_in_every_dialect(
     server: RunningServer, http: httpx.Client, path: str
 ) -> None:
+    [child] = served_by(server, http)  # else the first lines may only tell that it is being loaded
     body = {"model": "long", "stream": True, "ignore_eos": True, **ASKED[path]}
     with http.stream("POST", path, json=body) as answer:
         lines = answer.iter_lines()
         text = [next(lines) for _ in range(12)]
-        [child] = llama_children(server.pid)
         child.suspend()  # so that it cannot come to its end first
         child.kill()
         text += list(lines)

@@ -102,7 +102,7 @@ def test_a_call_that_is_given_up_stops_its_job(server: RunningServer) -> None:
             call = asyncio.create_task(
                 client.call_tool("generate_image", {"prompt": "give up", "steps": 150, "n": 8})
             )
-            async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, timeout=60) as http:
                 job = await _until(http, lambda job: job["title"] == "give up")
                 call.cancel()
                 await asyncio.gather(call, return_exceptions=True)
@@ -128,7 +128,7 @@ def test_the_terminal_passes_calls_on_to_the_server_that_runs(server: RunningSer
             drawn = await client.call_tool("generate_image", {"prompt": "a green frog", "size": "64x64"})
             picture = drawn.structured_content["pictures"][0]["picture_id"]
             assert picture_in(drawn).size == (64, 64)
-        async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.base_url, trust_env=False, timeout=60) as http:
             assert (await http.get(f"/v1/pictures/{picture}")).status_code == 200
 
     run(work)

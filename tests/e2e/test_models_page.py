@@ -54,6 +54,25 @@ def test_a_model_is_loaded_pinned_and_unloaded_by_its_buttons(nook: Watched) -> 
     expect(here.locator(".state")).to_have_text(re.compile("away"), timeout=PATIENCE_MS)
 
 
+def test_a_button_that_is_pressed_is_not_written_anew_before_it_is_let_go(nook: Watched) -> None:
+    page = nook.open("/models")
+    happened = page.evaluate(
+        """async () => {
+            const happened = [];
+            const button = document.getElementById("theme");
+            button.addEventListener("click", () => happened.push("clicked"));
+            button.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true}));
+            whenLetGo(() => happened.push("first news"));
+            button.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
+            button.click();
+            await new Promise((go) => setTimeout(go, 0));
+            whenLetGo(() => happened.push("second news"));
+            return happened;
+        }"""
+    )
+    assert happened == ["clicked", "first news", "second news"]
+
+
 def test_a_picture_model_is_loaded_by_hand_too(nook: Watched) -> None:
     page = nook.open("/models")
     here = row(page, "Starter 339")

@@ -243,4 +243,4 @@ def test_a_client_that_goes_away_frees_its_place(server: RunningServer, client: 
     with httpx.stream("POST", f"{server.base_url}/api/chat", json=body, timeout=120) as answer:
         next(answer.iter_lines())
     runtime = f"{server.base_url}/v1/runtime"
-    eventually(lambda: httpx.get(runtime).json()["leases"] == [], "the generation has stopped")
+    eventually(lambda: httpx.get(runtime, timeout=60).json()["leases"] == [], "the generation has stopped")

@@ -58,6 +58,10 @@ def test_a_server_that_is_killed_leaves_none_of_its_children_and_starts_again(
     soundfile.write(long_recording, np.tile(samples, 40), rate)
     with RunningServer.start(data, environ=ENVIRON, timeout_s=180) as server:
         bench = Workbench(server)
+        # All three are loaded first: else one may have ended before another, still being loaded, has begun.
+        bench.draw()
+        assert bench.http.post("/v1/models/tiny/load").status_code == 200
+        assert transcribe(bench.http, FLAC).status_code == 200
         talk = TALK | {"max_tokens": 12_000}
         asking = [
             threading.Thread(target=ignoring_the_end(lambda: transcribe(bench.http, long_recording))),
@@ -69,6 +73,8 @@ def test_a_server_that_is_killed_leaves_none_of_its_children_and_starts_again(
         for thread in asking:
             thread.start()
         eventually(lambda: len(bench.http.get("/v1/runtime").json()["leases"]) == 3, "all three work", 120)
+        # A lease is held a moment before the job is written down as running; until then it only waits.
+        eventually(lambda: bench.job(job["id"])["state"] == "running", "it is written down")
         family = bench.family()
         assert workers(family) == set(WORKERS)
         server.kill()

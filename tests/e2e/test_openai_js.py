@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from inglenook.testing import parts
 from inglenook.testing.server import RunningServer
+from tests.e2e.workbench import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +78,13 @@ def test_errors_arrive_as_the_sdks_own(said: dict[str, Any]) -> None:
 def test_an_aborted_call_ends_its_job(said: dict[str, Any], server: RunningServer) -> None:
     assert said["abandoned"] == "APIUserAbortError"
     with httpx.Client(base_url=server.base_url, trust_env=False, timeout=60) as http:
-        jobs = http.get("/v1/jobs").json()["data"]
-        [job] = [job["id"] for job in jobs if job["title"] == "abandoned in JavaScript"]
+
+        def abandoned() -> list[str]:
+            jobs = http.get("/v1/jobs").json()["data"]
+            return [job["id"] for job in jobs if job["title"] == "abandoned in JavaScript"]
+
+        eventually(lambda: abandoned() != [], "what was sent is a job, although its sender has gone")
+        [job] = abandoned()
         with http.stream("GET", f"/v1/jobs/{job}/events") as events:
             events.read()  # it ends with the job
         assert http.get(f"/v1/jobs/{job}").json()["state"] == "cancelled"

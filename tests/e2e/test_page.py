@@ -3,14 +3,15 @@
 
 import re
 import signal
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from inglenook.testing.server import RunningServer
-from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, is_loaded, unfold
+from tests.e2e.browser import LONG, PATIENCE_MS, Watched, draw, fill, is_loaded, passes_by, unfold
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +24,16 @@ def test_a_prompt_becomes_a_picture_before_ones_eyes(nook: Watched) -> None:
     page.locator("#prompt").press("Control+Enter")
     job = page.locator("#jobs > .card").first
     expect(job).to_contain_text("a red fox")
-    expect(job.locator("canvas.has-preview")).to_be_visible(timeout=PATIENCE_MS)
-    assert job.locator("canvas").evaluate("canvas => canvas.width") >= 32
-    assert job.locator("canvas").evaluate("canvas => getComputedStyle(canvas).imageRendering") == "pixelated"
-    expect(job.locator("[data-line]")).to_contain_text(re.compile(r"Step \d+ of 120"))
+    page.wait_for_function(  # all at one look: it may be over at the next
+        """() => {
+            const card = document.querySelector("#jobs > .card");
+            const canvas = card.querySelector("canvas.has-preview");
+            return canvas !== null && canvas.checkVisibility() && canvas.width >= 32
+                && getComputedStyle(canvas).imageRendering === "pixelated"
+                && /Step \\d+ of 120/.test(card.querySelector("[data-line]").textContent);
+        }""",
+        timeout=PATIENCE_MS,
+    )
     expect(job).to_have_class(re.compile("is-succeeded"), timeout=PATIENCE_MS)
     name = str(job.get_attribute("id"))
     assert is_loaded(page, f"#{name} img")
@@ -39,11 +46,10 @@ def test_a_prompt_becomes_a_picture_before_ones_eyes(nook: Watched) -> None:
 
 def test_progress_only_grows_and_follows_the_steps(nook: Watched) -> None:
     page = nook.open()
-    job = draw(page, "a green frog", **LONG)
+    line = "#jobs > .card:first-child [data-line]"
+    with passes_by(page, line, r"Step \d+ of 100 · picture 1 of 8 · about"):
+        job = draw(page, "a green frog", **LONG)
     bar = page.locator(f"#{job} [data-progress]")
-    expect(page.locator(f"#{job} [data-line]")).to_contain_text(
-        re.compile(r"Step \d+ of 100 · picture 1 of 8 · about"), timeout=PATIENCE_MS
-    )
     early = bar.evaluate("bar => bar.value")
     page.wait_for_function(
         "([job, early]) => document.querySelector(`#${job} [data-progress]`).value > early", arg=[job, early]
@@ -87,7 +93,12 @@ def test_what_one_tab_does_the_other_shows(nook: Watched) -> None:
 
 def test_a_hidden_tab_holds_no_connection_and_catches_up_when_it_is_seen_again(nook: Watched) -> None:
     """A browser opens six connections to one address; tabs that nobody looks at must not hold them."""
-    one, other = nook.open(), nook.open()
+
+    def open_with_stream() -> Page:
+        with nook.context.expect_event("request", lambda request: "/fragments/stream" in request.url):
+            return nook.open()
+
+    one, other = open_with_stream(), open_with_stream()
     expect(one.locator("#fire")).to_contain_text("The fire")
     become = """hidden => {
         Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -191,12 +202,13 @@ def test_without_scripts_a_picture_is_drawn_and_a_job_cancelled(
     expect(page.locator("#prompt")).to_have_value("a red fox")
     page.fill("#steps", "2")
     page.get_by_role("button", name="Draw", exact=True).click()
-    drawn = page.locator(".card.is-succeeded img")
-    for _ in range(100):  # a person without scripts presses "reload"
-        if drawn.count() > 0:
-            break
+    expect(page).to_have_url(re.compile("job="))
+    job = page.url.rpartition("#")[2]
+    drawn = page.locator(f"#{job}.is-succeeded img")
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while drawn.count() == 0:  # a person without scripts presses "reload"
+        assert time.monotonic() < deadline, page.locator(f"#{job}").inner_text()
         page.reload(wait_until="load")
-    assert "job=" in page.url
     expect(page.locator(".tile").first).to_be_visible()
     page.fill("#steps", "100")
     page.fill("#n", "8")

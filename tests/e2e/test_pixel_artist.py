@@ -24,7 +24,7 @@ from tests.e2e.test_pixel_page import alpha, changed, figure, file, opened, pixe
 from tests.starters import with_starters
 from tests.tiny_models import write_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ENVIRON = {"INGLENOOK_RUNTIME__CPU_THREADS": "1", "OMP_NUM_THREADS": "1"}
 SD1_SELF = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -77,12 +77,12 @@ def sky_with_ball() -> bytes:
 
 def drawn(nook: Watched, page: Page) -> dict[str, Any]:
     """Press Draw; the job once its sprite is open on the page."""
-    card = page.locator("#jobs .sprite-job").first
-    before = card.get_attribute("id") if card.count() else "none"
-    page.get_by_role("button", name="Draw", exact=True).click()
-    expect(card).not_to_have_id(str(before))
+    with page.expect_response("**/v1/pixel/sprites") as asked:
+        page.get_by_role("button", name="Draw", exact=True).click()
+    number = asked.value.json()["id"]  # not of the first card: those of earlier jobs may come only now
+    card = page.locator(f'.sprite-job[id="{number}"]')
     expect(card.locator(".sprite-parts img")).to_have_count(1, timeout=PATIENCE_MS)
-    job = nook.job(str(card.get_attribute("id")))
+    job = nook.job(number)
     (part,) = job["result"]["parts"]
     until(page, f"sprite !== null && source.picture === '{part['picture_id']}'")
     return job
@@ -255,6 +255,7 @@ def test_the_mask_is_made_and_left_out_with_the_keyboard_alone(page: Page) -> No
     opened(page)
     page.locator("#mask-start").focus()
     page.keyboard.press("Enter")
+    expect(page.locator("#mask-editor")).to_be_visible()
     page.locator("#mask-box").focus()
     page.keyboard.press("Space")
     expect(page.locator("#mask-box")).to_have_attribute("aria-pressed", "true")
@@ -431,7 +432,9 @@ def test_frames_go_to_the_gallery_as_an_animation_that_is_opened_again(nook: Wat
     page.fill("#frame_ms", "200")
     page.get_by_role("button", name="From the gallery").click()
     page.locator("#gallery-list button").first.click()
-    expect(page.locator("#strip button")).to_have_count(2, timeout=PATIENCE_MS)
+    until(page, f"source.picture === '{kept['id']}' && sprite !== null")
+    shown(page)
+    expect(page.locator("#strip button")).to_have_count(2)
     expect(page.locator("#frame_ms")).to_have_value("70")
     page.goto(f"{nook.base_url}/pictures/{kept['id']}")
     expect(page.locator("main")).to_contain_text("2 frames of 70 ms")

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from inglenook.testing.server import RunningServer
 from tests.e2e.browser import PATIENCE_MS, Watched, unfold, violations, watched
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RED, BLUE, GREEN = (200, 40, 40), (40, 60, 200), (40, 160, 60)
 
@@ -78,7 +78,7 @@ def changed(page: Page, name: str, value: str | bool) -> Any:
     """Set a control as a person does, wait for the answer that it leads to."""
     control = page.locator(f"#{name}")
     control.evaluate("it => { const fold = it.closest('details'); if (fold) fold.open = true; }")
-    with page.expect_response("**/v1/pixel/convert") as answered:
+    with page.expect_response("**/v1/pixel/convert", timeout=PATIENCE_MS) as answered:
         if isinstance(value, bool):
             control.set_checked(value)
         elif control.evaluate("it => it.tagName") == "SELECT":
@@ -86,6 +86,8 @@ def changed(page: Page, name: str, value: str | bool) -> Any:
         else:
             control.fill(value)
     assert answered.value.status == 200, answered.value.text()
+    # it may have been the answer to what was asked before
+    until(page, "shown !== null && JSON.stringify(shown.recipe) === JSON.stringify(recipeOf())")
     return shown(page)
 
 
@@ -424,6 +426,7 @@ def test_axe_finds_nothing_serious_and_nothing_stands_over(
 
 def test_it_is_done_by_keyboard_alone(page: Page) -> None:
     opened(page)
+    expect(page.locator("#before")).to_be_enabled()  # once the picture itself is decoded
     page.locator("#before").focus()
     page.keyboard.press("End")
     expect(page.locator("#before")).to_have_value("100")

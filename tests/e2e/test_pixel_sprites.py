@@ -17,7 +17,7 @@ from inglenook.testing.server import RunningServer
 from tests.e2e.conftest import ENVIRON
 from tests.e2e.workbench import Workbench
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOCKED = ["#000000", "#ffffff", "#f08c1e", "#3c3c50", "#78a0c8"]
 LONG = {"prompt": "a fox", "steps": 100, "n": 8, "seed": 1}

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from inglenook.testing.server import RunningServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ENVIRON = {
     "INGLENOOK_RUNTIME__CPU_THREADS": "1",
@@ -50,6 +50,15 @@ EXTENSION = {
     "lora_strength": 0.8,
 }
 """What the original's extension sends, seed left out as it does for -1."""
+PATIENCE_S = 300.0
+
+
+def get(address: str, **more: Any) -> httpx.Response:
+    return httpx.get(address, timeout=PATIENCE_S, trust_env=False, **more)
+
+
+def post(address: str, **more: Any) -> httpx.Response:
+    return httpx.post(address, timeout=PATIENCE_S, trust_env=False, **more)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +177,7 @@ def test_two_at_once_queue_and_the_old_way_is_refused(http: httpx.Client) -> Non
 
 
 def test_progress_goes_from_0_to_100_while_it_draws(http: httpx.Client) -> None:
-    body = CAT | {"steps": 40, "generation_id": str(uuid.uuid4())}
+    body = CAT | {"steps": 150, "generation_id": str(uuid.uuid4())}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(http.post, "/generate", json=body)
         deadline = time.monotonic() + 60
@@ -181,7 +190,7 @@ def test_progress_goes_from_0_to_100_while_it_draws(http: httpx.Client) -> None:
     assert progress[-1] == 100
     assert any(40 <= one < 75 for one in progress), "it was seen while it drew"
     assert any(told["eta_seconds"] is not None for told in seen)
-    assert max(told["total_steps"] for told in seen) == 40
+    assert max(told["total_steps"] for told in seen) == 150
 
 
 def test_a_cancel_ends_the_waiting_call_with_499(http: httpx.Client) -> None:
@@ -251,7 +260,7 @@ def curl(address: str, *more: str) -> dict[str, Any]:
 
 def test_its_port_has_nothing_else(root: str) -> None:
     for path in ("/v1/models", "/pixel/health", "/", "/admin/status", "/static/app.css", "/openapi.json"):
-        assert httpx.get(root + path, trust_env=False).status_code == 404
+        assert get(root + path).status_code == 404
 
 
 # -- who may ---------------------------------------------------------------------------------------------
@@ -260,7 +269,7 @@ def test_its_port_has_nothing_else(root: str) -> None:
 def test_another_sites_page_gets_nothing(http: httpx.Client, server: RunningServer, root: str) -> None:
     evil = {"origin": "https://evil.example"}
     for base in (f"{server.base_url}/pixel", root):
-        answer = httpx.post(f"{base}/generate", json=CAT, headers=evil, trust_env=False)
+        answer = post(f"{base}/generate", json=CAT, headers=evil)
         assert (answer.status_code, answer.json()["success"]) == (403, False)
         assert "access-control-allow-origin" not in answer.headers
         socket = base.replace("http", "ws", 1) + "/ws"
@@ -317,7 +326,7 @@ def test_a_background_that_is_removed_leaves_hard_edges(http: httpx.Client) -> N
 class Dialog:
     def __init__(self, server: RunningServer, key: str | None = None) -> None:
         address = server.base_url.replace("http", "ws", 1) + "/pixel/ws"
-        self._open = connect(address, max_size=1 << 27)
+        self._open = connect(address, max_size=1 << 27, open_timeout=60)
         self._key = key
         self.socket: ClientConnection
         self.first: dict[str, Any] = {}
@@ -493,13 +502,11 @@ def test_a_worker_that_dies_is_told_and_the_next_sprite_is_made(
 def test_a_choice_survives_a_server_that_was_killed_in_the_middle(tmp_path: Path) -> None:
     with RunningServer.start(tmp_path, environ=ENVIRON, timeout_s=180) as first:
         base = f"{first.base_url}/pixel"
-        name = httpx.get(f"{base}/models", trust_env=False).json()["models"][0]
-        loaded = httpx.post(
-            f"{base}/load_model", json={"model_name": name}, timeout=300, trust_env=False
-        ).json()
+        name = get(f"{base}/models").json()["models"][0]
+        loaded = post(f"{base}/load_model", json={"model_name": name}).json()
         assert loaded == {"success": True, "model": name, "device": "cpu"}
-        assert httpx.get(f"{base}/health", trust_env=False).json()["model_loaded"] is True
-        httpx.post(f"{base}/set_engine", json={"engine": "torch"}, trust_env=False)
+        assert get(f"{base}/health").json()["model_loaded"] is True
+        post(f"{base}/set_engine", json={"engine": "torch"})
         with Dialog(first) as dialog:
             dialog.send(
                 {"type": "generate", "id": str(uuid.uuid4()), "prompt": "a cat", "steps": 150, "n": 8}
@@ -511,7 +518,7 @@ def test_a_choice_survives_a_server_that_was_killed_in_the_middle(tmp_path: Path
                 dialog.until_closed()
         first.wait()
     with RunningServer.start(tmp_path, environ=ENVIRON, timeout_s=180) as second:
-        health = httpx.get(f"{second.base_url}/pixel/health", trust_env=False).json()
+        health = get(f"{second.base_url}/pixel/health").json()
         assert (health["current_model"], health["engine"]) == (name, "torch")
         with Dialog(second) as dialog:
             assert dialog.generate(pixel_width=8, pixel_height=8)[-1]["type"] == "done"
@@ -538,17 +545,12 @@ def test_with_a_password_a_wrong_key_is_refused_everywhere(tmp_path: Path) -> No
     with RunningServer.start(tmp_path, environ=environ, timeout_s=180) as server:
         base = f"{server.base_url}/pixel"
         login = {"password": password}
-        token = httpx.post(f"{server.base_url}/admin/login", json=login, trust_env=False).json()[
-            "access_token"
-        ]
+        token = post(f"{server.base_url}/admin/login", json=login).json()["access_token"]
         wrong, right = ({"authorization": f"Bearer {key}"} for key in ("wrong", token))
-        assert httpx.get(f"{base}/health", headers=wrong, trust_env=False).status_code == 401
+        assert get(f"{base}/health", headers=wrong).status_code == 401
         body = {"model_name": "auto"}
-        assert httpx.post(f"{base}/load_model", json=body, trust_env=False).status_code == 401
-        assert (
-            httpx.post(f"{base}/set_engine", json={"engine": "x"}, headers=right, trust_env=False).status_code
-            == 400
-        )
+        assert post(f"{base}/load_model", json=body).status_code == 401
+        assert post(f"{base}/set_engine", json={"engine": "x"}, headers=right).status_code == 400
         for key, kind in (("wrong", "error"), (token, "ready"), (password, "ready"), (None, "ready")):
             with Dialog(server, key) as dialog:
                 assert dialog.first["type"] == kind
@@ -561,7 +563,7 @@ def test_with_a_password_a_wrong_key_is_refused_everywhere(tmp_path: Path) -> No
 def test_a_port_that_is_taken_stops_the_start_in_words(tmp_path: Path, root: str) -> None:
     environ = ENVIRON | {"INGLENOOK_PIXELS__PIXELAI_PORT": root.rpartition(":")[2]}
     with pytest.raises(RuntimeError) as caught:
-        RunningServer.start(tmp_path, environ=environ, timeout_s=60)
+        RunningServer.start(tmp_path, environ=environ, timeout_s=180)
     assert "pixels.pixelai_port" in str(caught.value)
 
 

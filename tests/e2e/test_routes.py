@@ -24,7 +24,7 @@ def exchange(server: RunningServer, request: bytes, *, parts: int = 1) -> bytes:
     """Send bytes as they are, and everything that comes back until the server is silent or closes."""
     address = urlsplit(server.base_url)
     answer = b""
-    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         try:
             for _ in range(parts):
                 connection.sendall(request)
@@ -90,7 +90,7 @@ def test_an_endless_body_is_cut_off(server: RunningServer) -> None:
     )
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     address = urlsplit(server.base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(head)
         try:
             for _ in range(64):

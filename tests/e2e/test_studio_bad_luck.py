@@ -153,7 +153,7 @@ def test_a_rate_of_1e30_is_a_failure_in_words_and_no_figure_is_kept_of_it(
             json.loads(line, parse_constant=_no_constant)
     listed = http.client.get(http.path).text + http.client.get(f"{http.path}/{experiment}/metrics.csv").text
     assert "nan" not in listed.lower().replace("name", "")
-    job = http.client.get(f"/v1/jobs/{http.get(experiment)['job']}").json()
+    job = ended(http, http.get(experiment)["job"])  # a moment after its experiment
     assert (job["state"], job["error"]["code"]) == ("failed", "train.diverged")
 
 
@@ -246,7 +246,7 @@ def test_a_run_whose_pictures_change_meanwhile_has_the_figures_of_those_that_it_
 
 def test_a_project_that_is_deleted_in_an_import_is_gone_and_the_import_says_so(server: RunningServer) -> None:
     http = project_with(server.base_url, {"a": 2, "b": 2})
-    files = {"uploaded_file": ("pictures.zip", zipped({"c": 500}), "application/zip")}
+    files = {"uploaded_file": ("pictures.zip", zipped({"c": 3000}), "application/zip")}
     answer = http.client.post(f"/api/datasets/{http.project}/import/upload?wait=false", files=files)
     eventually(lambda: bool(workers(server, DATASET)), "the import did not begin")
     (reader,) = workers(server, DATASET)

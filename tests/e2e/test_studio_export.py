@@ -3,8 +3,6 @@
 ask; and the file outside, with the script that comes with it."""
 
 import io
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +12,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
 from inglenook.testing.server import RunningServer
 from tests.studio_checkpoints import CLASSES, COLOURS
+from tests.studio_luck import newest_worker
 
 pytestmark = pytest.mark.slow
 
@@ -266,6 +264,7 @@ def test_a_job_is_answered_at_once_and_a_form_is_read_as_ai_studio_sends_it(
     deadline = time.monotonic() + WAIT_S
     while api.client.get(f"/v1/jobs/{told['id']}").json()["state"] not in ("succeeded", "failed"):
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     record = api.ask("GET", f"/api/export/{project}/{told['export']['id']}")
     assert record["status"] == "completed", record["error"]
     assert record["validation"]["batches"] == [1]
@@ -315,6 +314,7 @@ def ended(api: Api, project: str, told: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + WAIT_S
     while api.client.get(f"/v1/jobs/{told['id']}").json()["state"] in ("queued", "waiting", "running"):
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     record: dict[str, Any] = api.ask("GET", f"/api/export/{project}/{told['export']['id']}")
     return record
 
@@ -323,12 +323,7 @@ def test_a_worker_that_is_killed_is_a_failed_export_that_says_so(
     api: Api, project: str, experiment: str, data: Path
 ) -> None:
     told = begun(api, project, experiment)
-    (pid,) = [
-        one.pid for one in psutil.process_iter(["cmdline"])
-        if "inglenook.workers.studio" in (one.info["cmdline"] or []) and one.cwd().startswith(str(data))
-        and "guard" not in str(one.info["cmdline"])
-    ]  # fmt: skip
-    os.kill(pid, signal.SIGKILL)
+    newest_worker(api.server).kill()
     record = ended(api, project, told)
     assert record["status"] == "failed"
     assert "signal 9" in record["error"]

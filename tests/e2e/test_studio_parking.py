@@ -2,6 +2,7 @@
 """A training gives way to a picture, and to a chat, where there is room for only one of them, and has lost
 nothing by it."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from inglenook.testing.server import RunningServer
 from tests.e2e.browser import PATIENCE_MS, watched
 from tests.e2e.workbench import Workbench
 from tests.starters import CHAT, with_starters
-from tests.studio_http import Http
+from tests.studio_http import Http, Json
 from tests.studio_luck import ENVIRON, RATIOS, numbers, project_with, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -38,9 +39,9 @@ def test_a_training_is_parked_for_a_picture_says_for_whom_and_has_the_figures_of
         http = project_with(server.base_url, {"a": 12, "b": 12}, RATIOS)
         parted, whole = http.make("parted", max_epochs=EPOCHS), http.make("whole", max_epochs=EPOCHS)
         http.act(parted, "train")
-        http.until(parted, event="epoch_end", epoch=1)
+        events = trains(http, parted)
         order = Workbench(server).order(prompt="a red fox", n=2, steps=40)
-        told = until_parked(http, parted)
+        told = until_parked(events)
         assert "picture" in told["text"], told
         assert http.get(parted)["status"] == "training"
         assert http.get(parted)["parking"]["since"]
@@ -65,10 +66,10 @@ def test_a_training_is_parked_for_a_chat_which_answers_and_has_the_figures_of_on
         http = project_with(server.base_url, {"a": 12, "b": 12}, RATIOS)
         parted, whole = http.make("parted", max_epochs=EPOCHS), http.make("whole", max_epochs=EPOCHS)
         http.act(parted, "train")
-        http.until(parted, event="epoch_end", epoch=1)
+        events = trains(http, parted)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(chat, server)
-            told = until_parked(http, parted)
+            told = until_parked(events)
             assert "parked for an answer" in str(told["text"]), told
             assert http.get(parted)["status"] == "training"
             job = http.client.get(f"/v1/jobs/{http.get(parted)['job']}").json()
@@ -127,8 +128,15 @@ def chat(server: RunningServer) -> httpx.Response:
     return httpx.post(f"{server.base_url}/v1/chat/completions", json=body, timeout=240, trust_env=False)
 
 
-def until_parked(http: Http, experiment: str) -> dict[str, object]:
-    for name, _, said in http.events(experiment):
+def trains(http: Http, experiment: str) -> Iterator[tuple[str, str | None, Json]]:
+    """Its events after its first epoch: whoever begins to listen later may not hear that it is parked."""
+    events = http.events(experiment)
+    assert any(name == "epoch_end" for name, _, _ in events), "it ended without an epoch"
+    return events
+
+
+def until_parked(events: Iterator[tuple[str, str | None, Json]]) -> Json:
+    for name, _, said in events:
         if name == "parking" and said["parked"]:
             return said
-    raise AssertionError(f"it was never parked: {http.get(experiment)['status']}")
+    raise AssertionError("it was never parked")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from inglenook.base.ids import OWNER
 from inglenook.studio.foreign.bringing import bring_ai_studio
@@ -96,8 +96,18 @@ def test_a_batch_size_is_looked_for_and_taken(nook: Watched, bench: Bench) -> No
 def test_a_learning_rate_is_looked_for_drawn_and_taken(nook: Watched, bench: Bench) -> None:
     made = bench.http.make("Learning rate")
     page = bench.open(nook, made)
+    held: list[Route] = []
+
+    def hold(asked: Route) -> None:
+        """What was found is asked for at the end: until that is answered, it is at work."""
+        held.append(asked)
+
+    page.route("**/v1/jobs/*", hold)
     page.get_by_role("button", name="Find a learning rate").click()
     expect(page.get_by_role("button", name="Find a batch size")).to_be_disabled()
+    page.unroute("**/v1/jobs/*")
+    for asked in held:
+        asked.continue_()
     found = page.locator("[data-found]")
     expect(found).to_contain_text(re.compile(r"Learning rate \S+ is suggested"), timeout=PATIENCE_MS)
     expect(found.locator("[data-chart=found] svg[role=img]")).to_be_visible()

@@ -16,7 +16,7 @@ from tests.studio_pictures import draw_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-LONG_EPOCHS = 400
+LONG_EPOCHS = 1000
 """So many that it does not end while a test looks at it."""
 
 

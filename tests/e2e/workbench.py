@@ -103,4 +103,11 @@ def eventually(true: Callable[[], bool], what: str, timeout_s: float = 30.0) -> 
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(at_work(process) for process in processes)
+
+
+def at_work(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it went between the two questions
+        return False

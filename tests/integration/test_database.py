@@ -94,7 +94,11 @@ def test_a_database_of_a_newer_program_is_refused_with_both_versions(empty: Data
     assert HEAD in refused.value.message
 
 
-def test_two_servers_that_upgrade_one_database_at_once_both_succeed(empty_url: str) -> None:
+def test_two_servers_that_upgrade_one_database_at_once_both_succeed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four do, and the last of them waits for all that the first does, which on a slow disk takes seconds."""
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 60.0)
     barrier = threading.Barrier(4)
     done: list[bool] = []
 

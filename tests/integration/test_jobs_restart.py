@@ -181,16 +181,18 @@ def test_a_job_of_a_kind_that_nobody_knows_any_more_fails_with_its_name(database
 
 def test_work_that_ignores_the_shutdown_is_ended_and_interrupted(database: Database) -> None:
     async def main() -> None:
+        running = asyncio.Event()
+
         async def deaf(_job: Job, report: Report) -> Mapping[str, Any]:
             await report.running()
+            running.set()
             await asyncio.Event().wait()
             return {}
 
-        work = ScriptedWork(deaf)
-        service = made(database, [work], clock=FakeClock())
+        service = made(database, [ScriptedWork(deaf)], clock=FakeClock())
         await service.start()
         job = await submit(service)
-        await work.until_begun(1)
+        await running.wait()
         waiting = asyncio.ensure_future(service.wait(job.id))
         await asyncio.sleep(0)
         await service.stop(0.05)

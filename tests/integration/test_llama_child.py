@@ -21,7 +21,7 @@ from inglenook.engines.llamacpp.child import LlamaChild
 from inglenook.engines.llamacpp.engine import LOG_LINES, NAME, LlamaEngine
 from inglenook.runtime.contracts import ChildFailed, LoadPlan
 from inglenook.testing.devices import fake_device
-from inglenook.testing.engines import ScriptedLlamaEngine, llama_plan
+from inglenook.testing.engines import PATIENCE_S, ScriptedLlamaEngine, llama_plan
 from inglenook.testing.llama import ANSWER, LlamaBehaviour
 from inglenook.wire.llama import Adapter, LoadLanguageModel
 
@@ -42,9 +42,12 @@ async def started(
     behaviour: LlamaBehaviour = LlamaBehaviour.NORMAL,
     *,
     hang_after_s: float = 60.0,
+    stop_grace_s: float = PATIENCE_S,
     **options: Any,
 ) -> AsyncIterator[LlamaChild]:
-    engine = ScriptedLlamaEngine(spool_root=tmp_path / "spool", hang_after_s=hang_after_s)
+    engine = ScriptedLlamaEngine(
+        spool_root=tmp_path / "spool", hang_after_s=hang_after_s, stop_grace_s=stop_grace_s
+    )
     child = await engine.start(llama_plan(behaviour, **options), CPU)
     try:
         yield child
@@ -159,15 +162,18 @@ def test_one_that_dies_in_mid_stream_ends_the_answer_with_its_cause(
 
 
 def test_everybody_who_waits_for_an_answer_is_told_when_it_dies(tmp_path: Path) -> None:
+    begun: list[str] = []
+
     async def one(child: LlamaChild, script: str) -> str:
         async with asked(child, script=script) as reply:
+            begun.append(script)
             return (await failure_of(reply.content))[1].code
 
     async def main() -> None:
         async with ready(tmp_path) as child:
             waiting = [asyncio.create_task(one(child, "waits")) for _ in range(3)]
-            while len([a for a in await get(child, "/asked") if a["path"] == CHAT]) < 3:
-                pass
+            while len(begun) < 3:
+                await asyncio.sleep(0.001)
             assert await one(child, "dies_in_stream") == "child.killed"
             assert await asyncio.gather(*waiting) == ["child.killed"] * 3
             with pytest.raises(ChildFailed) as failed:
@@ -179,7 +185,8 @@ def test_everybody_who_waits_for_an_answer_is_told_when_it_dies(tmp_path: Path) 
 
 def test_an_answer_that_is_broken_off_is_a_failure_and_the_child_goes_on(tmp_path: Path) -> None:
     async def main() -> None:
-        async with ready(tmp_path) as child:
+        # For so long it may yet be gone.
+        async with ready(tmp_path, stop_grace_s=0.5) as child:
             async with asked(child, script="cuts_off") as reply:
                 _, failed = await failure_of(reply.content)
             assert failed.code == "child.cut_off"
@@ -207,7 +214,7 @@ def test_a_request_in_flight_is_told_that_the_child_was_stopped(tmp_path: Path) 
 
 def test_one_that_hangs_is_ended_and_said_to_have_hung(tmp_path: Path) -> None:
     async def main() -> None:
-        async with ready(tmp_path, LlamaBehaviour.HANGS, hang_after_s=HANG_S) as child, asked(child) as reply:
+        async with ready(tmp_path, LlamaBehaviour.HANGS, hang_after_s=LONG_S) as child, asked(child) as reply:
             _, failed = await failure_of(reply.content)
             assert failed.code == "child.hung"
             assert "it was ended" in failed.message
@@ -259,7 +266,8 @@ def test_leaving_before_the_end_stops_the_generation(tmp_path: Path) -> None:
                 await anext(aiter(reply.content))
             while await get(child, "/given-up") == 0:
                 pass
-            assert not any(slot["is_processing"] for slot in await get(child, "/slots"))
+            while any(slot["is_processing"] for slot in await get(child, "/slots")):
+                pass
             assert child.alive
 
     run(main())
@@ -292,6 +300,9 @@ def test_one_that_never_gives_a_first_token_is_ended_with_its_last_lines(
     async def main() -> None:
         engine = ScriptedLlamaEngine(spool_root=tmp_path / "spool", start_timeout_s=2.0)
         child = await engine.start(llama_plan(behaviour), CPU)
+        async with asyncio.timeout(60):  # it may need longer to begin than it is given to get ready
+            while not any("loading model" in line for line in child.log()):
+                await asyncio.sleep(0.01)
         with pytest.raises(ChildFailed) as failed:
             await child.ready()
         assert failed.value.code == "child.never_ready"
@@ -377,7 +388,11 @@ async def real(
 ) -> AsyncIterator[LlamaChild]:
     require_library()
     engine = LlamaEngine(
-        spool_root=tmp_path / "spool", find=lambda: program, start_timeout_s=90.0, stop_grace_s=1.0, threads=1
+        spool_root=tmp_path / "spool",
+        find=lambda: program,
+        start_timeout_s=90.0,
+        stop_grace_s=PATIENCE_S,
+        threads=1,
     )
     load = LoadLanguageModel(**({"path": str(model), "alias": "m", "context": 512} | options))
     child = await engine.start(LoadPlan(ModelId("m"), NAME, {"cpu": 1}, options={"load": load}), CPU)

@@ -12,7 +12,7 @@ from tests.gguf_files import write_llama
 from tests.integration.processes import is_gone, linux, survivors
 from tests.llama_server import require_library, write_llama_server
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 SERVER = """
 import asyncio, json, signal, sys
 from pathlib import Path

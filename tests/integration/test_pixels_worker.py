@@ -110,8 +110,8 @@ async def bench(root: Path, **changed: Any) -> AsyncIterator[Bench]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Looks again and again, and fails after half a minute."""
-    async with asyncio.timeout(30):
+    """Looks again and again, and fails after two minutes: some wait for half a gigabyte on the disk."""
+    async with asyncio.timeout(120):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -270,7 +270,7 @@ async def test_stopping_ends_the_work_between_two_frames_and_the_child_goes_on(t
         pid, stop = at.pid, StopToken()
         large = png(1024)
         working = asyncio.ensure_future(at.make(*[large] * 200, stop=stop))
-        await until(lambda: len(at.spooled()) == 200)
+        await until(lambda: len(at.spooled()) >= 200)
         stop.stop(StopReason.CANCELLED)
         with pytest.raises(Cancelled) as caught:
             await working
@@ -321,11 +321,14 @@ async def test_a_child_that_died_while_nobody_needed_it_is_replaced_unnoticed(tm
         assert len(await at.make(png())) == 1
 
 
-async def test_a_task_that_is_cancelled_leaves_no_file_and_a_child_that_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [1, 100], ids=["while its files are written", "after that"])
+async def test_a_task_that_is_cancelled_leaves_no_file_and_a_child_that_works(
+    tmp_path: Path, written: int
+) -> None:
     async with bench(tmp_path) as at:
         await at.make(png())
         working = asyncio.ensure_future(at.make(*[png(1024)] * 100))
-        await until(lambda: len(at.spooled()) == 100)
+        await until(lambda: len(at.spooled()) >= written)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
             await working
@@ -362,7 +365,7 @@ async def test_closing_ends_the_child_fails_what_is_in_hand_and_refuses_what_com
         pid = at.pid
         working = asyncio.ensure_future(at.make(*[png(1024)] * 100))
         waiting = asyncio.ensure_future(at.make(png(), person=GUEST))
-        await until(lambda: len(at.spooled()) == 100)
+        await until(lambda: len(at.spooled()) >= 100)
         await at.workshop.close()
         with pytest.raises(ChildFailed):
             await working

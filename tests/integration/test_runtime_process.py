@@ -25,11 +25,13 @@ from inglenook.runtime.contracts import ChildFailed
 from inglenook.runtime.process import LONGEST_LINE_BYTES, ChildProcess, Exit, ProcessState, clean_environment
 
 GRACE_S = 0.3
-WAIT_S = 20.0
+WAIT_S = 60.0
+LIMIT_S = 280.0
+"""Of a test: some start hundreds of processes."""
 
 
 def run(main: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(main, 60))
+    return asyncio.run(asyncio.wait_for(main, LIMIT_S))
 
 
 async def started(program: str | list[str], cwd: Path, environ: dict[str, str] | None = None) -> ChildProcess:

@@ -24,19 +24,26 @@ from inglenook.wire.image import Draw, DrawCancelled, DrawFailed, Drawn, Picture
 from inglenook.wire.message import Message
 
 CPU = fake_device("cpu", 10**9)
-WAIT_S = 30.0
+WAIT_S = 60.0
+BRIEF_S = 0.3
+"""Where it is sure that the time passes in vain. A worker that is well may need longer on a busy machine: to
+heed a cancel, and to be gone after it has closed its wire."""
 
 
 def run(main: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(main, 60))
+    return asyncio.run(asyncio.wait_for(main, 3 * WAIT_S))
 
 
-def engine_at(spool_root: Path, stop_grace_s: float = 0.3) -> DiffusersEngine:
+def engine_at(
+    spool_root: Path, behaviour: Behaviour = Behaviour.NORMAL, stop_grace_s: float | None = None
+) -> DiffusersEngine:
     """The engine that ships, with the scripted worker in the place of the image worker."""
+    if stop_grace_s is None:
+        stop_grace_s = BRIEF_S if behaviour is Behaviour.CLOSES_WIRE else WAIT_S
     return DiffusersEngine(
         spool_root=spool_root,
         start_timeout_s=WAIT_S,
-        cancel_grace_s=0.3,
+        cancel_grace_s=BRIEF_S if behaviour is Behaviour.IGNORES_CANCEL else WAIT_S,
         stop_grace_s=stop_grace_s,
         cpu_threads=1,
         module="inglenook.testing.child",
@@ -45,16 +52,16 @@ def engine_at(spool_root: Path, stop_grace_s: float = 0.3) -> DiffusersEngine:
 
 @asynccontextmanager
 async def child_of(
-    spool_root: Path, behaviour: Behaviour, stop_grace_s: float = 0.3
+    spool_root: Path, behaviour: Behaviour, stop_grace_s: float | None = None
 ) -> AsyncIterator[ImageChild]:
     """A child before it was asked to load; at the end nothing of it is left."""
     options = {"path": f"/nowhere/{behaviour}", "layout": "folder", "family": "sd1"}
     plan = LoadPlan(ModelId("m"), "diffusers", {"cpu": 1}, options=options)
-    child = await engine_at(spool_root, stop_grace_s).start(plan, CPU)
+    child = await engine_at(spool_root, behaviour, stop_grace_s).start(plan, CPU)
     try:
         yield child
     finally:
-        await child.stop(0.3)
+        await child.stop(BRIEF_S)
         await child.discard()
         assert list(spool_root.iterdir()) == []
         assert all(is_gone(pid) for pid in child.pids)

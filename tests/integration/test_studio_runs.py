@@ -128,7 +128,7 @@ def test_stopped_it_keeps_a_checkpoint_and_resumed_it_has_the_numbers_of_a_run_t
         made = it.made("waits")
         await it.start(made)
         await it.until_epoch(made, 1)
-        stopped = await it.runs.stop(OWNER, it.project, made.id)
+        stopped = await it.stop(made)
         assert stopped.status is Status.CANCELLED
         assert stopped.checkpoints["last"].epoch == 1
         job = await it.jobs.wait(JobId(stopped.job or ""))
@@ -215,7 +215,7 @@ def test_of_two_starts_at_once_one_wins(tmp_path: Path, sqlite: Database) -> Non
         made = it.made("waits")
         both = await asyncio.gather(it.start(made), it.start(made), return_exceptions=True)
         assert sorted(type(one).__name__ for one in both) == ["Experiment", "TrainingInProgress"]
-        await it.runs.stop(OWNER, it.project, made.id)
+        await it.stop(made)
         assert len(await it.jobs.list(OWNER)) == 1
 
     run(main, tmp_path, sqlite)
@@ -232,11 +232,11 @@ def test_several_wait_for_their_turn_and_one_that_waits_can_be_stopped(
         assert it.now(second).status is Status.PENDING
         waiting = it.jobs.describe(await it.jobs.get(JobId(it.now(second).job or ""), OWNER))
         assert waiting["explanation"]["reason"]["text"].startswith("1 training runs, as many as may at once")
-        stopped = await it.runs.stop(OWNER, it.project, third.id)
+        stopped = await it.stop(third)
         assert stopped.status is Status.CANCELLED
         with pytest.raises(CheckpointNotFound):
             await it.runs.resume(OWNER, it.project, third.id)
-        await it.runs.stop(OWNER, it.project, first.id)
+        await it.stop(first)
         await it.until(second, Status.COMPLETED)
         assert len(it.engine.children) == 2  # one experiment, one child
 
@@ -257,7 +257,7 @@ def test_a_running_experiment_cannot_be_changed_or_deleted_and_its_project_says_
         with pytest.raises(TrainingInProgress):
             await it.runs.restart(OWNER, it.project, made.id)
         assert it.experiments.running(it.project) == "waits is in training"
-        await it.runs.stop(OWNER, it.project, made.id)
+        await it.stop(made)
         assert it.experiments.running(it.project) is None
         it.experiments.delete(OWNER, it.project, made.id)
         assert it.experiments.list(OWNER, it.project) == ()
@@ -384,7 +384,7 @@ def test_a_run_whose_job_is_lost_is_interrupted_and_never_training_for_ever(
             made, never = it.made("waits"), it.made("normal")
             await it.start(made)
             await it.until_epoch(made, 1)
-            await it.runs.stop(OWNER, it.project, made.id)
+            await it.stop(made)
             lost = {"status": Status.TRAINING, "job": "job_00000000000000000000000000", "error": None}
             it.documents.change(it.project, made.id, lambda old: replace(old, **lost))
             it.documents.change(it.project, never.id, lambda old: replace(old, status=Status.PENDING))
@@ -452,6 +452,8 @@ def test_a_run_steps_aside_for_somebody_who_waits_says_so_and_goes_on(
         async with asyncio.timeout(60):
             lease = await it.scheduler.acquire(request, StopToken())
             await until_job(it, job, JobState.PAUSED)
+            while it.now(made).parking.since is None:  # its document follows its job
+                await asyncio.sleep(0.02)
         parked = it.now(made)
         assert parked.status is Status.TRAINING
         assert parked.parking.times == 1
@@ -520,7 +522,7 @@ def test_a_last_checkpoint_whose_line_was_lost_is_found_by_its_file(tmp_path: Pa
         made = it.made("waits", epochs=3)
         await it.start(made)
         await it.until_epoch(made, 1)
-        stopped = await it.runs.stop(OWNER, it.project, made.id)
+        stopped = await it.stop(made)
         lost = {"status": Status.FAILED, "checkpoints": {}, "epoch": 0}
         it.documents.change(it.project, made.id, lambda old: replace(old, **lost))
         told = it.experiments.get_with_last(OWNER, it.project, made.id).checkpoints["last"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.e2e.workbench import eventually
 from tests.studio_http import TINY, Http
 from tests.studio_pictures import SIDE_PX
 
@@ -85,12 +86,13 @@ def test_one_epoch_is_really_trained_and_everything_is_told_of_it(http: Http) ->
 
 
 def test_a_stopped_run_resumed_has_the_numbers_of_one_that_never_stopped(http: Http) -> None:
-    whole, parted = http.make("whole", max_epochs=6), http.make("parted", max_epochs=6)
+    epochs = 24  # so many that it is not over before anybody can stop it
+    whole, parted = http.make("whole", max_epochs=epochs), http.make("parted", max_epochs=epochs)
     http.act(parted, "train")
     http.until(parted, event="epoch_end", epoch=1)
     http.act(parted, "stop")
     assert http.until(parted)["status"] == "cancelled"
-    assert 1 <= http.get(parted)["epoch"] < 6
+    assert 1 <= http.get(parted)["epoch"] < epochs
     http.act(parted, "resume")
     http.act(whole, "train")
     assert http.until(parted)["status"] == "completed"
@@ -98,7 +100,7 @@ def test_a_stopped_run_resumed_has_the_numbers_of_one_that_never_stopped(http: H
     same = ("train_loss", "val_loss", "val_accuracy", "lr")
     numbers = {one: [[row[name] for name in same] for row in http.epochs(one)] for one in (whole, parted)}
     assert numbers[parted] == numbers[whole]
-    assert len(numbers[whole]) == 6
+    assert len(numbers[whole]) == epochs
 
 
 def test_while_it_trains_other_requests_are_answered_and_a_killed_worker_is_a_failed_experiment(
@@ -114,6 +116,7 @@ def test_while_it_trains_other_requests_are_answered_and_a_killed_worker_is_a_fa
         waits.append(time.perf_counter() - began)
     assert http.get(experiment)["status"] == "training"
     assert statistics.median(waits) < 0.2, waits
+    eventually(lambda: len(worker_pids(server)) == 1, "the worker of an earlier run did not end")
     (pid,) = worker_pids(server)
     os.kill(pid, signal.SIGKILL)
     assert http.until(experiment)["status"] == "failed"
@@ -188,6 +191,15 @@ def test_a_server_that_is_killed_in_the_middle_goes_on_with_the_run(tmp_path: Pa
         experiment = http.make(max_epochs=40)
         http.act(experiment, "train")
         http.until(experiment, event="epoch_end", epoch=2)
+        (last,) = first.data.glob(f"studio/projects/*/experiments/{experiment}/checkpoints/last.ckpt")
+        first.signal(signal.SIGSTOP)  # it hears of no further epoch, while its worker goes on
+        written = set()
+
+        def ahead() -> bool:
+            written.add(last.stat().st_mtime_ns)
+            return len(written) > 2
+
+        eventually(ahead, "the worker did not go on alone", 60)
     finally:
         first.kill()
     with RunningServer.start(tmp_path / "data", environ=ENVIRON) as second:

@@ -19,6 +19,7 @@ import msgspec
 from inglenook.base.cancel import StopToken
 from inglenook.base.errors import Cancelled, Failed, InglenookError, Invalid, TooLarge, Unavailable
 from inglenook.base.ids import PersonId
+from inglenook.base.threads import to_its_end
 from inglenook.jobs.turnstile import Turnstile
 from inglenook.pixels.model import Grid, Proof, Recipe
 from inglenook.runtime.visibility import NO_CUDA
@@ -307,7 +308,7 @@ async def _exchange(
 ) -> T:
     """Write the files that are given, have the work done, read what was made; no file of it is left."""
     try:
-        await asyncio.to_thread(_write_all, child.spool, given)
+        await to_its_end(_write_all, child.spool, given)
         last = await child.do(asked, stop=stop)
         return await asyncio.to_thread(read, child.spool, last)
     finally:

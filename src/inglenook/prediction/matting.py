@@ -14,6 +14,7 @@ from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Invalid, Unavailable
 from inglenook.base.ids import PersonId, new_id
+from inglenook.base.threads import to_its_end
 from inglenook.base.work import WorkClass
 from inglenook.catalog.errors import ModelNotFound
 from inglenook.catalog.model import ModelKind, ModelRecord
@@ -109,7 +110,7 @@ class MattingService:
         job = new_id(PREFIX, self._clock.now())
         file = child.spool / job
         try:
-            await asyncio.to_thread(_write, file, png)
+            await to_its_end(_write, file, png)
             last = await child.matte(wire.Matte(job=job, file=file.name), stop=stop)
             if isinstance(last, wire.Matted):
                 return await asyncio.to_thread((child.spool / last.file).read_bytes)

@@ -14,6 +14,7 @@ from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled
 from inglenook.base.ids import PersonId, new_id
+from inglenook.base.threads import to_its_end
 from inglenook.base.work import WorkClass
 from inglenook.catalog.errors import ModelNotFound, ModelUnusable, unusable
 from inglenook.catalog.model import ModelKind, ModelRecord
@@ -166,7 +167,7 @@ class PredictionService:
         job = new_id(PREFIX, self._clock.now())
         files = [child.spool / f"{job}-{place}" for place in range(len(pictures))]
         try:
-            await asyncio.to_thread(_write, files, pictures)
+            await to_its_end(_write, files, pictures)
             asked = Predict(job=job, files=tuple(file.name for file in files), top=top)
             last = await child.predict(asked, stop=stop)
         finally:

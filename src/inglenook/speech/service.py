@@ -19,6 +19,7 @@ from inglenook.base.cancel import StopToken
 from inglenook.base.clock import Clock
 from inglenook.base.errors import Cancelled
 from inglenook.base.ids import PersonId, new_id
+from inglenook.base.threads import to_its_end
 from inglenook.base.work import WorkClass
 from inglenook.catalog.model import ModelKind, ModelRecord
 from inglenook.catalog.service import AUTO, CatalogService
@@ -207,8 +208,8 @@ class SpeechService:
             if tell is not None:
                 await tell(message)
 
-        await asyncio.to_thread(recorded.path.replace, given)
         try:
+            await to_its_end(recorded.path.replace, given)
             message = self._message(job, asked, given.name, recorded)
             last = await child.transcribe(message, stop=stop, tell=told)
         finally:

@@ -38,6 +38,9 @@ from inglenook.wire.llama import LoadLanguageModel
 T = TypeVar("T")
 _FIRST_PID: Final = 1_000_000
 """Beyond what a system gives by default: no real process is meant by accident."""
+PATIENCE_S: Final = 60.0
+"""How long a child that has closed its wire or cut off an answer may take to be gone. After that it counts as
+hung; a busy machine needs a second to tell how a process has ended."""
 
 
 def failed_to_load(text: str = "it could not be loaded") -> Failure:
@@ -309,7 +312,7 @@ class ScriptedEngine:
         name: str = "scripted",
         start_timeout_s: float = 60.0,
         cancel_grace_s: float = 0.2,
-        stop_grace_s: float = 0.5,
+        stop_grace_s: float = PATIENCE_S,
     ) -> None:
         self.name = name
         self._spool_root = spool_root
@@ -372,7 +375,7 @@ class ScriptedLlamaEngine(LlamaEngine):
         *,
         spool_root: Path,
         start_timeout_s: float = 60.0,
-        stop_grace_s: float = 0.5,
+        stop_grace_s: float = PATIENCE_S,
         hang_after_s: float = 60.0,
         behaviours: Mapping[str, LlamaBehaviour] | None = None,
     ) -> None:
@@ -421,7 +424,7 @@ class ScriptedStudioEngine(StudioEngine):
         spool_root: Path,
         start_timeout_s: float = 60.0,
         cancel_grace_s: float = 5.0,
-        stop_grace_s: float = 0.5,
+        stop_grace_s: float = PATIENCE_S,
     ) -> None:
         super().__init__(
             spool_root=spool_root,

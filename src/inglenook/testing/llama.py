@@ -109,9 +109,9 @@ class State:
         self.gone_on = 0
         self.hanging = threading.Event()
 
-    def wait_for_go(self) -> None:
+    def wait_for_go(self, seen: int) -> None:
+        """Until there has been one after the first `seen`."""
         with self.changed:
-            seen = self.gone_on
             self.changed.wait_for(lambda: self.gone_on > seen)
 
     def go(self) -> None:
@@ -123,6 +123,9 @@ class State:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: State
+    gone_on = 0
+    """How often it had been told to go on when the answer began: whoever has read its first word may say so
+    before this thread waits for it."""
 
     def address_string(self) -> str:
         return "local"
@@ -218,6 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             with self.state.changed:
                 self.state.working += 1
+                self.gone_on = self.state.gone_on
             try:
                 self._generate(tell(self.state.load.alias), body, self._script(body))
             finally:
@@ -283,7 +287,7 @@ class Handler(BaseHTTPRequestHandler):
         """The words, at the pace and with the mishaps of the script."""
         if script is LlamaBehaviour.PINGS:
             self._raw(b"3\r\n:\n\n\r\n")
-            self.state.wait_for_go()
+            self.state.wait_for_go(self.gone_on)
         for index, word in enumerate(words):
             if self._left():
                 raise BrokenPipeError
@@ -316,12 +320,11 @@ class Handler(BaseHTTPRequestHandler):
                 pass
 
     def _compute(self) -> None:
-        seen = self.state.gone_on
-        while self.state.gone_on == seen:
+        while self.state.gone_on == self.gone_on:
             sum(range(1000))
 
     def _wait_or_leave(self) -> None:
-        waiting = threading.Thread(target=self.state.wait_for_go, daemon=True)
+        waiting = threading.Thread(target=self.state.wait_for_go, args=(self.gone_on,), daemon=True)
         waiting.start()
         while waiting.is_alive():
             waiting.join(0.01)

@@ -41,6 +41,10 @@ class ScriptedTrainingEngine:
 
     `plan.options["behaviour"]` tells what a child does; see `TrainBehaviour`.
 
+    Args:
+        stop_grace_s: also how long a child that has closed its wire may take to be gone; after that it counts
+            as hung, and not as killed.
+
     Attributes:
         children: all that were ever started, oldest first.
     """
@@ -52,7 +56,7 @@ class ScriptedTrainingEngine:
         name: str = "training",
         start_timeout_s: float = 60.0,
         cancel_grace_s: float = 2.0,
-        stop_grace_s: float = 0.5,
+        stop_grace_s: float = 60.0,
     ) -> None:
         self.name = name
         self._spool_root = spool_root

@@ -198,7 +198,8 @@ class Drawn(Message, frozen=True, kw_only=True, tag="drawn"):
 class DrawFailed(Message, frozen=True, kw_only=True, tag="draw_failed"):
     """The job failed; the worker is still alive and ready.
 
-    `code` is stable: `draw.out_of_memory`, `draw.invalid`, `draw.not_finite`, `draw.failed`.
+    `code` is stable: `draw.out_of_memory`, `draw.invalid`, `draw.not_finite`, `store.disk_full`,
+    `draw.failed`.
     """
 
     job: str

@@ -127,7 +127,7 @@ def test_cancel(extension: Path) -> None:
             aseprite.command()
             with bridged(aseprite) as bridge:
                 bridge.until_status("Ready")
-                aseprite.write(prompt="x")
+                aseprite.write(prompt="x", steps=100)  # half a minute: it is not over before it is cancelled
                 aseprite.press("generate")
                 bridge.until(
                     lambda: any(

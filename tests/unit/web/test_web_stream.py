@@ -26,7 +26,7 @@ class Reader:
 
     async def next(self, *kinds: str) -> str:
         """The data of the next event of one of these kinds; others are passed over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for event in self._events:
                 if event.event in kinds:
                     return event.data
@@ -61,7 +61,7 @@ async def reading(
 
 async def listened_to(house: House, readers: int) -> None:
     """Return when that many listen to the jobs."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while house.jobs.readers < readers:
             await asyncio.sleep(0)
 

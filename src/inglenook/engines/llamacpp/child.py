@@ -106,7 +106,6 @@ class LlamaChild:
         self._ooms_before = self._oom.read()
         self._asked_to_go = False
         self._ready = False
-        self._suspected = False
         self._told: Failure | None = None
         self._talks: set[Talk] = set()
         self._watch = Watch(
@@ -119,7 +118,10 @@ class LlamaChild:
 
     @property
     def alive(self) -> bool:
-        return self._process.alive and not self._suspected and self._told is None
+        """False once its end is known, and never true again: the scheduler then gives it up for good. One
+        that has only broken off an answer may live on, and serves others meanwhile; should it end after all,
+        what they ask is asked once more on a new one."""
+        return self._process.alive and self._told is None
 
     @property
     def spool(self) -> Path:
@@ -271,7 +273,6 @@ class LlamaChild:
             return Failure("child.stopped", f"{self._model} was stopped {doing}.", "try again")
         if self._told is not None:
             return self._told
-        self._suspected = True
         exited = asyncio.ensure_future(self._process.exited())
         try:
             await asyncio.wait({exited}, timeout=self._stop_grace_s)
@@ -287,7 +288,6 @@ class LlamaChild:
         """It has closed a connection in mid-answer and lives. Healthy: only that answer is lost."""
         lines = self.log()[-SHOWN_LINES:]
         if await self._healthy():
-            self._suspected = False
             text = f"{self._model} broke off its answer {doing}."
             return Failure("child.cut_off", text, "try again", last_lines=lines)
         if self._told is None:

@@ -2,7 +2,8 @@
 """A training job while it runs: place → manifest → lease → worker → documents."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from inglenook.studio.training.chronicle import Chronicle, why
 from inglenook.studio.training.devices import allowed
 from inglenook.studio.training.documents import MANIFEST, ExperimentDocuments
 from inglenook.studio.training.material import Material
-from inglenook.studio.training.model import Experiment, Status
+from inglenook.studio.training.model import EpochRecord, Experiment, Status
 from inglenook.studio.training.news import Newsroom
 from inglenook.studio.training.slots import Slots
 from inglenook.studio.training.weights import Weights
@@ -256,6 +257,8 @@ class _Session:
         folder = self._folder()
         last = experiment.checkpoints.get("last")
         resume = None if last is None else folder / last.file
+        if resume is not None and not resume.is_file():
+            resume = None
         assert experiment.data is not None
         return Train(
             job=self.job.id,
@@ -264,7 +267,8 @@ class _Session:
             classes=experiment.data.classes,
             manifest=str(folder / MANIFEST),
             folder=str(folder),
-            resume=None if resume is None or not resume.is_file() else str(resume),
+            resume=None if resume is None else str(resume),
+            told=None if resume is None else whole_epochs(self.work.documents.epochs(*self.key)),
             save_every_s=self.work.save_every_s,
             lineage=self._lineage(experiment),
         )
@@ -324,11 +328,11 @@ class _Session:
             change = await lease.changes.get()
             match change.state:
                 case ResidentState.PARKED:
+                    await self.report.paused()  # first: whoever hears of it finds the job as it is told
                     await self.chronicle.parked(change.text)
-                    await self.report.paused()
                 case ResidentState.READY:
-                    await self.chronicle.went_on()
                     await self.report.running()
+                    await self.chronicle.went_on()
                 case ResidentState.FAILED:
                     self.lost = change.failure
                 case _:
@@ -380,6 +384,12 @@ class _Session:
         since_s, seen = (self.work.clock.monotonic(), None) if self.stop_seen is None else self.stop_seen
         seconds = self.work.clock.monotonic() - since_s
         return Receipt(how, self.work.clock.now(), seconds, seen if before is None else before, after)
+
+
+def whole_epochs(records: Sequence[EpochRecord]) -> int:
+    """So many from the first on are written down, with none missing between them."""
+    known = {record.epoch for record in records}
+    return next(count for count in itertools.count() if count + 1 not in known)
 
 
 def _how(last: TrainStopped) -> str:

@@ -74,14 +74,13 @@ function refuseSetting(field, text) {
   field.focus();
 }
 
-async function keepSettings() {
+let keeping = Promise.resolve(); // one after the other: of two changes the later one counts
+
+function keepSettings() {
   const settings = settingsNow();
   if (settings === null || !talk.id) return;
-  try {
-    await api("PATCH", conversationPath(), settings);
-  } catch (error) {
-    refuseSetting(null, words(error));
-  }
+  const path = conversationPath();
+  keeping = keeping.then(() => api("PATCH", path, settings)).catch((error) => refuseSetting(null, words(error)));
 }
 
 function openSettings(open) {

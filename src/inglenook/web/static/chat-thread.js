@@ -58,6 +58,7 @@ function edit(message) {
     form.remove();
     message.classList.remove("is-edited");
     message.querySelector("[data-edit]").focus();
+    if (threadWaits) attempt(showThread);
   };
   away.addEventListener("click", close);
   form.addEventListener("keydown", (event) => {

@@ -9,6 +9,7 @@ const FOLLOWS_PX = 120; // whoever is that near to the end stays at the end
 
 let writing = null; // the answer that this page follows
 let unanswered = ""; // the message whose answer did not come
+let saying = false; // pressed twice, a message is said once
 const isWriting = () => writing !== null;
 
 function grow() {
@@ -30,15 +31,17 @@ async function send() {
 
 // Say something after an answer (null: as a beginning), and have it answered. False: it could not be said.
 async function say(content, parent) {
+  if (saying) return false;
   byId("failed").hidden = true;
   const settings = settingsNow();
   if (settings === null) return false;
+  saying = true;
   const message = await attempt(async () => {
     if (!talk.id) openTalk(await api("POST", "/v1/conversations", settings));
     const kept = await api("POST", conversationPath("/messages"), { content, parent });
     await showThread();
     return kept;
-  });
+  }).finally(() => (saying = false));
   if (message === undefined) return false;
   messageField.value = "";
   grow();
@@ -76,7 +79,8 @@ async function settle(ended, problem) {
   const near = isNearEnd();
   const lost = problem === SERVER_SILENT || (ended.record === null && problem === "");
   try {
-    await showThread();
+    await showThread({ keepEdit: true });
+    if (threadWaits) ended.keep();
   } catch {
     ended.keep(); // what was said stays on the page
   }
@@ -102,6 +106,7 @@ class Writing {
   }
 
   async follow(message) {
+    await keeping; // what was set a moment ago counts for this answer
     const model = modelField.value;
     const reply = await fetch(conversationPath("/answers"), {
       method: "POST",

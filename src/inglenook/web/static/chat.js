@@ -61,12 +61,24 @@ function showTitle(title) {
   document.title = `${shown} · Chat · Inglenook`;
 }
 
-// The messages as the server has them. The focus stays on the same control of the same message.
-async function showThread() {
+let threadsAsked = 0;
+let threadShown = 0; // which of them; one that is overtaken by a later one is dropped
+let threadWaits = false; // there is news, but a message is being edited
+
+const isEditing = () => document.querySelector("#thread .editing") !== null;
+
+// The messages as the server has them. The focus stays on the same control of the same message. An answer that is
+// written into them meanwhile stays: its end shows them anew. keepEdit: so does a message that is being edited.
+async function showThread({ keepEdit = false } = {}) {
   if (!talk.id) return;
-  const answer = await fetch(`/chat/${talk.id}/thread`, { headers: { "hx-request": "true" } });
+  const [id, mine] = [talk.id, ++threadsAsked];
+  const answer = await fetch(`/chat/${id}/thread`, { headers: { "hx-request": "true" } });
   if (!answer.ok) throw new Refused(`The messages could not be read (status ${answer.status}).`);
   const fresh = parseThread(await answer.text());
+  if (id !== talk.id || mine < threadShown || isWriting()) return;
+  threadWaits = keepEdit && isEditing();
+  if (threadWaits) return;
+  threadShown = mine;
   const focus = focusIn(byId("thread"));
   byId("thread").replaceWith(fresh);
   dressThread();
@@ -101,9 +113,11 @@ async function showList() {
   const asked = new URLSearchParams(new FormData(form));
   if (talk.id) asked.set("open", talk.id);
   form.setAttribute("hx-vals", JSON.stringify({ open: talk.id }));
-  const answer = await fetch(`/chat/list?${asked}`, { headers: { "hx-request": "true" } });
-  if (!answer.ok) return;
-  byId("talks").outerHTML = await answer.text();
+  const html = await fetch(`/chat/list?${asked}`, { headers: { "hx-request": "true" } })
+    .then((answer) => (answer.ok ? answer.text() : null))
+    .catch(() => null);
+  if (html === null) return; // what stands there is the last that is known
+  byId("talks").outerHTML = html;
   htmx.process(byId("talks"));
 }
 
@@ -160,7 +174,8 @@ async function toggle(button, name, on, off) {
 
 async function throwAway() {
   const gone = talk.id;
-  if ((await attempt(() => api("DELETE", conversationPath()))) === undefined) return;
+  stream.close(); // it would tell that somebody else has done this
+  if ((await attempt(() => api("DELETE", conversationPath()))) === undefined) return stream.open();
   newTalk();
   await showList();
   tellDone("The conversation lies in the trash.", async () => {
@@ -253,7 +268,7 @@ const stream = new LiveStream(streamAddress, {
     const now = JSON.parse(data);
     showTitle(now.title);
     if (now.updated_at === byId("thread").dataset.version || isWriting()) return;
-    await attempt(showThread);
+    await attempt(() => showThread({ keepEdit: true }));
     await showList();
   },
   gone: () => tellTrouble("This conversation was thrown away in another page. The trash still has it."),

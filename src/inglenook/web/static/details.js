@@ -8,16 +8,16 @@ let asked = 0; // answers that come late, after another picture was asked for, a
 
 async function openDetails(id) {
   const mine = ++asked;
-  let answer;
+  let answer, html;
   try {
     answer = await fetch(`/gallery/view/${id}`, { headers: { "hx-request": "true" } });
+    html = await answer.text();
   } catch {
     lostConnection();
     tellTrouble("The server did not answer; try again when it is back.");
     return;
   }
   foundConnection();
-  const html = await answer.text();
   if (mine !== asked) return;
   if (!answer.ok) {
     document.getElementById("trouble").innerHTML = html;
@@ -55,7 +55,8 @@ function go(step) {
   const next = neighbour(step);
   if (next !== undefined) openDetails(next);
   // The last one that is there: what comes after it is fetched, and the arrow works again.
-  if (neighbour(step * 2) === undefined && step > 0) document.querySelector("#next-shots a")?.click();
+  const more = document.getElementById("next-shots");
+  if (neighbour(step * 2) === undefined && step > 0 && more !== null) showMore(more);
 }
 document.addEventListener("htmx:afterSettle", showEnds);
 

@@ -6,6 +6,37 @@
 const SILENCE_MS = 40_000; // the server says something at least every 15 s
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 15_000;
+const LONGEST_HOLD_MS = 1_000; // whoever drags for longer sees the news all the same
+
+// While something is pressed nothing is written anew: a button that is replaced before it is let go is not clicked.
+let pressed = false;
+let holdTimer = 0;
+const held = []; // what has come meanwhile, in its order
+
+function press() {
+  pressed = true;
+  clearTimeout(holdTimer);
+  holdTimer = setTimeout(letGo, LONGEST_HOLD_MS);
+}
+
+function letGo() {
+  clearTimeout(holdTimer);
+  pressed = false;
+  while (held.length > 0) held.shift()();
+}
+
+function whenLetGo(act) {
+  if (pressed) held.push(act);
+  else act();
+}
+
+// The click comes after the pointer is up.
+const letGoSoon = () => setTimeout(letGo, 0);
+window.addEventListener("pointerdown", press, true);
+for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, letGoSoon, true);
+window.addEventListener("keydown", (event) => event.key === " " && !event.repeat && press(), true);
+window.addEventListener("keyup", (event) => event.key === " " && letGoSoon(), true);
+window.addEventListener("blur", letGo);
 
 class LiveStream {
   // address: a function, asked anew for each connection. handlers: by event, each given the event's data.
@@ -34,7 +65,7 @@ class LiveStream {
     for (const [name, act] of Object.entries({ beat: () => {}, ...this.handlers })) {
       source.addEventListener(name, (event) => {
         this.heard();
-        act(event.data);
+        whenLetGo(() => this.source === source && act(event.data));
       });
     }
     this.heard();

@@ -151,8 +151,9 @@ class MaskEditor {
       this.paint();
       return;
     }
+    const drawn = this.stroke.points.length; // a busy browser tells many places at once: none is left out
     for (const part of event.getCoalescedEvents?.() ?? [event]) this.stroke.points.push(this.place(part));
-    this.draw({ ...this.stroke, points: this.stroke.points.slice(-8) });
+    this.draw({ ...this.stroke, points: this.stroke.points.slice(drawn - 1) });
   }
 
   end() {

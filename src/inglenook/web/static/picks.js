@@ -46,7 +46,13 @@ function loadNear() {
   if (next === null || byKeyboard || document.hidden) return;
   const link = next.querySelector("a");
   if (link.classList.contains("htmx-request")) return;
-  if (next.getBoundingClientRect().top < window.innerHeight + NEAR_PX) link.click();
+  if (next.getBoundingClientRect().top < window.innerHeight + NEAR_PX) showMore(next);
+}
+
+// htmx knows what came a moment ago only when it has settled; pressed before that, the link leaves the page.
+function showMore(next) {
+  htmx.process(next);
+  next.querySelector("a").click();
 }
 
 for (const name of ["wheel", "touchmove", "pointerdown"]) {
@@ -135,4 +141,4 @@ function takeAway(ids) {
 }
 
 showPicks();
-loadNear();
+document.addEventListener("DOMContentLoaded", loadNear); // by then htmx has read the page

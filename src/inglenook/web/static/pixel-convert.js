@@ -155,7 +155,9 @@ async function openFiles(files) {
   announce(pictures.length === 1 ? "Picture opened" : `${pictures.length} pictures opened as frames`);
   keepPictures(pictures);
   begin();
-  view.before = (await Promise.all(pictures.map((file) => decoded(URL.createObjectURL(file)).catch(() => undefined)))).filter(Boolean);
+  const mine = source;
+  const before = (await Promise.all(pictures.map((file) => decoded(URL.createObjectURL(file)).catch(() => undefined)))).filter(Boolean);
+  if (mine === source) view.before = before;
   draw();
 }
 

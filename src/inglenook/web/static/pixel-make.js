@@ -29,7 +29,7 @@ makeForm.addEventListener("submit", async (event) => {
   button.disabled = true;
   try {
     const job = await askJson("POST", "/v1/pixel/sprites", { body: spriteRequest() });
-    showJob(job, true);
+    showJob(job, { opens: true });
     announce("Asked for");
   } catch (error) {
     const recipe = error instanceof Refused && byId(error.field)?.closest("#recipe-form");
@@ -76,16 +76,16 @@ function cardOf(job) {
   return element("li", { className: "sprite-job", id: job.id }, element("h3", { textContent: job.title || "A sprite", dir: "auto" }), going, preview, parts, told);
 }
 
-function showJob(job, opens = false) {
+function showJob(job, { opens = false, last = false } = {}) {
   byId("works").hidden = false;
   let card = byId(job.id);
   if (card === null) {
     card = cardOf(job);
-    jobList.prepend(card);
+    if (last) jobList.append(card);
+    else jobList.prepend(card);
   }
   tellJob(card, job);
   if (!OVER.has(job.state)) follow(job.id, card, opens);
-  return card;
 }
 
 function waitWords(explanation) {
@@ -186,7 +186,8 @@ async function cancelJob(id, button) {
 async function findJobs() {
   try {
     const found = await askJson("GET", `/v1/jobs?kind=sprite&limit=${JOBS_SHOWN}`);
-    for (const job of found.data.reverse()) showJob(job);
+    // What was asked for before this answer came stands on top, and is known better already.
+    for (const job of found.data) if (byId(job.id) === null) showJob(job, { last: true });
   } catch (error) {
     tellError(error, "make");
   }

@@ -16,9 +16,21 @@ async function fetchPart(path) {
 
 const workspaceNow = () => document.getElementById("training-experiment-workspace");
 
+// A button and the news of a run ask for the same part at the same time, and their answers come in any order:
+// one that was asked for before what is shown is dropped.
+const turns = { workspace: { asked: 0, shown: 0 }, list: { asked: 0, shown: 0 } };
+
+function isNewer(part, turn) {
+  if (turn < turns[part].shown) return false;
+  turns[part].shown = turn;
+  return true;
+}
+
 async function swapWorkspace() {
+  const turn = ++turns.workspace.asked;
+  const fresh = await fetchPart(workspaceNow().dataset.api);
+  if (!isNewer("workspace", turn)) return;
   const old = workspaceNow();
-  const fresh = await fetchPart(old.dataset.api);
   runView?.close();
   const hadFocus = old.contains(document.activeElement);
   old.replaceWith(fresh);
@@ -28,9 +40,12 @@ async function swapWorkspace() {
 }
 
 async function swapList() {
-  const old = document.getElementById("training-experiment-list");
+  const turn = ++turns.list.asked;
   const chosen = workspaceNow()?.dataset.id;
-  const fresh = await fetchPart(`${old.dataset.list}${chosen ? `?selected_experiment_id=${chosen}` : ""}`);
+  const { list } = document.getElementById("training-experiment-list").dataset;
+  const fresh = await fetchPart(`${list}${chosen ? `?selected_experiment_id=${chosen}` : ""}`);
+  if (!isNewer("list", turn)) return;
+  const old = document.getElementById("training-experiment-list");
   const picked = comparedIds();
   const focus = old.contains(document.activeElement) ? document.activeElement.id : "";
   old.replaceWith(fresh);

@@ -60,6 +60,8 @@ class Train(Message, frozen=True, kw_only=True, tag="train"):
         folder: the run's own: checkpoints go to `checkpoints/last.ckpt` and `checkpoints/best.ckpt`, logs of
             TensorBoard and MLflow beside them.
         resume: a checkpoint of this run to go on from, exactly; None begins anew.
+        told: so many epochs are written down. Those after them that the checkpoint knows are told again, for
+            a server that ended may have heard less than its worker had done. None: nothing is told again.
         save_every_s: `last.ckpt` is also written within an epoch, this often.
         lineage: what the server knows of where this comes from (project, experiment, split, version of the
         data
@@ -73,6 +75,7 @@ class Train(Message, frozen=True, kw_only=True, tag="train"):
     manifest: str
     folder: str
     resume: str | None = None
+    told: int | None = None
     save_every_s: float = 120.0
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
 

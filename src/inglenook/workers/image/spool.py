@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures in and out of the worker: PNG files in one folder that server and worker share."""
 
+import errno
 import itertools
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from inglenook.workers.image.errors import DrawInvalid
+from inglenook.workers.image.errors import DrawInvalid, NoRoom
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Spool:
@@ -29,11 +33,24 @@ class Spool:
         return self._read(name, "L", width, height)
 
     def write(self, stem: str, pixels: np.ndarray) -> str:
-        """Write uint8 (height, width, 3) as `<stem>-<number>.png`, all of it or nothing; returns the name."""
+        """Write uint8 (height, width, 3) as `<stem>-<number>.png`, all of it or nothing; returns the name.
+
+        Raises:
+            NoRoom: the disk is full.
+        """
         name = f"{stem}-{next(self._numbers):06d}.png"
         unfinished = self._folder / f".{name}.part"
-        Image.fromarray(pixels).save(unfinished, "PNG", compress_level=1)
-        unfinished.replace(self._folder / name)
+        try:
+            Image.fromarray(pixels).save(unfinished, "PNG", compress_level=1)
+            unfinished.replace(self._folder / name)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            if error.errno not in _FULL:
+                raise
+            raise NoRoom(
+                f"A {stem} could not be written: there is no room on the disk for {self._folder}.",
+                hint="free some space there",
+            ) from error
         return name
 
     def _read(self, name: str, mode: str, width: int | None, height: int | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from inglenook.wire.studio.spec import Step, TrainSpec
 from inglenook.wire.studio.training import (
     MEASURED,
     Batch,
+    Checkpoint,
     Parked,
     Trained,
     TrainFailed,
@@ -113,6 +114,23 @@ def test_the_checkpoint_that_is_saved_in_mid_epoch_is_as_good(
     assert again.losses[0][:2] == (2, 5)
     assert again.losses == [loss for loss in reference.losses if loss[:2] >= (2, 5)]
     assert same(weights(tmp_path / "run"), reference.weights)
+
+
+@pytest.mark.parametrize("heard", [0, 1])
+def test_epochs_of_which_the_server_has_not_heard_are_told_again_and_no_others(
+    reference: Uninterrupted, tmp_path: Path, heard: int
+) -> None:
+    """It ended while the run was ahead of it: the checkpoint has more epochs than are written down."""
+    bench = Bench(tmp_path, on=at("train", 3, 1, Bench.stop))
+    stopped = bench.train(reference.manifest, EVERYTHING)
+    again = Bench(tmp_path)
+    again.train(reference.manifest, EVERYTHING, resume=stopped.checkpoint, told=heard)
+    assert again.epochs[:-1] == bench.epochs[heard:]
+    assert [record.epoch for record in again.epochs] == list(range(heard + 1, 4))
+    before, after = ([one for one in each.of(Checkpoint) if one.name == "best"] for each in (bench, again))
+    missed = [one for one in before[-1:] if one.epoch > heard]
+    assert after[: len(missed)] == missed
+    assert again.losses == [loss for loss in reference.losses if loss[:2] > (3, 1)]
 
 
 @pytest.mark.parametrize(("stage", "epoch", "batch"), [("train", 1, 2), ("val", 2, 1), ("train", 3, 4)])

@@ -37,6 +37,9 @@ class RunKeeper:
         self._unread: dict[str, set[int]] = {"train": set(), "val": set()}
         self._saved_at = context.clock.monotonic()
         self.last_values: dict[str, float] = {}
+        kept = {} if content is None else content["training"]
+        self._records: list[dict[str, Any]] = list(kept.get("records", ()))
+        self._told_best: dict[str, Any] | None = kept.get("told_best")
 
     @property
     def last(self) -> Path:
@@ -53,6 +56,17 @@ class RunKeeper:
             self._content = None  # it is in the network now, and large
         self._saved_at = self._context.clock.monotonic()
 
+    def tell_again(self) -> None:
+        """What the server has not heard of the epochs that are done: it ended while the run was ahead."""
+        heard = self._work.told
+        if heard is None:
+            return
+        for record in self._records:
+            if record["epoch"] > heard:
+                self._context.send(Epoch(job=self._work.job, **_known(record)))
+        if self._told_best is not None and self._told_best["epoch"] > heard:
+            self._context.send(Checkpoint(job=self._work.job, **self._told_best))
+
     def after_batch(self, learner: Learner) -> None:
         if self._context.clock.monotonic() - self._saved_at >= self._work.save_every_s:
             self.save_last(learner)
@@ -68,15 +82,14 @@ class RunKeeper:
             # no monitor.
             self._save("best", describe(self._work, learner, values=finite))
         self._logs.epoch(epoch, finite)
-        self._context.send(
-            Epoch(
-                job=self._work.job,
-                epoch=epoch,
-                values=finite,
-                not_finite=tuple(sorted(set(values) - set(finite))),
-                best=best,
-            )
-        )
+        record = {
+            "epoch": epoch,
+            "values": finite,
+            "not_finite": sorted(set(values) - set(finite)),
+            "best": best,
+        }
+        self._records.append(record)
+        self._context.send(Epoch(job=self._work.job, **_known(record)))
         if samples:
             self._context.send(Samples(job=self._work.job, epoch=epoch, samples=tuple(samples)))
 
@@ -88,7 +101,8 @@ class RunKeeper:
         has."""
         learner.flush()
         content = describe(self._work, learner, values=self.last_values)
-        content["training"] = capture(learner, self._context.device)
+        own = {"records": self._records, "told_best": self._told_best}
+        content["training"] = capture(learner, self._context.device) | own
         self._save("last", content)
         self._saved_at = self._context.clock.monotonic()
 
@@ -110,15 +124,20 @@ class RunKeeper:
     def _save(self, name: Literal["best", "last"], content: dict[str, Any]) -> None:
         path = self.last if name == "last" else self.best
         size = write_checkpoint(path, content)
-        self._context.send(
-            Checkpoint(
-                job=self._work.job,
-                name=name,
-                file=f"checkpoints/{path.name}",
-                epoch=content["epoch"],
-                batch=content["batch"],
-                size_bytes=size,
-                monitor=content["monitor"],
-                value=content["value"],
-            )
-        )
+        told = {
+            "name": name,
+            "file": f"checkpoints/{path.name}",
+            "epoch": content["epoch"],
+            "batch": content["batch"],
+            "size_bytes": size,
+            "monitor": content["monitor"],
+            "value": content["value"],
+        }
+        if name == "best":
+            self._told_best = told
+        self._context.send(Checkpoint(job=self._work.job, **told))
+
+
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as its message has it."""
+    return record | {"not_finite": tuple(record["not_finite"])}

@@ -115,6 +115,7 @@ class Run:
         )
         learner.parkable = state
         self._tell_began(data, learner, precision, _notes(data, built.origin, note, context))
+        self._keeper.tell_again()
         self.began = True
         if not self.progress.done:
             self._fit(learner, precision)
