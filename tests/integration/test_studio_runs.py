@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -32,6 +32,7 @@ from inglenook.studio.training.errors import (
     WrongStatus,
 )
 from inglenook.studio.training.model import Status
+from inglenook.studio.training.news import News
 from inglenook.studio.training.work import MOST_INTERRUPTIONS
 from inglenook.testing.devices import fake_device
 from inglenook.testing.studio import accuracy_of, loss_of
@@ -458,6 +459,10 @@ def test_a_run_steps_aside_for_somebody_who_waits_says_so_and_goes_on(
         assert parked.status is Status.TRAINING
         assert parked.parking.times == 1
         assert parked.parking.since is not None
+        async with asyncio.timeout(60), aclosing(it.watching.stream(it.project, made.id)) as late:
+            told = [news.data async for news in until_parking(late)][-1]
+        assert told["parked"] is True, "also to somebody who comes when it is parked already"
+        assert "a picture for owner" in told["text"]
         (it.documents.folder(it.project, made.id) / "go").touch()
         lease.release()
         done = await it.until(made, Status.COMPLETED)
@@ -470,6 +475,13 @@ def test_a_run_steps_aside_for_somebody_who_waits_says_so_and_goes_on(
         assert any(line.startswith("goes on after ") for line in lines)
 
     run(main, tmp_path, sqlite, devices=(fake_device("cpu", 17 * 10**8),), rules=Rules(training_slice_s=0.3))
+
+
+async def until_parking(stream: AsyncIterator[News]) -> AsyncIterator[News]:
+    async for news in stream:
+        yield news
+        if news.kind == "parking":
+            return
 
 
 async def until_job(it: Bench, job: JobId, state: JobState) -> None:

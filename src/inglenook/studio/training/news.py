@@ -40,12 +40,21 @@ class Newsroom:
 
     def __init__(self) -> None:
         self._topics: dict[Key, Topic[News]] = {}
+        self._parked: dict[Key, News] = {}
         self._closed = False
 
     def tell(self, key: Key, news: News) -> None:
+        if news.kind == "parking" and news.data["parked"]:
+            self._parked[key] = news
+        elif news.kind in ("parking", "complete"):
+            self._parked.pop(key, None)
         topic = self._topics.get(key)
         if topic is not None:
             topic.publish(news)
+
+    def parked(self, key: Key) -> News | None:
+        """Why it stands still now, for those who begin to watch."""
+        return self._parked.get(key)
 
     def close(self) -> None:
         """Everybody who watches is told that nothing more will come."""

@@ -21,7 +21,8 @@ class Watching:
     async def stream(
         self, project_id: str, experiment_id: str, last: int | None = None
     ) -> AsyncGenerator[News, None]:
-        """Its status, the epochs after event `last`, and what happens from then on, until it has ended.
+        """Its status, the epochs after event `last`, that it is parked if it is, and what happens from then
+        on, until it has ended.
 
         A reader that falls behind misses some `batch`, and no epoch.
 
@@ -41,6 +42,9 @@ class Watching:
             if not now.is_running:
                 yield News("complete", status_json(project_id, now), number(now.generation, seen))
                 return
+            parked = self._newsroom.parked(key)
+            if parked is not None:
+                yield parked
             try:
                 while True:
                     news = await reader.get()
