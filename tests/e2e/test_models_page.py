@@ -59,14 +59,18 @@ def test_a_button_that_is_pressed_is_not_written_anew_before_it_is_let_go(nook: 
     happened = page.evaluate(
         """async () => {
             const happened = [];
+            const stream = new LiveStream(() => "/models/stream", {news: (data) => happened.push(data)});
+            stream.open();
+            const tell = (data) => stream.source.dispatchEvent(new MessageEvent("news", {data}));
             const button = document.getElementById("theme");
             button.addEventListener("click", () => happened.push("clicked"));
             button.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true}));
-            whenLetGo(() => happened.push("first news"));
+            tell("first news");
             button.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
             button.click();
             await new Promise((go) => setTimeout(go, 0));
-            whenLetGo(() => happened.push("second news"));
+            tell("second news");
+            stream.close();
             return happened;
         }"""
     )

@@ -8,6 +8,7 @@ from inglenook.runtime.contracts import Device, LoadPlan
 from inglenook.runtime.parkable_child import ParkableChild
 from inglenook.runtime.worker import WorkerProcess
 from inglenook.runtime.worker_child import Tell
+from inglenook.testing.engines import PATIENCE_S
 from inglenook.testing.training import TrainBehaviour
 from inglenook.wire.message import Hello, Loaded, LoadFailed
 from inglenook.wire.studio.training import (
@@ -41,10 +42,6 @@ class ScriptedTrainingEngine:
 
     `plan.options["behaviour"]` tells what a child does; see `TrainBehaviour`.
 
-    Args:
-        stop_grace_s: also how long a child that has closed its wire may take to be gone; after that it counts
-            as hung, and not as killed.
-
     Attributes:
         children: all that were ever started, oldest first.
     """
@@ -56,7 +53,7 @@ class ScriptedTrainingEngine:
         name: str = "training",
         start_timeout_s: float = 60.0,
         cancel_grace_s: float = 2.0,
-        stop_grace_s: float = 60.0,
+        stop_grace_s: float = PATIENCE_S,
     ) -> None:
         self.name = name
         self._spool_root = spool_root

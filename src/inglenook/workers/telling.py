@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a worker tells of errors that a library has raised."""
 
+import errno
 import logging
 import traceback
 from typing import Final
 
 LONGEST: Final = 4000
 """Characters of a library's error that are told."""
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of an OSError that mean a full disk, or all of it that a person may use."""
 
 
 def log_failure(log: logging.Logger, what: str, error: Exception) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inglenook.api.bodies import known_only, unknown_field
+from inglenook.api.bodies import unknown_field
 from inglenook.api.openai.fields import in_words
 from inglenook.base.errors import Invalid
 from inglenook.base.ids import BlobId, ModelId
@@ -230,8 +230,3 @@ def whole(texts: Mapping[str, str], name: str, default: int, low: int, high: int
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
         raise Invalid(f"{name} must be a whole number from {low} to {high}; got {shown(text)}.", field=name)
     return int(text)
-
-
-def only(texts: Mapping[str, str], files: Mapping[str, Any], *, known: tuple[str, ...]) -> None:
-    """Raises Invalid where a form has a field of another name."""
-    known_only((*texts, *files), known)

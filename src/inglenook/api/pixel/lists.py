@@ -7,10 +7,9 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import form
+from inglenook.api.bodies import form, known_only
 from inglenook.api.errors import json_response
 from inglenook.api.pixel.description import ENGINES, PALETTES, PRESETS, READ_PALETTE
-from inglenook.api.pixel.fields import only
 from inglenook.base.errors import Invalid
 from inglenook.door.caller import caller
 from inglenook.door.services import Palettes, Sprites
@@ -26,7 +25,7 @@ def lists_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
     @router.post("/palettes/read", **READ_PALETTE)
     async def read(request: Request) -> Response:
         sent = await form(request)
-        only(sent.texts, sent.files, known=("file", "name"))
+        known_only((*sent.texts, *sent.files), ("file", "name"))
         files = sent.files.get("file", [])
         if len(files) != 1:
             raise Invalid(

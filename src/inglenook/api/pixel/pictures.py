@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inglenook.api.bodies import Form, form
+from inglenook.api.bodies import Form, form, known_only
 from inglenook.api.errors import json_response
 from inglenook.api.paths import inside, renamed, told
 from inglenook.api.pixel.answers import converted
 from inglenook.api.pixel.description import CONVERT, EXPORT
-from inglenook.api.pixel.fields import ExportFields, flag, json_text, only, read, whole
+from inglenook.api.pixel.fields import ExportFields, flag, json_text, read, whole
 from inglenook.api.studio.pages import is_id
 from inglenook.base.cancel import StopReason, StopToken
 from inglenook.base.errors import Invalid, NotFound
@@ -40,7 +40,7 @@ def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
     @router.post("/convert", **CONVERT)
     async def convert(request: Request, who: FromCaller) -> Response:
         sent = await form(request)
-        only(sent.texts, sent.files, known=CONVERT_FIELDS)
+        known_only((*sent.texts, *sent.files), CONVERT_FIELDS)
         source = sent.texts.get("source", "drawing")
         if source not in SOURCES:
             raise Invalid(f"source must be {' or '.join(SOURCES)}; got {shown(source)}.", field="source")
@@ -84,7 +84,7 @@ def pictures_router(*, sprites: Sprites, palettes: Palettes) -> APIRouter:
     @router.post("/export", **EXPORT)
     async def export(request: Request, who: FromCaller) -> Response:
         sent = await form(request)
-        only(sent.texts, sent.files, known=("frames", "spec", "picture_id"))
+        known_only((*sent.texts, *sent.files), ("frames", "spec", "picture_id"))
         asked = json_text(sent.texts, "spec")
         with told(inside("spec")):
             fields = read(ExportFields, asked)

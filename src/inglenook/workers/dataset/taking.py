@@ -25,6 +25,7 @@ from inglenook.wire.studio.dataset import (
 from inglenook.workers.dataset.archive import UNPACKING
 from inglenook.workers.dataset.errors import BadFile, NoRoom, Stopped, TooMuch
 from inglenook.workers.dataset.pictures import ALSO, Seen, look
+from inglenook.workers.telling import FULL
 
 BATCH: Final = 200
 EVERY_S: Final = 0.5
@@ -231,7 +232,7 @@ def _write(out: BinaryIO, chunk: bytes) -> None:
 def _no_room(error: OSError) -> NoRoom:
     message = f"The pictures could not be written: {error.strerror}."
     kept = "then import again; the old data set is untouched"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL | {errno.EFBIG}:
         return NoRoom(message, hint=f"free some room on the data folder's disk, {kept}")
     return NoRoom(
         message,

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures in and out of the worker: PNG files in one folder that server and worker share."""
 
-import errno
 import itertools
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from inglenook.workers.image.errors import DrawInvalid, NoRoom
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+from inglenook.workers.telling import FULL
 
 
 class Spool:
@@ -45,7 +42,7 @@ class Spool:
             unfinished.replace(self._folder / name)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise NoRoom(
                 f"A {stem} could not be written: there is no room on the disk for {self._folder}.",

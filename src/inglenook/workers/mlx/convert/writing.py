@@ -2,7 +2,6 @@
 """Safetensors, written and hashed tensor by tensor, beside where they shall stand; moved there when all is
 whole."""
 
-import errno
 import functools
 import hashlib
 import json
@@ -23,6 +22,7 @@ from inglenook.base.errors import Conflict, Failed
 from inglenook.base.units import format_bytes
 from inglenook.wire.mlx import MANIFEST, FileFacts, Manifest
 from inglenook.workers.mlx.convert.source import Model, Part, Weight
+from inglenook.workers.telling import FULL
 
 DTYPES: Mapping[str, mx.Dtype] = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -105,7 +105,7 @@ def room_for(target: Path, needed: int, *, replace: bool) -> Iterator[Path]:
         folder.chmod(0o755)
         _move(folder, target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DiskFull(
                 f"The disk of {target.parent} ran full while {target.name} was written.",
                 hint="make room and convert again",

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How work on a checkpoint ends, in the codes that its messages promise."""
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from inglenook.base.errors import InglenookError
 from inglenook.wire.message import Message
 from inglenook.wire.studio.evaluation import WorkFailed
 from inglenook.workers.studio.errors import DiskFull
-from inglenook.workers.telling import LONGEST
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+from inglenook.workers.telling import FULL, LONGEST
 
 
 def told(job: str, run: Callable[[], Message]) -> Message:
@@ -39,7 +36,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFull(
                 f"{path.name} could not be written: no space is left on its disk.", hint="free some space"
             ) from error

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: torch's format with tensors and primitives and nothing else, whole or not at all."""
 
-import errno
 import os
 import pickle
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 import torch
 
 from inglenook.workers.studio.errors import BadCheckpoint, DiskFull, why_unread
+from inglenook.workers.telling import FULL
 
 FORMAT = 1
 """Of what is in a checkpoint. A later one is refused."""
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> int:
