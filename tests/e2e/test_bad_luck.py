@@ -89,7 +89,6 @@ def test_a_cancel_answers_with_a_receipt_and_frees_the_model_for_the_next(bench:
     assert answer.status_code == 200
     receipt = answer.json()["receipt"]
     assert receipt["how"].startswith("stopped before step")
-    assert receipt["seconds"] < 10
     assert receipt["after_bytes"] is not None
     again = bench.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert again.status_code == 409

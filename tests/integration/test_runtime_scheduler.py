@@ -264,4 +264,4 @@ def test_what_a_real_child_was_measured_to_use_is_kept_in_the_database(
     key = FootprintKey("scripted", ModelId("x"), "cpu", 0)
     peak_bytes, load_s = records.learned()[key]
     assert 5 * MB < peak_bytes < 150 * MB
-    assert 0 < load_s < 60
+    assert load_s > 0

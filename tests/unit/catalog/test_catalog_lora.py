@@ -264,4 +264,4 @@ def test_a_lora_is_told_in_time_in_proportion_to_its_tensors() -> None:
         return time.process_time() - began
 
     small = min(seconds(2_000) for _ in range(3))
-    assert seconds(8_000) < 10 * small + 0.2
+    assert min(seconds(8_000) for _ in range(3)) < 10 * small + 0.2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tests.studio_pictures import CLASSES
 
-from inglenook.base.clock import SystemClock
+from inglenook.base.clock import Clock, SystemClock
 from inglenook.wire.message import Decoder, Message, encode
 from inglenook.wire.studio.messages import FromStudioWorker
 from inglenook.wire.studio.spec import TrainSpec
@@ -27,7 +27,13 @@ class Bench:
     on: called with each message that the worker sends, and this bench, on the worker's thread.
     """
 
-    def __init__(self, folder: Path, *, on: "Callable[[Message, Bench], None]" = lambda *_: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        on: "Callable[[Message, Bench], None]" = lambda *_: None,
+        clock: Clock | None = None,
+    ) -> None:
         quieten()
         torch.set_num_threads(1)
         self.folder = folder
@@ -36,7 +42,7 @@ class Bench:
         self._on = on
         self.spool = folder / "spool"
         self.spool.mkdir(parents=True, exist_ok=True)
-        clock = SystemClock()
+        clock = clock or SystemClock()
         self.gate = Gate(send=self._send, should_stop=lambda: self.stopping, clock=clock)
         self.context = Context(
             send=self._send,

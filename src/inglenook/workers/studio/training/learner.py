@@ -187,7 +187,9 @@ class Learner(LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)
 
     def on_train_epoch_end(self) -> None:
-        values = {**self.sums.values("train"), **self._speed()}
+        values = self.sums.values("train")  # reads from the device, so that all its steps are done
+        self.progress.seconds = self._clock.monotonic() - self._since
+        values |= self._speed()
         samples = self._validate()
         values |= self.val_sums.values("val")
         self._reporter.flush(self.progress.epoch)
