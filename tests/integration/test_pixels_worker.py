@@ -404,6 +404,24 @@ async def test_sprites_are_written_as_a_file(tmp_path: Path) -> None:
         assert at.spooled() == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+async def test_a_full_disk_fails_what_was_asked_in_words_and_nothing_after_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as at:
+        (made,) = await at.make(png())
+        (folder,) = tmp_path.iterdir()
+        (folder / "pixels-2-0-sprite.png").symlink_to("/dev/full")
+        with pytest.raises(Failed, match="no room on the disk") as caught:
+            await at.make(png())
+        assert (caught.value.code, caught.value.hint) == ("store.disk_full", "free some space there")
+        (folder / "pixels-3-written.gif").symlink_to("/dev/full")
+        order = WriteOrder(format="gif")
+        with pytest.raises(Failed, match="no room on the disk") as caught:
+            await at.workshop.write([made.png], order, person=OWNER, stop=StopToken())
+        assert caught.value.code == "store.disk_full"
+        assert at.spooled() == []
+        assert await at.make(png())
+
+
 async def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     async with bench(tmp_path) as at:
         made = await at.make(png(seed=1), png(seed=2))

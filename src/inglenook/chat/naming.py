@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which model a client means: by id, by an alias, by the last part of an id, or by naming none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,7 @@ OptionsOf = Callable[[ModelId], ModelOptions]
 class Names:
     """Args:
     defaults: names by task, as the settings say them; "auto" for the first usable: the person's own before
-        those that came with the package.
+        those that came with the package, those that guess ahead for another after all.
     options: of a model, for its aliases and its task.
     aliases: alias in lower case → id.
     """
@@ -89,10 +89,10 @@ class Names:
             if not is_auto(self._defaults[wanted]) or not self._catalog.has_looked:
                 raise LookupError(name)
             able = ABLE[wanted] if wanted is LanguageTask.RERANK else (wanted,)
-            for record in self._catalog.known(ModelKind.LANGUAGE):
-                if record.problem is None and self.task_of(record) is able[0]:
-                    return record
-            raise LookupError(name)
+            first = self._first_of(self._catalog.known(ModelKind.LANGUAGE), able[0])
+            if first is None:
+                raise LookupError(name)
+            return first
         assert name is not None
         if not self._catalog.has_looked:
             raise LookupError(name)
@@ -158,10 +158,18 @@ class Names:
 
     def _first(self, task: LanguageTask) -> ModelRecord | None:
         for listing in (self._catalog.known, self._catalog.list):  # the second looks at the folders again
-            for record in listing(ModelKind.LANGUAGE):
-                if record.problem is None and self.task_of(record) is task:
-                    return record
+            found = self._first_of(listing(ModelKind.LANGUAGE), task)
+            if found is not None:
+                return found
         return None
+
+    def _first_of(self, records: Sequence[ModelRecord], task: LanguageTask) -> ModelRecord | None:
+        """One that only guesses ahead for another of them comes last: nobody means it who names nothing."""
+        able = [one for one in records if one.problem is None and self.task_of(one) is task]
+        if len(able) < 2:
+            return able[0] if able else None
+        helpers = {self._options(one.id).draft for one in able}
+        return next((one for one in able if one.id not in helpers), able[0])
 
     def task_of(self, record: ModelRecord) -> LanguageTask | None:
         """What a language model is for: by its options, else by its header."""

@@ -120,7 +120,8 @@ class SpritesWritten(Message, frozen=True, kw_only=True, tag="sprites_written"):
 
 class PixelsFailed(Message, frozen=True, kw_only=True, tag="pixels_failed"):
     """`code`: `pixels.invalid` (the request is at fault, `field` names what), `pixels.unreadable`,
-    `pixels.too_large`, `pixels.out_of_memory`, `pixels.failed`. `picture`: 0-based, the file at fault."""
+    `pixels.too_large`, `pixels.out_of_memory`, `store.disk_full`, `pixels.failed`. `picture`: 0-based, the
+    file at fault."""
 
     job: str
     code: str

@@ -6,10 +6,18 @@ import logging
 import traceback
 from typing import Final
 
+from inglenook.base.errors import Failed
+
 LONGEST: Final = 4000
 """Characters of a library's error that are told."""
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Numbers of an OSError that mean a full disk, or all of it that a person may use."""
+
+
+class NoRoom(Failed):
+    """What the server and this worker share on the disk could not be written."""
+
+    default_code = "store.disk_full"
 
 
 def log_failure(log: logging.Logger, what: str, error: Exception) -> None:

@@ -76,6 +76,23 @@ def test_the_persons_own_models_come_before_those_of_the_package(tmp_path: Path,
     within(tmp_path / "own", sqlite, act, builtin=tmp_path / "builtin")
 
 
+def test_one_that_guesses_ahead_for_another_is_not_meant_by_naming_nothing(
+    tmp_path: Path, sqlite: Database
+) -> None:
+    (tmp_path / "a").mkdir()
+    write_llama(tmp_path / "a" / "small.gguf")
+    write_llama(tmp_path / "big.gguf")
+
+    async def act(b: Bench) -> None:
+        assert b.chat.resolve(None).id == (await b.chat.named(None)).id == "a/small"
+        await b.chat.set_options(b.model("big"), {"draft": "a/small"}, person=OWNER)
+        assert b.chat.resolve(None).id == (await b.chat.named(None)).id == "big"
+        await b.chat.set_options(b.model("a/small"), {"draft": "big"}, person=OWNER)
+        assert b.chat.resolve(None).id == "a/small", "each of all helps another: the first"
+
+    within(tmp_path, sqlite, act)
+
+
 def test_without_a_reranker_an_embedding_model_ranks(tmp_path: Path, sqlite: Database) -> None:
     folder = write_models(tmp_path / "models")
     (folder / "rank.gguf").unlink()

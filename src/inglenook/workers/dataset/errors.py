@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong with one file, and with all of them."""
 
-from inglenook.base.errors import Failed, TooLarge, Unavailable
+from inglenook.base.errors import TooLarge, Unavailable
 
 
 class BadFile(Exception):
@@ -21,12 +21,6 @@ class TooMuch(TooLarge):
     """The source has more than it may: files, pictures or bytes."""
 
     default_code = "dataset.too_large"
-
-
-class NoRoom(Failed):
-    """The folder for the pictures could not be written to."""
-
-    default_code = "store.disk_full"
 
 
 class NoLibrary(Unavailable):

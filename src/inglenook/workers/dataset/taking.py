@@ -23,9 +23,9 @@ from inglenook.wire.studio.dataset import (
     ReadDataset,
 )
 from inglenook.workers.dataset.archive import UNPACKING
-from inglenook.workers.dataset.errors import BadFile, NoRoom, Stopped, TooMuch
+from inglenook.workers.dataset.errors import BadFile, Stopped, TooMuch
 from inglenook.workers.dataset.pictures import ALSO, Seen, look
-from inglenook.workers.telling import FULL
+from inglenook.workers.telling import FULL, NoRoom
 
 BATCH: Final = 200
 EVERY_S: Final = 0.5

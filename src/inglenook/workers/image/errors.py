@@ -5,7 +5,7 @@ LoadCorrupt       load.corrupt       the files are not what they claim to be, or
 LoadUnsupported   load.unsupported   whole, but not something that is loaded here
 DrawInvalid       draw.invalid       this model cannot do what was asked
 NotFinite         draw.not_finite    the arithmetic overflowed; there is no picture to show
-NoRoom            store.disk_full    a picture could not be written
+telling.NoRoom    store.disk_full    a picture could not be written
 Stopped           draw.cancelled     somebody asked for it to stop
 """
 
@@ -32,10 +32,6 @@ class DrawInvalid(Invalid):
 
 class NotFinite(Failed):
     default_code = "draw.not_finite"
-
-
-class NoRoom(Failed):
-    default_code = "store.disk_full"
 
 
 class Stopped(Cancelled):

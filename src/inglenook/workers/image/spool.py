@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from inglenook.workers.image.errors import DrawInvalid, NoRoom
-from inglenook.workers.telling import FULL
+from inglenook.workers.image.errors import DrawInvalid
+from inglenook.workers.telling import FULL, NoRoom
 
 
 class Spool:

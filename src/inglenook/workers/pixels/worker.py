@@ -10,7 +10,7 @@ from inglenook.workers.pixels.errors import BadPicture, Stopped
 from inglenook.workers.pixels.making import Making
 from inglenook.workers.pixels.writing import written
 from inglenook.workers.serving import FilesWorker
-from inglenook.workers.telling import in_words, log_failure
+from inglenook.workers.telling import NoRoom, in_words, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Worker(FilesWorker[OpenPixels, Message]):
 
 def _failed(job: str, error: InglenookError, picture: int | None = None) -> PixelsFailed:
     code = error.code
-    if not code.startswith("pixels."):
+    if not code.startswith("pixels.") and not isinstance(error, NoRoom):
         kinds = {Invalid.kind: "pixels.invalid", TooLarge.kind: "pixels.too_large"}
         code = kinds.get(error.kind, "pixels.failed")
     return PixelsFailed(

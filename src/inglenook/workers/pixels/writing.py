@@ -8,10 +8,11 @@ from inglenook.pixels.files import write
 from inglenook.pixels.files.spec import Spec, Tag
 from inglenook.wire.pixels import SpritesWritten, WriteSprites
 from inglenook.workers.pixels.pictures import Pictures
+from inglenook.workers.pixels.spool import leave
 
 
 def written(work: WriteSprites, spool: Path, *, look: Callable[[], None]) -> SpritesWritten:
-    """Raises Invalid (the order), BadPicture, and whatever `look` raises between two frames."""
+    """Raises Invalid (the order), BadPicture, NoRoom, and whatever `look` raises between two frames."""
     frames = []
     for frame in Pictures(spool, work.files, max_pixels=work.max_pixels):
         look()
@@ -31,7 +32,7 @@ def written(work: WriteSprites, spool: Path, *, look: Callable[[], None]) -> Spr
     file = write(frames, spec)
     look()
     name = f"{work.job}-written{file.suffix}"
-    (spool / name).write_bytes(file.data)
+    leave(spool / name, file.data)
     return SpritesWritten(
         job=work.job,
         file=name,

@@ -13,7 +13,8 @@ from tests.dataset_trees import picture, scene
 from tests.unit.workers.dataset.reading import BOUNDS, put, read
 
 from inglenook.wire.studio.dataset import FolderSource
-from inglenook.workers.dataset.errors import NoRoom, Stopped, TooMuch
+from inglenook.workers.dataset.errors import Stopped, TooMuch
+from inglenook.workers.telling import NoRoom
 
 
 def saved(image: Image.Image, form: str, **options) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inglenook.workers.image.errors import NoRoom
 from inglenook.workers.image.spool import Spool
+from inglenook.workers.telling import NoRoom
 
 PIXELS = np.zeros((64, 64, 3), np.uint8)
 
