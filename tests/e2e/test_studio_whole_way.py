@@ -314,8 +314,8 @@ def test_other_requests_do_not_wait_for_an_import_a_training_an_evaluation_or_an
     http: Http, place: Place
 ) -> None:
     """The measure is a bare server that is asked in the same moments: on a machine with much to do, it waits
-    too. What ours takes more than that stays under 200 ms. Other work of the machine may come between once;
-    work that blocks does so each time."""
+    too. What ours takes more than that stays under 200 ms. Other work of the machine may come between now
+    and then; work that blocks does so each of three times."""
     page = f"/api/datasets/{http.project}/images?page_size=20"
     spare = Http(place.server.base_url)
     spare.project = spare.data("POST", "/api/projects", json={"name": "S", "task": "classification"})["id"]

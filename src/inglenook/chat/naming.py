@@ -37,7 +37,7 @@ OptionsOf = Callable[[ModelId], ModelOptions]
 class Names:
     """Args:
     defaults: names by task, as the settings say them; "auto" for the first usable: the person's own before
-        those that came with the package, those that guess ahead for another after all.
+        those that came with the package, those that guess ahead for another last.
     options: of a model, for its aliases and its task.
     aliases: alias in lower case → id.
     """
@@ -166,10 +166,9 @@ class Names:
     def _first_of(self, records: Sequence[ModelRecord], task: LanguageTask) -> ModelRecord | None:
         """One that only guesses ahead for another of them comes last: nobody means it who names nothing."""
         able = [one for one in records if one.problem is None and self.task_of(one) is task]
-        if len(able) < 2:
-            return able[0] if able else None
         helpers = {self._options(one.id).draft for one in able}
-        return next((one for one in able if one.id not in helpers), able[0])
+        mains = (one for one in able if one.id not in helpers)
+        return next(mains, able[0] if able else None)
 
     def task_of(self, record: ModelRecord) -> LanguageTask | None:
         """What a language model is for: by its options, else by its header."""

@@ -4,6 +4,9 @@
 import errno
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from inglenook.base.errors import Failed
@@ -18,6 +21,20 @@ class NoRoom(Failed):
     """What the server and this worker share on the disk could not be written."""
 
     default_code = "store.disk_full"
+
+
+@contextmanager
+def room_for(what: str, folder: Path) -> Iterator[None]:
+    """Around the writing of a file. Raises `NoRoom` where the disk is full; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise NoRoom(
+            f"A {what} could not be written: there is no room on the disk for {folder}.",
+            hint="free some space there",
+        ) from error
 
 
 def log_failure(log: logging.Logger, what: str, error: Exception) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from inglenook.workers.image.errors import DrawInvalid
-from inglenook.workers.telling import FULL, NoRoom
+from inglenook.workers.telling import room_for
 
 
 class Spool:
@@ -37,17 +37,13 @@ class Spool:
         """
         name = f"{stem}-{next(self._numbers):06d}.png"
         unfinished = self._folder / f".{name}.part"
-        try:
-            Image.fromarray(pixels).save(unfinished, "PNG", compress_level=1)
-            unfinished.replace(self._folder / name)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            if error.errno not in FULL:
+        with room_for(stem, self._folder):
+            try:
+                Image.fromarray(pixels).save(unfinished, "PNG", compress_level=1)
+                unfinished.replace(self._folder / name)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
                 raise
-            raise NoRoom(
-                f"A {stem} could not be written: there is no room on the disk for {self._folder}.",
-                hint="free some space there",
-            ) from error
         return name
 
     def _read(self, name: str, mode: str, width: int | None, height: int | None) -> np.ndarray:

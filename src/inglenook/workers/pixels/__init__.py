@@ -4,7 +4,6 @@
 __main__   connect at once, import NumPy afterwards
 worker     one piece of work after another; every last word is sent here
 pictures   files of the spool folder as pixels, within bounds
-spool      files that the server takes
 making     one Pixelate: read, make, write
 writing    one WriteSprites
 errors     what can go wrong

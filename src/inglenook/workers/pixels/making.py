@@ -12,7 +12,7 @@ from inglenook.pixels.model import MAX_COLORS, Sprite
 from inglenook.pixels.pipeline import pixelate
 from inglenook.wire.pixels import MadeSprite, Pixelate, Pixelated
 from inglenook.workers.pixels.pictures import Mattes, Pictures
-from inglenook.workers.pixels.spool import leave
+from inglenook.workers.telling import room_for
 
 
 class Making:
@@ -49,7 +49,8 @@ class Making:
     def _kept(self, place: int, sprite: Sprite) -> MadeSprite:
         self._look()
         name = f"{self._work.job}-{place}-sprite.png"
-        leave(self._spool / name, png(sprite.pixels, sprite.palette or None))
+        with room_for("sprite", self._spool):
+            (self._spool / name).write_bytes(png(sprite.pixels, sprite.palette or None))
         said = [self._pictures.notes[place]] if place in self._pictures.notes else []
         if sprite.palette is not None and len(sprite.palette) == MAX_COLORS and 0 in sprite.proof.alphas:
             said.append("256 colours and transparency do not fit an indexed PNG: it is written as RGBA")

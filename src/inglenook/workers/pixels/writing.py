@@ -8,7 +8,7 @@ from inglenook.pixels.files import write
 from inglenook.pixels.files.spec import Spec, Tag
 from inglenook.wire.pixels import SpritesWritten, WriteSprites
 from inglenook.workers.pixels.pictures import Pictures
-from inglenook.workers.pixels.spool import leave
+from inglenook.workers.telling import room_for
 
 
 def written(work: WriteSprites, spool: Path, *, look: Callable[[], None]) -> SpritesWritten:
@@ -32,7 +32,8 @@ def written(work: WriteSprites, spool: Path, *, look: Callable[[], None]) -> Spr
     file = write(frames, spec)
     look()
     name = f"{work.job}-written{file.suffix}"
-    leave(spool / name, file.data)
+    with room_for("sprite", spool):
+        (spool / name).write_bytes(file.data)
     return SpritesWritten(
         job=work.job,
         file=name,

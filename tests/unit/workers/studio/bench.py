@@ -25,6 +25,7 @@ WIRE = Decoder(FromStudioWorker)
 class Bench:
     """Args:
     on: called with each message that the worker sends, and this bench, on the worker's thread.
+    clock: the machine's where none is given.
     """
 
     def __init__(
